@@ -1,0 +1,259 @@
+//! The result, as a table to read or as JSON to keep: each figure beside its ratio to the null
+//! gateway's, and below them the targets.
+
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
+use serde_json::{Map, Value, json};
+
+use super::scenario::{Measurement, Plan, Scenario};
+use super::subject::Subject;
+
+/// What the figures depend on.
+pub(crate) struct Conditions {
+    pub(crate) cores: usize,
+    pub(crate) plan: Plan,
+    /// The median time of a durable append of 4 KiB.
+    pub(crate) fsync_ms: f64,
+}
+
+/// Everything that one run measured.
+pub(crate) struct Report {
+    pub(crate) conditions: Conditions,
+    pub(crate) subjects: Vec<Subject>,
+    pub(crate) measured: Vec<Measurement>,
+}
+
+/// One line of the table.
+struct Figure {
+    key: &'static str,
+    label: &'static str,
+    decimals: usize,
+    of: fn(&Measurement) -> Option<f64>,
+}
+
+const fn figure(
+    key: &'static str,
+    label: &'static str,
+    decimals: usize,
+    of: fn(&Measurement) -> Option<f64>,
+) -> Figure {
+    Figure { key, label, decimals, of }
+}
+
+const FIGURES: [Figure; 15] = [
+    figure("acceptedPerSecond", "accepted/s", 0, |m| Some(m.accepted_per_s)),
+    figure("deliveredPerSecond", "delivered/s", 0, |m| Some(m.delivered_per_s)),
+    figure("cpuMicros", "CPU µs per delivery", 1, |m| Some(m.cpu_us)),
+    figure("arrivalP50Millis", "POST to arrival p50 ms", 2, |m| m.arrival_p50_ms),
+    figure("arrivalP99Millis", "POST to arrival p99 ms", 2, |m| m.arrival_p99_ms),
+    figure("acceptP50Millis", "accept p50 ms", 2, |m| m.accept_p50_ms),
+    figure("acceptP99Millis", "accept p99 ms", 2, |m| m.accept_p99_ms),
+    figure("peakMebibytes", "peak memory MiB", 1, |m| Some(m.peak_mib)),
+    figure("writtenBytes", "bytes written per message", 0, |m| Some(m.written_bytes)),
+    figure("fsyncs", "fsyncs per message", 4, |m| m.fsyncs),
+    figure("accepted", "messages accepted", 0, |m| Some(m.accepted as f64)),
+    figure("refused", "messages refused", 0, |m| Some(m.refused as f64)),
+    figure("lost", "deliveries lost", 0, |m| Some(m.lost as f64)),
+    figure("duplicated", "deliveries duplicated", 0, |m| Some(m.duplicated as f64)),
+    figure("loadCpuMicros", "load tool CPU µs per delivery", 1, |m| Some(m.load_cpu_us)),
+];
+
+/// One line below the table.
+struct Target {
+    text: String,
+    /// `None` when the run did not include what it needs.
+    measured: Option<f64>,
+    met: fn(f64, f64) -> bool,
+    bound: f64,
+}
+
+impl Report {
+    /// Fails when a figure cannot be trusted because deliveries are missing.
+    pub(crate) fn check(&self) -> Result<()> {
+        let wrong = |m: &&Measurement| m.lost > 0 || m.accepted == 0;
+        if let Some(m) = self.measured.iter().find(wrong) {
+            let (scenario, subject) = (m.scenario, m.subject.name());
+            let (lost, accepted, strays) = (m.lost, m.accepted, m.strays);
+            bail!(
+                "{scenario:?}, {subject}: {lost} deliveries lost of {accepted} messages accepted; \
+                 {strays} arrivals carried no number of this phase"
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn table(&self) -> String {
+        let mut out = String::new();
+        for scenario in [Scenario::Saturation, Scenario::Paced, Scenario::Fanout] {
+            if self.measured.iter().any(|m| m.scenario == scenario) {
+                self.write_scenario(&mut out, scenario);
+            }
+        }
+        self.write_targets(&mut out);
+        out.push_str(&self.conditions.describe());
+        out
+    }
+
+    fn write_scenario(&self, out: &mut String, scenario: Scenario) {
+        let title = scenario.title(&self.conditions.plan);
+        line(out, &title, self.subjects.iter().map(|&s| (s.name().into(), ratio_title(s))));
+        for figure in &FIGURES {
+            let null = self.figure(figure, scenario, Subject::Null);
+            let cells = self.subjects.iter().map(|&subject| {
+                let value = self.figure(figure, scenario, subject);
+                let ratio = value.zip(null).filter(|&(_, null)| null > 0.0);
+                let ratio = ratio.filter(|_| subject != Subject::Null);
+                (number(value, figure.decimals), ratio.map_or(String::new(), ratio_text))
+            });
+            line(out, &format!("  {}", figure.label), cells);
+        }
+        out.push('\n');
+    }
+
+    fn write_targets(&self, out: &mut String) {
+        out.push_str("targets\n");
+        for target in self.targets() {
+            let verdict = match target.verdict() {
+                None => "not measured",
+                Some(true) => "met",
+                Some(false) => "MISSED",
+            };
+            let value = number(target.measured, 2);
+            writeln!(out, "  {:<62} {value:>12}  {verdict}", target.text).ok();
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let measured = self.measured.iter().map(|m| {
+            let mut object = Map::new();
+            object.insert("scenario".into(), format!("{:?}", m.scenario).to_lowercase().into());
+            object.insert("subject".into(), m.subject.name().into());
+            for figure in &FIGURES {
+                object.insert(figure.key.into(), json!((figure.of)(m)));
+            }
+            Value::Object(object)
+        });
+        let targets = self.targets().into_iter().map(|target| {
+            let met = target.verdict();
+            json!({"target": target.text, "bound": target.bound, "measured": target.measured, "met": met})
+        });
+        json!({
+            "cores": self.conditions.cores,
+            "seconds": self.conditions.plan.length.as_secs(),
+            "connections": self.conditions.plan.connections,
+            "rate": self.conditions.plan.rate,
+            "fsyncMillis": self.conditions.fsync_ms,
+            "measured": measured.collect::<Vec<_>>(),
+            "targets": targets.collect::<Vec<_>>(),
+        })
+    }
+
+    /// What Octohooks with its plugin must reach. The absolute figures are ten times what the
+    /// strongest open peer reached on two cores with the load beside it; they orient, and the
+    /// ratio decides.
+    fn targets(&self) -> Vec<Target> {
+        let of = |scenario, subject, of: fn(&Measurement) -> Option<f64>| {
+            self.find(scenario, subject).and_then(of)
+        };
+        let rate = |m: &Measurement| Some(m.delivered_per_s);
+        let ours = of(Scenario::Saturation, Subject::Plugin, rate);
+        let null = of(Scenario::Saturation, Subject::Null, rate);
+        let p99 = 2.9 + self.conditions.fsync_ms;
+        let pace = self.conditions.plan.rate;
+        let target = |text: &str, measured, met, bound| Target {
+            text: text.to_owned(),
+            measured,
+            met,
+            bound,
+        };
+        let least: fn(f64, f64) -> bool = |value, bound| value >= bound;
+        vec![
+            target(
+                "rate with a plugin, of the null gateway's: at least 0.55",
+                ours.zip(null).map(|(ours, null)| ours / null),
+                least,
+                0.55,
+            ),
+            target("messages/s with a plugin: at least 8,090", ours, least, 8090.0),
+            target(
+                "CPU µs per message with a plugin: at most 190",
+                of(Scenario::Saturation, Subject::Plugin, |m| Some(m.cpu_us)),
+                |value, bound| value <= bound,
+                190.0,
+            ),
+            target(
+                &format!("p99 ms at {pace}/s with a plugin: below 2.9 + one fsync = {p99:.2}"),
+                of(Scenario::Paced, Subject::Plugin, |m| m.arrival_p99_ms),
+                |value, bound| value < bound,
+                p99,
+            ),
+            target(
+                "deliveries/s to five endpoints with a plugin: at least 16,000",
+                of(Scenario::Fanout, Subject::Plugin, rate),
+                least,
+                16_000.0,
+            ),
+        ]
+    }
+
+    fn figure(&self, figure: &Figure, scenario: Scenario, subject: Subject) -> Option<f64> {
+        self.find(scenario, subject).and_then(figure.of)
+    }
+
+    fn find(&self, scenario: Scenario, subject: Subject) -> Option<&Measurement> {
+        self.measured.iter().find(|m| m.scenario == scenario && m.subject == subject)
+    }
+}
+
+impl Target {
+    fn verdict(&self) -> Option<bool> {
+        self.measured.map(|value| (self.met)(value, self.bound))
+    }
+}
+
+impl Conditions {
+    fn describe(&self) -> String {
+        format!(
+            "\nconditions: {} cores, shared by the gateway, the load and the sink; {} s each after \
+             a warm-up;\n{} connections, bodies of 1 KiB, over the loopback interface; a durable \
+             append of 4 KiB takes {:.2} ms (p50).",
+            self.cores,
+            self.plan.length.as_secs(),
+            self.plan.connections,
+            self.fsync_ms
+        )
+    }
+}
+
+fn line(out: &mut String, label: &str, cells: impl Iterator<Item = (String, String)>) {
+    write!(out, "{label:<42}").ok();
+    for (value, ratio) in cells {
+        write!(out, " {value:>10} {ratio:>6}").ok();
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+}
+
+fn ratio_title(subject: Subject) -> String {
+    if subject == Subject::Null { String::new() } else { "×null".into() }
+}
+
+fn ratio_text((value, null): (f64, f64)) -> String {
+    format!("{:.2}", value / null)
+}
+
+/// A number with its thousands apart, or a dash.
+fn number(value: Option<f64>, decimals: usize) -> String {
+    let Some(value) = value else { return "–".into() };
+    let text = format!("{value:.decimals$}");
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut out = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out + rest
+}

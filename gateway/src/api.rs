@@ -1,0 +1,82 @@
+//! The API: the router as a table. The wire contract is in [`octohooks`]; what is ours beside it (plugins, health,
+//! metrics) has files of its own.
+
+use crate::{
+    plugin::{Host, Registry},
+    store::{Catalog, Log, Queue},
+    web::auth::Keys,
+};
+use axum::{
+    Router,
+    extract::FromRef,
+    routing::{get, put},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use octohooks::{applications, endpoints, messages};
+use std::sync::Arc;
+use url::Url;
+
+pub mod octohooks;
+pub mod plugins;
+pub mod health;
+
+/// Whether a URL may be an endpoint's, as the guard sees it.
+pub type CheckUrl = Arc<dyn Fn(&Url) -> Result<(), String> + Send + Sync>;
+
+/// What the API's handlers need.
+#[derive(Clone, FromRef)]
+pub struct Api {
+    /// Applications, endpoints, plugins, keys.
+    pub catalog: Arc<dyn Catalog>,
+    /// What was recorded.
+    pub log: Arc<dyn Log>,
+    /// For the depths in `/health`.
+    pub queue: Arc<dyn Queue>,
+    /// Who may call.
+    pub keys: Keys,
+    /// Checks and compiles uploads.
+    pub host: Host,
+    /// Where compiled plugins are found.
+    pub registry: Arc<Registry>,
+    /// The guard.
+    pub check_url: CheckUrl,
+    /// Renders `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// The state of the parts that the API does not hold.
+    pub parts: health::Parts,
+}
+
+/// The routes below `/api/v1`.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/applications", get(applications::list).post(applications::create))
+        .route(
+            "/applications/{app}",
+            get(applications::get).put(applications::update).delete(applications::delete),
+        )
+        .route("/applications/{app}/endpoints", get(endpoints::list).post(endpoints::create))
+        .route(
+            "/applications/{app}/endpoints/{endpoint}",
+            get(endpoints::get).put(endpoints::update).delete(endpoints::delete),
+        )
+        .route("/applications/{app}/messages", get(messages::list))
+        .route("/applications/{app}/messages/{message}", get(messages::get))
+        .route(
+            "/applications/{app}/messages/{message}/endpoint-messages",
+            get(messages::endpoint_messages),
+        )
+        .route(
+            "/applications/{app}/plugin",
+            get(plugins::get).put(plugins::put).delete(plugins::delete),
+        )
+        .route("/applications/{app}/plugin/settings", put(plugins::put_settings))
+        .with_state(api)
+}
+
+/// The routes outside `/api/v1`: for machines that watch.
+pub fn watch_router(api: Api) -> Router {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/metrics", get(health::metrics))
+        .with_state(api)
+}

@@ -1,0 +1,101 @@
+//! For machines that watch: `/health` with the state of each part, `/metrics` for Prometheus. Neither needs a key, and
+//! neither tells anything of a tenant.
+
+use super::Api;
+use crate::store::Depths;
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Lanes, deliveries queued in them, attempts under way.
+pub type Lanes = (usize, usize, usize);
+
+/// The state of the parts that the API does not hold.
+#[derive(Clone)]
+pub struct Parts {
+    /// The deliver stage's depths.
+    pub lanes: Arc<dyn Fn() -> Lanes + Send + Sync>,
+    /// Whether the gateway is stopping.
+    pub stopping: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// `/health`'s answer.
+#[derive(Serialize)]
+pub struct Health {
+    status: &'static str,
+    version: &'static str,
+    parts: PartStates,
+}
+
+#[derive(Serialize)]
+struct PartStates {
+    store: Store,
+    plugins: Plugins,
+    delivery: Delivery,
+}
+
+#[derive(Serialize)]
+struct Store {
+    engine: &'static str,
+    #[serde(flatten)]
+    depths: Depths,
+}
+
+#[derive(Serialize)]
+struct Plugins {
+    applications: usize,
+    loaded: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivery {
+    lanes: usize,
+    queued: usize,
+    in_flight: usize,
+}
+
+/// `GET /health`: 200 when messages can be accepted, 503 while stopping.
+pub async fn health(State(api): State<Api>) -> Response {
+    let stopping = (api.parts.stopping)();
+    let (lanes, queued, in_flight) = (api.parts.lanes)();
+    let snapshot = api.catalog.snapshot();
+    let health = Health {
+        status: if stopping { "stopping" } else { "ready" },
+        version: env!("CARGO_PKG_VERSION"),
+        parts: PartStates {
+            store: Store { engine: "sqlite", depths: api.queue.depths() },
+            plugins: Plugins {
+                applications: snapshot.tenants().filter(|t| t.plugin.is_some()).count(),
+                loaded: api.registry.len(),
+            },
+            delivery: Delivery { lanes, queued, in_flight },
+        },
+    };
+    let status = if stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, Json(health)).into_response()
+}
+
+/// `GET /metrics`
+pub async fn metrics(State(api): State<Api>) -> Response {
+    let depths = api.queue.depths();
+    let (lanes, queued, in_flight) = (api.parts.lanes)();
+    for (queue, depth) in [
+        ("undispatched", depths.undispatched),
+        ("unsettled", depths.unsettled),
+        ("waiting", depths.waiting),
+        ("aside", depths.aside),
+        ("parked", depths.parked),
+        ("lanes", queued as u64),
+        ("in_flight", in_flight as u64),
+    ] {
+        metrics::gauge!("octohooks_queue_depth", "queue" => queue).set(depth as f64);
+    }
+    metrics::gauge!("octohooks_lanes").set(lanes as f64);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], api.metrics.render()).into_response()
+}

@@ -1,0 +1,73 @@
+//! The wire contract: objects and calls as the existing clients know them.
+
+use crate::{
+    model::{catalog::Tenant, id::EnvironmentId},
+    store::Catalog,
+    web::error::ApiError,
+};
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::{StatusCode, request::Parts},
+};
+use serde::Deserialize;
+use std::sync::Arc;
+
+pub mod applications;
+pub mod endpoints;
+pub mod messages;
+
+/// A body of the API is at most this long, in bytes.
+const BODY: usize = 256 << 10;
+
+/// The environment's application with that id or uid.
+fn tenant(
+    catalog: &Arc<dyn Catalog>,
+    environment: EnvironmentId,
+    id_or_uid: &str,
+) -> Result<Arc<Tenant>, ApiError> {
+    let found = catalog.snapshot().find(environment, id_or_uid).cloned();
+    found.ok_or_else(|| ApiError::not_found("application"))
+}
+
+/// The answer to a GET of what does not exist: the body is empty, since clients take any body for the object.
+fn absent() -> axum::response::Response {
+    axum::response::IntoResponse::into_response(StatusCode::NOT_FOUND)
+}
+
+/// `?page=1&size=10`, pages from 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    page: usize,
+    size: usize,
+}
+
+impl Page {
+    /// The page of these.
+    pub fn of<T>(self, all: Vec<T>) -> Vec<T> {
+        let skip = (self.page - 1).saturating_mul(self.size);
+        all.into_iter().skip(skip).take(self.size).collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct PageQuery {
+    page: Option<usize>,
+    size: Option<usize>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Page {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Query(PageQuery { page, size }) = Query::try_from_uri(&parts.uri)
+            .map_err(|error| ApiError::field("?page&size", error.to_string()))?;
+        let (page, size) = (page.unwrap_or(1), size.unwrap_or(10));
+        if page < 1 {
+            return Err(ApiError::field("?page", "must be at least 1"));
+        }
+        match (1..=250).contains(&size) {
+            true => Ok(Self { page, size }),
+            false => Err(ApiError::field("?size", "must be from 1 to 250")),
+        }
+    }
+}

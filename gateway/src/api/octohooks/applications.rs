@@ -1,0 +1,129 @@
+//! Applications: create, get, list, update, delete.
+
+use super::{BODY, Page, absent, tenant};
+use crate::{
+    clock,
+    model::{Millis, application::Application, catalog::Change, id::ApplicationId, name::Uid},
+    store::Catalog,
+    web::{auth::Caller, body, error::ApiError},
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// An application as the contract shows it.
+#[derive(Serialize)]
+pub struct Shown {
+    id: String,
+    uid: Option<Uid>,
+    name: String,
+    created: Millis,
+    updated: Millis,
+}
+
+impl From<&Application> for Shown {
+    fn from(a: &Application) -> Self {
+        let (id, uid) = (a.id.to_string(), a.uid.clone());
+        Self { id, uid, name: a.name.clone(), created: a.created, updated: a.updated }
+    }
+}
+
+#[derive(Deserialize)]
+struct Draft {
+    name: Option<String>,
+    uid: Option<Uid>,
+}
+
+async fn draft(body: Body) -> Result<Draft, ApiError> {
+    let bytes = body::read(body, BODY, "application").await?;
+    let draft: Draft = body::json(&bytes)?;
+    match draft.name.as_ref().is_some_and(|name| name.chars().count() > 256) {
+        true => Err(ApiError::field("/name", "must have at most 256 characters")),
+        false => Ok(draft),
+    }
+}
+
+/// `POST /applications`
+pub async fn create(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Shown>, ApiError> {
+    let draft = draft(body).await?;
+    let name = draft.name.or_else(|| draft.uid.as_deref().map(str::to_owned));
+    let name = name.ok_or_else(|| ApiError::field("/name", "is required"))?;
+    let now = clock::now();
+    let application = Application {
+        environment: caller.environment,
+        id: ApplicationId(clock::id()),
+        uid: draft.uid,
+        name,
+        declared: false,
+        revision: 1,
+        created: now,
+        updated: now,
+    };
+    let shown = Shown::from(&application);
+    catalog.change(Change::PutApplication(application)).await?;
+    Ok(Json(shown))
+}
+
+/// `GET /applications`
+pub async fn list(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    page: Page,
+) -> Json<Vec<Shown>> {
+    let snapshot = catalog.snapshot();
+    let tenants = page.of(snapshot.applications(caller.environment));
+    Json(tenants.into_iter().map(|tenant| Shown::from(&tenant.application)).collect())
+}
+
+/// `GET /applications/{app}`
+pub async fn get(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+) -> Response {
+    match tenant(&catalog, caller.environment, &app) {
+        Ok(tenant) => Json(Shown::from(&tenant.application)).into_response(),
+        Err(_) => absent(),
+    }
+}
+
+/// `PUT /applications/{app}`
+pub async fn update(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+    body: Body,
+) -> Result<Json<Shown>, ApiError> {
+    let draft = draft(body).await?;
+    let old = &tenant(&catalog, caller.environment, &app)?.application;
+    let application = Application {
+        name: draft.name.unwrap_or_else(|| old.name.clone()),
+        uid: draft.uid.or_else(|| old.uid.clone()),
+        revision: old.revision + 1,
+        updated: clock::now(),
+        ..old.clone()
+    };
+    let shown = Shown::from(&application);
+    catalog.change(Change::PutApplication(application)).await?;
+    Ok(Json(shown))
+}
+
+/// `DELETE /applications/{app}`: with its endpoints; what waits for them stops.
+pub async fn delete(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+) -> Result<Json<Shown>, ApiError> {
+    let tenant = tenant(&catalog, caller.environment, &app)?;
+    catalog.change(Change::DeleteApplication(tenant.application.id)).await?;
+    Ok(Json(Shown::from(&tenant.application)))
+}

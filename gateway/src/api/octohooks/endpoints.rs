@@ -1,0 +1,180 @@
+//! Endpoints: create, get, list, update, delete.
+
+use super::{BODY, Page, absent, tenant};
+use crate::{
+    api::CheckUrl,
+    clock,
+    model::{
+        Millis,
+        catalog::Change,
+        draft::{EndpointDraft, Fresh, Wrong},
+        endpoint::{Endpoint, RateLimit, Secret},
+        id::EndpointId,
+        name::{Channel, EventType, Uid},
+    },
+    store::Catalog,
+    web::{
+        auth::Caller,
+        body,
+        error::{ApiError, Detail},
+    },
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Serialize;
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
+
+/// An endpoint as the contract shows it, and our additions.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    id: String,
+    uid: Option<Uid>,
+    name: String,
+    url: String,
+    enabled: bool,
+    event_types: Vec<EventType>,
+    channels: Vec<Channel>,
+    headers: BTreeMap<String, String>,
+    secrets: Vec<String>,
+    rate_limit: Option<RateLimit>,
+    max_in_flight: Option<NonZeroU32>,
+    created: Millis,
+    updated: Millis,
+}
+
+impl From<&Endpoint> for Shown {
+    fn from(e: &Endpoint) -> Self {
+        Self {
+            id: e.id.to_string(),
+            uid: e.uid.clone(),
+            name: e.name.clone(),
+            url: e.url.to_string(),
+            enabled: e.enabled,
+            event_types: e.event_types.clone(),
+            channels: e.channels.clone(),
+            headers: e.headers.iter().cloned().collect(),
+            secrets: e.secrets.iter().map(|secret| secret.0.clone()).collect(),
+            rate_limit: e.rate_limit,
+            max_in_flight: e.max_in_flight,
+            created: e.created,
+            updated: e.updated,
+        }
+    }
+}
+
+/// A new secret, of 256 bits.
+#[must_use]
+pub fn new_secret() -> Secret {
+    Secret(format!("whsec_{}", STANDARD.encode(clock::random_bytes())))
+}
+
+fn invalid(wrong: Vec<Wrong>) -> ApiError {
+    let details = wrong.into_iter().map(|(path, message)| Detail { path, message });
+    ApiError::fields(details.collect())
+}
+
+async fn draft(body: Body) -> Result<EndpointDraft, ApiError> {
+    body::json(&body::read(body, BODY, "endpoint").await?)
+}
+
+/// `POST /applications/{app}/endpoints`
+pub async fn create(
+    State(catalog): State<Arc<dyn Catalog>>,
+    State(check_url): State<CheckUrl>,
+    caller: Caller,
+    Path(app): Path<String>,
+    body: Body,
+) -> Result<Json<Shown>, ApiError> {
+    let application = &tenant(&catalog, caller.environment, &app)?.application;
+    let fresh = Fresh {
+        environment: caller.environment,
+        application: application.id,
+        id: EndpointId(clock::id()),
+        secret: new_secret(),
+        now: clock::now(),
+    };
+    let endpoint = draft(body).await?.create(fresh, |url| check_url(url)).map_err(invalid)?;
+    let shown = Shown::from(&endpoint);
+    catalog.change(Change::PutEndpoint(endpoint)).await?;
+    Ok(Json(shown))
+}
+
+/// A page of endpoints.
+#[derive(Serialize)]
+pub struct List {
+    data: Vec<Shown>,
+    meta: Meta,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    count: usize,
+}
+
+/// `GET /applications/{app}/endpoints`
+pub async fn list(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+    page: Page,
+) -> Result<Json<List>, ApiError> {
+    let tenant = tenant(&catalog, caller.environment, &app)?;
+    let endpoints = page.of(tenant.endpoints.values().collect());
+    let data = endpoints.into_iter().map(|endpoint| Shown::from(&**endpoint)).collect();
+    Ok(Json(List { data, meta: Meta { count: tenant.endpoints.len() } }))
+}
+
+fn find(
+    catalog: &Arc<dyn Catalog>,
+    caller: Caller,
+    app: &str,
+    id_or_uid: &str,
+) -> Result<Arc<Endpoint>, ApiError> {
+    let tenant = tenant(catalog, caller.environment, app)?;
+    tenant.endpoint(id_or_uid).cloned().ok_or_else(|| ApiError::not_found("endpoint"))
+}
+
+/// `GET /applications/{app}/endpoints/{endpoint}`
+pub async fn get(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+) -> Response {
+    match find(&catalog, caller, &app, &endpoint) {
+        Ok(endpoint) => Json(Shown::from(&*endpoint)).into_response(),
+        Err(_) => absent(),
+    }
+}
+
+/// `PUT /applications/{app}/endpoints/{endpoint}`
+pub async fn update(
+    State(catalog): State<Arc<dyn Catalog>>,
+    State(check_url): State<CheckUrl>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+    body: Body,
+) -> Result<Json<Shown>, ApiError> {
+    let draft = draft(body).await?;
+    let old = find(&catalog, caller, &app, &endpoint)?;
+    let new = draft.replace(&old, clock::now(), |url| check_url(url)).map_err(invalid)?;
+    let shown = Shown::from(&new);
+    catalog.change(Change::PutEndpoint(new)).await?;
+    Ok(Json(shown))
+}
+
+/// `DELETE /applications/{app}/endpoints/{endpoint}`: what waits for it stops.
+pub async fn delete(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+) -> Result<Json<Shown>, ApiError> {
+    let endpoint = find(&catalog, caller, &app, &endpoint)?;
+    catalog.change(Change::DeleteEndpoint(endpoint.application, endpoint.id)).await?;
+    Ok(Json(Shown::from(&*endpoint)))
+}

@@ -1,0 +1,130 @@
+//! An application's plugin: upload, look at, configure, remove. An upload is checked, compiled and kept before the
+//! application switches to it; messages that an older version parked are due again then.
+
+use crate::{
+    clock,
+    model::{
+        Millis,
+        catalog::{Change, Tenant},
+        id::Digest,
+        plugin::Plugin,
+    },
+    plugin::{Host, Registry},
+    store::Catalog,
+    web::{auth::Caller, body, error::ApiError},
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Settings are at most this long as JSON, in bytes.
+const SETTINGS: usize = 64 << 10;
+
+/// A plugin as the API shows it.
+#[derive(Serialize)]
+pub struct Shown {
+    digest: Digest,
+    size: u64,
+    settings: Map<String, Value>,
+    created: Millis,
+    updated: Millis,
+}
+
+impl From<&Plugin> for Shown {
+    fn from(p: &Plugin) -> Self {
+        let (digest, settings) = (p.digest, p.settings.clone());
+        Self { digest, size: p.size, settings, created: p.created, updated: p.updated }
+    }
+}
+
+fn tenant(catalog: &Arc<dyn Catalog>, caller: Caller, app: &str) -> Result<Arc<Tenant>, ApiError> {
+    let found = catalog.snapshot().find(caller.environment, app).cloned();
+    found.ok_or_else(|| ApiError::not_found("application"))
+}
+
+fn active(tenant: &Tenant) -> Result<&Arc<Plugin>, ApiError> {
+    tenant.plugin.as_ref().ok_or_else(|| ApiError::not_found("plugin"))
+}
+
+/// `PUT /applications/{app}/plugin`: the component's bytes.
+pub async fn put(
+    State(catalog): State<Arc<dyn Catalog>>,
+    State(host): State<Host>,
+    State(registry): State<Arc<Registry>>,
+    caller: Caller,
+    Path(app): Path<String>,
+    body: Body,
+) -> Result<Json<Shown>, ApiError> {
+    let tenant = tenant(&catalog, caller, &app)?;
+    let bytes = body::read(body, host.options().component_bytes, "component").await?;
+    let code = bytes.clone();
+    let loaded = tokio::task::spawn_blocking(move || host.load(&code)).await;
+    let loaded = loaded
+        .map_err(|error| {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+        })?
+        .map_err(|rejected| {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            ApiError::new(status, "invalid_component", rejected.to_string())
+        })?;
+    catalog.put_code(loaded.digest, bytes).await?;
+    registry.insert(&loaded);
+    let now = clock::now();
+    let old = tenant.plugin.as_deref();
+    let plugin = Plugin {
+        environment: caller.environment,
+        application: tenant.application.id,
+        digest: loaded.digest,
+        size: loaded.size,
+        settings: old.map(|plugin| plugin.settings.clone()).unwrap_or_default(),
+        created: old.map_or(now, |plugin| plugin.created),
+        updated: now,
+    };
+    let shown = Shown::from(&plugin);
+    catalog.change(Change::PutPlugin(plugin)).await?;
+    Ok(Json(shown))
+}
+
+/// `GET /applications/{app}/plugin`
+pub async fn get(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+) -> Result<Json<Shown>, ApiError> {
+    let tenant = tenant(&catalog, caller, &app)?;
+    Ok(Json(Shown::from(&**active(&tenant)?)))
+}
+
+/// `PUT /applications/{app}/plugin/settings`: a JSON object, which replaces the settings before.
+pub async fn put_settings(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+    body: Body,
+) -> Result<Json<Shown>, ApiError> {
+    let bytes = body::read(body, SETTINGS, "settings").await?;
+    let settings: Map<String, Value> = body::json(&bytes)?;
+    let tenant = tenant(&catalog, caller, &app)?;
+    let plugin = Plugin { settings, updated: clock::now(), ..Plugin::clone(active(&tenant)?) };
+    let shown = Shown::from(&plugin);
+    catalog.change(Change::PutPlugin(plugin)).await?;
+    Ok(Json(shown))
+}
+
+/// `DELETE /applications/{app}/plugin`: messages go to their subscribers as they are; what is parked stays parked.
+pub async fn delete(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+) -> Result<Json<Shown>, ApiError> {
+    let tenant = tenant(&catalog, caller, &app)?;
+    let shown = Shown::from(&**active(&tenant)?);
+    catalog.change(Change::DeletePlugin(tenant.application.id)).await?;
+    Ok(Json(shown))
+}

@@ -1,0 +1,192 @@
+//! Configuration: defaults < file < environment (`OCTOHOOKS_SERVER__LISTEN`) < flags. One options struct per stage; what
+//! is wrong is one line that names the source, the key and what would be right.
+
+use crate::{deliver, observe, plugin};
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The HTTP server.
+    pub server: Server,
+    /// Where messages are kept.
+    pub data: Data,
+    /// Who may call.
+    pub auth: Auth,
+    /// What is accepted.
+    pub ingest: Ingest,
+    /// How plugins run.
+    pub plugins: plugin::Options,
+    /// How deliveries are made.
+    pub delivery: deliver::Options,
+    /// Which addresses may be called.
+    pub guard: GuardOptions,
+    /// Logs.
+    pub log: observe::logs::Options,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How long a stop waits for what is under way, in milliseconds.
+    pub drain_ms: u64,
+}
+
+/// Where messages are kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// The directory; made if it is not there.
+    pub dir: PathBuf,
+    /// The largest the database may become, in bytes; senders are refused beyond. None: the disk decides.
+    pub max_bytes: Option<u64>,
+}
+
+/// Who may call.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// A fixed key of the default environment. None: one is made at the first start and printed once.
+    pub api_key: Option<String>,
+}
+
+/// What is accepted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    /// The largest payload, in bytes.
+    pub payload_bytes: usize,
+}
+
+/// Which addresses may be called.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardOptions {
+    /// Networks that may be called although they are not public: a list, or text with commas.
+    #[serde(deserialize_with = "networks")]
+    pub allow: Vec<IpNet>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), drain_ms: 20_000 }
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: "data".into(), max_bytes: None }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        // The provider's 350 kB.
+        Self { payload_bytes: 350_000 }
+    }
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        List(Vec<String>),
+        Text(String),
+    }
+    let texts = match Either::deserialize(deserializer)? {
+        Either::List(list) => list,
+        Either::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+    };
+    let nets = texts.iter().filter(|text| !text.is_empty()).map(|text| {
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format!("`{text}` is not a network such as 10.0.0.0/8"))
+        })
+    });
+    nets.collect()
+}
+
+/// Where the configuration is looked for, unless a flag says.
+const FILE: &str = "config/octohooks.toml";
+
+/// Loads the configuration. An error is the line for the operator.
+pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, String> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    figment = match file {
+        Some(path) if !path.exists() => return Err(format!("{}: no such file", path.display())),
+        Some(path) => figment.merge(Toml::file_exact(path)),
+        None => figment.merge(Toml::file(FILE)),
+    };
+    figment = figment.merge(Env::prefixed("OCTOHOOKS_").split("__"));
+    for (key, value) in flags {
+        figment = figment.merge(Serialized::default(key, value));
+    }
+    let config: Config = figment.extract().map_err(|error| line(&error))?;
+    check(&config)?;
+    Ok(config)
+}
+
+fn line(error: &figment::Error) -> String {
+    let source = error.metadata.as_ref().map(|metadata| match &metadata.source {
+        Some(source) => format!("{} ({source})", metadata.name),
+        None => metadata.name.to_string(),
+    });
+    let key = error.path.join(".");
+    format!("{}: key `{key}`: {}", source.unwrap_or_else(|| "configuration".into()), error.kind)
+}
+
+fn check(config: &Config) -> Result<(), String> {
+    config.delivery.retry.check().map_err(|(key, right)| {
+        format!("configuration: key `delivery.retry.{key}`: must be {right}")
+    })?;
+    match config.delivery.max_in_flight {
+        0 => Err("configuration: key `delivery.max_in_flight`: must be at least 1".into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_toml(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("octohooks.toml");
+        std::fs::write(&path, text).expect("writes");
+        load(Some(&path), &[])
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_source_and_key() {
+        for (text, parts) in [
+            ("[server]\nlisten_on = \"x\"", ["octohooks.toml", "listen_on"]),
+            ("[server]\nlisten = \"nowhere\"", ["octohooks.toml", "server.listen"]),
+            ("[guard]\nallow = [\"10.0.0.0\", \"nonsense\"]", ["guard", "such as"]),
+            ("[delivery]\nmax_in_flight = 0", ["delivery.max_in_flight", "at least 1"]),
+            ("[delivery.retry]\njitter = 2.0", ["delivery.retry.jitter", "0 to 0.9"]),
+        ] {
+            let error = from_toml(text).expect_err(text);
+            for part in parts {
+                assert!(error.contains(part), "{error} should contain {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_of_networks_may_be_text() {
+        let config = from_toml("[guard]\nallow = \"127.0.0.0/8, ::1/128\"").expect("loads");
+        assert_eq!(config.guard.allow.len(), 2);
+    }
+}

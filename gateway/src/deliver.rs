@@ -1,0 +1,326 @@
+//! Deliver: takes deliveries from the store, lets each endpoint's lane admit them, sends them, decides what follows and
+//! hands that back to be recorded.
+//!
+//! [`lane`], [`limit`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign) and [`guard`] are pure;
+//! [`client`] speaks HTTP; this file acts. A lane is locked for a moment and never across a wait. Nothing polls: a lane
+//! moves when a delivery comes, when an attempt ends, when its booked slot is there, or when its limits change.
+
+use crate::{
+    clock,
+    invariant::{Invariant, check},
+    model::{
+        attempt::{Attempt, Outcome},
+        delivery::{Delivery, Next},
+        endpoint::Endpoint,
+        id::EndpointId,
+    },
+    store::{Catalog, Queue, Settlement, StoreError},
+};
+use client::Client;
+use lane::{Lane, Limits, Step};
+use schedule::RetryOptions;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+pub mod lane;
+pub mod limit;
+pub mod schedule;
+pub mod decide;
+pub mod sign;
+pub mod guard;
+pub mod client;
+
+/// How many deliveries are taken from the store at once.
+const BATCH: usize = 256;
+
+/// The delivery stage's options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The longest an attempt may take, from connecting to the last byte of the answer, in milliseconds.
+    pub timeout_ms: u64,
+    /// The longest connecting may take, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How many requests to one endpoint may be under way at once, where the endpoint does not say.
+    pub max_in_flight: usize,
+    /// When a failed delivery is tried again.
+    pub retry: RetryOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 30_000,
+            connect_timeout_ms: 10_000,
+            max_in_flight: 100,
+            retry: RetryOptions::default(),
+        }
+    }
+}
+
+/// The delivery stage.
+pub struct Deliver {
+    queue: Arc<dyn Queue>,
+    catalog: Arc<dyn Catalog>,
+    client: Client,
+    options: Options,
+    lanes: RwLock<HashMap<EndpointId, Arc<Mutex<Lane>>>>,
+    draining: AtomicBool,
+    under_way: AtomicUsize,
+    ended: Notify,
+    meters: Meters,
+}
+
+struct Meters {
+    delivered: metrics::Counter,
+    failed: metrics::Counter,
+    seconds: metrics::Histogram,
+    arrival: metrics::Histogram,
+}
+
+impl Deliver {
+    /// A stage that is not running yet.
+    pub fn new(
+        queue: Arc<dyn Queue>,
+        catalog: Arc<dyn Catalog>,
+        client: Client,
+        options: Options,
+    ) -> Arc<Self> {
+        let meters = Meters {
+            delivered: metrics::counter!("octohooks_attempts_total", "outcome" => "delivered"),
+            failed: metrics::counter!("octohooks_attempts_total", "outcome" => "failed"),
+            seconds: metrics::histogram!("octohooks_attempt_seconds"),
+            arrival: metrics::histogram!("octohooks_accept_to_delivered_seconds"),
+        };
+        Arc::new(Self {
+            queue,
+            catalog,
+            client,
+            options,
+            lanes: RwLock::default(),
+            draining: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
+            ended: Notify::new(),
+            meters,
+        })
+    }
+
+    /// Delivers until the store is closed.
+    pub async fn run(self: Arc<Self>) {
+        let watcher = tokio::spawn(self.clone().watch_catalog());
+        for endpoint in self.queue.endpoints_aside() {
+            let lane = self.lane(endpoint, true);
+            self.advance(&lane, endpoint);
+        }
+        loop {
+            match self.queue.next_deliveries(BATCH).await {
+                Ok(deliveries) => deliveries.into_iter().for_each(|delivery| self.offer(delivery)),
+                Err(StoreError::Closed) => break,
+                Err(error) => {
+                    tracing::error!(%error, "deliveries could not be read; tried again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        watcher.abort();
+    }
+
+    /// Starts no more attempts and waits for those under way, at most this long; how many were not waited for.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.draining.store(true, Ordering::SeqCst);
+        let all_ended = async {
+            while self.under_way.load(Ordering::SeqCst) > 0 {
+                self.ended.notified().await;
+            }
+        };
+        let _in_time = tokio::time::timeout(limit, all_ended).await;
+        self.under_way.load(Ordering::SeqCst)
+    }
+
+    /// How many lanes there are, how many deliveries wait in them, and how many attempts are under way.
+    #[must_use]
+    pub fn depths(&self) -> (usize, usize, usize) {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let queued = lanes.values().map(|lane| lock(lane).depths().0).sum();
+        (lanes.len(), queued, self.under_way.load(Ordering::Relaxed))
+    }
+
+    fn offer(self: &Arc<Self>, delivery: Arc<Delivery>) {
+        let endpoint = delivery.key.endpoint;
+        let lane = self.lane(endpoint, false);
+        {
+            let mut lane = lock(&lane);
+            if let Some(over) = lane.offer(delivery) {
+                // Under the lane's lock, so that what is set aside keeps its order.
+                self.queue.set_aside(over);
+            }
+        }
+        self.advance(&lane, endpoint);
+    }
+
+    /// Does what the lane wants done, until it rests.
+    fn advance(self: &Arc<Self>, lane: &Arc<Mutex<Lane>>, endpoint: EndpointId) {
+        while !self.draining.load(Ordering::Relaxed) {
+            let step = lock(lane).step(clock::instant());
+            match step {
+                Step::Send(delivery) => {
+                    self.under_way.fetch_add(1, Ordering::SeqCst);
+                    tokio::spawn(self.clone().attempt(lane.clone(), delivery));
+                }
+                Step::WakeAt(at) => {
+                    let (stage, lane) = (self.clone(), lane.clone());
+                    tokio::spawn(async move {
+                        tokio::time::sleep_until(at.into()).await;
+                        stage.advance(&lane, endpoint);
+                    });
+                    return;
+                }
+                Step::Fetch(count) => {
+                    tokio::spawn(self.clone().fetch(lane.clone(), endpoint, count));
+                }
+                Step::Rest => return,
+            }
+        }
+    }
+
+    async fn fetch(self: Arc<Self>, lane: Arc<Mutex<Lane>>, endpoint: EndpointId, count: usize) {
+        match self.queue.take_aside(endpoint, count).await {
+            Ok(deliveries) => lock(&lane).fetched(count, deliveries),
+            Err(error) => {
+                tracing::error!(%endpoint, %error, "what was set aside could not be read; tried again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                lock(&lane).not_fetched();
+            }
+        }
+        self.advance(&lane, endpoint);
+    }
+
+    /// One attempt, from its start to its record.
+    async fn attempt(self: Arc<Self>, lane: Arc<Mutex<Lane>>, delivery: Arc<Delivery>) {
+        let id = delivery.key.endpoint;
+        let endpoint = self.catalog.snapshot().endpoint(id).cloned();
+        let settlement = match endpoint.filter(|endpoint| endpoint.enabled) {
+            Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
+            None => Settlement { delivery, attempt: None, next: Next::Disabled },
+        };
+        self.queue.settle(settlement);
+        lock(&lane).finished();
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        if self.draining.load(Ordering::SeqCst) {
+            self.ended.notify_one();
+        }
+        self.advance(&lane, id);
+    }
+
+    async fn attempt_at(&self, endpoint: &Endpoint, delivery: Arc<Delivery>) -> Settlement {
+        check(
+            Invariant::StaysInApplication,
+            endpoint.application == delivery.message.application,
+            || format!("a delivery of {} is bound for {}", delivery.message.id, endpoint.id),
+        );
+        let start = clock::instant();
+        let at = clock::now();
+        let outcome = self.client.send(endpoint, &delivery, at / 1000).await;
+        let took = start.elapsed();
+        let attempt = Attempt {
+            number: delivery.attempts + 1,
+            at,
+            latency: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+            outcome,
+        };
+        let now = clock::now();
+        let next = decide::decide(&attempt, &self.options.retry, now, clock::chance());
+        self.meters.seconds.record(took.as_secs_f64());
+        if next == Next::Delivered {
+            self.meters.delivered.increment(1);
+            let since = Duration::from_millis(now.saturating_sub(delivery.message.accepted));
+            self.meters.arrival.record(since.as_secs_f64());
+        } else {
+            self.meters.failed.increment(1);
+            note_failure(&delivery, &attempt, next);
+        }
+        Settlement { delivery, attempt: Some(attempt), next }
+    }
+
+    /// The endpoint's lane, made if there is none; `aside` if the store holds deliveries for it.
+    fn lane(&self, endpoint: EndpointId, aside: bool) -> Arc<Mutex<Lane>> {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(&endpoint) {
+            return lane.clone();
+        }
+        drop(lanes);
+        let snapshot = self.catalog.snapshot();
+        let limits = self.limits(snapshot.endpoint(endpoint).map(Arc::as_ref));
+        let new = Lane::new(limits, aside);
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry(endpoint).or_insert_with(|| Arc::new(Mutex::new(new))).clone()
+    }
+
+    fn limits(&self, endpoint: Option<&Endpoint>) -> Limits {
+        let own =
+            endpoint.and_then(|e| e.max_in_flight).and_then(|n| usize::try_from(n.get()).ok());
+        Limits {
+            rate: endpoint.and_then(|e| e.rate_limit),
+            in_flight: own.unwrap_or(self.options.max_in_flight).max(1),
+        }
+    }
+
+    /// Lanes follow their endpoints: changed limits count at once, what is disabled or gone is emptied.
+    async fn watch_catalog(self: Arc<Self>) {
+        let mut changes = self.catalog.watch();
+        while changes.changed().await.is_ok() {
+            let snapshot = self.catalog.snapshot();
+            let lanes: Vec<_> = {
+                let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+                lanes.iter().map(|(id, lane)| (*id, lane.clone())).collect()
+            };
+            for (id, lane) in lanes {
+                match snapshot.endpoint(id).filter(|endpoint| endpoint.enabled) {
+                    Some(endpoint) => lock(&lane).set_limits(self.limits(Some(endpoint))),
+                    None => self.empty(id, &lane),
+                }
+                self.advance(&lane, id);
+            }
+        }
+    }
+
+    fn empty(&self, id: EndpointId, lane: &Arc<Mutex<Lane>>) {
+        let cleared = lock(lane).clear();
+        for delivery in cleared {
+            self.queue.settle(Settlement { delivery, attempt: None, next: Next::Disabled });
+        }
+        if lock(lane).is_idle() {
+            self.lanes.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        }
+    }
+}
+
+fn note_failure(delivery: &Delivery, attempt: &Attempt, next: Next) {
+    let (class, detail) = match &attempt.outcome {
+        Outcome::Answered(answer) => ("status", answer.status.to_string()),
+        Outcome::Failed { class, detail } => (class.name(), detail.clone()),
+    };
+    metrics::counter!("octohooks_attempt_failures_total", "class" => class).increment(1);
+    tracing::info!(
+        message = %delivery.message.id,
+        delivery = %delivery.id(),
+        endpoint = %delivery.key.endpoint,
+        attempt = attempt.number,
+        class,
+        detail,
+        ?next,
+        "an attempt failed"
+    );
+}
+
+fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {
+    lane.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,157 @@
+//! A lane: one endpoint's queue with its limits. Pure: time comes in as a value, and what to do comes out.
+//!
+//! A lane keeps a window of deliveries in memory. When the window is full, what comes is set aside in the store, and
+//! from then on everything is, so that the order stays; when half the window is worked off, the lane asks for more.
+
+use super::limit::Limiter;
+use crate::{
+    invariant::{Invariant, check},
+    model::{delivery::Delivery, endpoint::RateLimit},
+};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+/// How many deliveries a lane keeps in memory.
+pub const WINDOW: usize = 1000;
+
+/// A lane's limits, from its endpoint and the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many requests may start in a time.
+    pub rate: Option<RateLimit>,
+    /// How many may be under way at once.
+    pub in_flight: usize,
+}
+
+/// One endpoint's queue.
+#[derive(Debug)]
+pub struct Lane {
+    limits: Limits,
+    limiter: Option<Limiter>,
+    /// The slot that the first in the queue waits for.
+    booked: Option<Instant>,
+    queue: VecDeque<Arc<Delivery>>,
+    in_flight: usize,
+    /// Whether the store holds more.
+    aside: bool,
+    fetching: bool,
+    /// Until when a timer sleeps for this lane.
+    timer: Option<Instant>,
+}
+
+/// What a lane wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Attempt this delivery now.
+    Send(Arc<Delivery>),
+    /// Ask again at this time.
+    WakeAt(Instant),
+    /// Fetch this many that were set aside.
+    Fetch(usize),
+    /// Nothing until something happens.
+    Rest,
+}
+
+impl Lane {
+    /// An empty lane; `aside` if the store holds deliveries for it.
+    #[must_use]
+    pub fn new(limits: Limits, aside: bool) -> Self {
+        Self {
+            limits,
+            limiter: limits.rate.map(Limiter::new),
+            booked: None,
+            queue: VecDeque::new(),
+            in_flight: 0,
+            aside,
+            fetching: false,
+            timer: None,
+        }
+    }
+
+    /// Takes a delivery, or gives it back to be set aside.
+    #[must_use]
+    pub fn offer(&mut self, delivery: Arc<Delivery>) -> Option<Arc<Delivery>> {
+        if self.aside || self.queue.len() >= WINDOW {
+            self.aside = true;
+            return Some(delivery);
+        }
+        self.queue.push_back(delivery);
+        None
+    }
+
+    /// What to do now. Called until it says `WakeAt` or `Rest`.
+    #[must_use]
+    pub fn step(&mut self, now: Instant) -> Step {
+        if self.aside && !self.fetching && self.queue.len() <= WINDOW / 2 {
+            self.fetching = true;
+            return Step::Fetch(WINDOW - self.queue.len());
+        }
+        if self.queue.is_empty() || self.in_flight >= self.limits.in_flight {
+            return Step::Rest;
+        }
+        if let Some(limiter) = &mut self.limiter {
+            let slot = *self.booked.get_or_insert_with(|| limiter.book(now));
+            if slot > now {
+                // One timer a lane: the slot that is booked is the earliest there is.
+                if self.timer == Some(slot) {
+                    return Step::Rest;
+                }
+                self.timer = Some(slot);
+                return Step::WakeAt(slot);
+            }
+            self.booked = None;
+        }
+        let Some(delivery) = self.queue.pop_front() else { return Step::Rest };
+        self.in_flight += 1;
+        check(Invariant::InFlightWithinLimit, self.in_flight <= self.limits.in_flight, || {
+            format!("{} under way of {}", self.in_flight, self.limits.in_flight)
+        });
+        Step::Send(delivery)
+    }
+
+    /// An attempt has ended.
+    pub fn finished(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// What `Fetch` gave, of the number asked for.
+    pub fn fetched(&mut self, asked: usize, deliveries: Vec<Arc<Delivery>>) {
+        self.fetching = false;
+        self.aside = deliveries.len() >= asked;
+        self.queue.extend(deliveries);
+    }
+
+    /// Fetching failed; ask again.
+    pub fn not_fetched(&mut self) {
+        self.fetching = false;
+    }
+
+    /// Takes over changed limits at once.
+    pub fn set_limits(&mut self, limits: Limits) {
+        if limits.rate != self.limits.rate {
+            self.limiter = limits.rate.map(|rate| Limiter::going_on(rate, self.limiter.as_ref()));
+            self.booked = None;
+            self.timer = None;
+        }
+        self.limits = limits;
+    }
+
+    /// Empties the queue, when the endpoint is gone or disabled.
+    #[must_use]
+    pub fn clear(&mut self) -> Vec<Arc<Delivery>> {
+        self.aside = false;
+        self.booked = None;
+        self.queue.drain(..).collect()
+    }
+
+    /// Whether nothing is queued, under way or set aside.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.in_flight == 0 && !self.aside
+    }
+
+    /// How many wait in memory, and how many are under way.
+    #[must_use]
+    pub fn depths(&self) -> (usize, usize) {
+        (self.queue.len(), self.in_flight)
+    }
+}

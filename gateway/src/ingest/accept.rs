@@ -1,0 +1,122 @@
+//! Accept: what every door does with a message. Checks it against the limits, makes it durable, and only then says so.
+
+use crate::{
+    clock,
+    model::{
+        id::{EnvironmentId, MessageId},
+        message::Message,
+        name::{Channel, EventType, Uid},
+    },
+    store::{Accepted, Catalog, Queue, StoreError},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A message as its sender wants it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The sender's own identifier.
+    pub uid: Option<Uid>,
+    /// What happened.
+    pub event_type: EventType,
+    /// The audience.
+    pub channels: Vec<Channel>,
+    /// JSON, kept byte for byte.
+    pub payload: Bytes,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// No such application in the sender's environment.
+    #[error("no such application")]
+    NoApplication,
+    /// Larger than this many bytes.
+    #[error("the payload is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The uid was used by this message.
+    #[error("the uid is taken by the message {0}")]
+    Duplicate(MessageId),
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes messages for durable keeping.
+#[derive(Clone)]
+pub struct Acceptor {
+    queue: Arc<dyn Queue>,
+    catalog: Arc<dyn Catalog>,
+    payload_limit: usize,
+    meters: Meters,
+}
+
+#[derive(Clone)]
+struct Meters {
+    accepted: metrics::Counter,
+    refused: metrics::Counter,
+    seconds: metrics::Histogram,
+}
+
+impl Acceptor {
+    /// An acceptor that takes payloads of at most that many bytes.
+    pub fn new(queue: Arc<dyn Queue>, catalog: Arc<dyn Catalog>, payload_limit: usize) -> Self {
+        let meters = Meters {
+            accepted: metrics::counter!("octohooks_messages_accepted_total"),
+            refused: metrics::counter!("octohooks_messages_refused_total"),
+            seconds: metrics::histogram!("octohooks_accept_seconds"),
+        };
+        Self { queue, catalog, payload_limit, meters }
+    }
+
+    /// The largest payload, in bytes.
+    #[must_use]
+    pub const fn payload_limit(&self) -> usize {
+        self.payload_limit
+    }
+
+    /// Accepts a message for the application with that id or uid. `Ok` means that it is on disk.
+    pub async fn accept(
+        &self,
+        environment: EnvironmentId,
+        application: &str,
+        draft: Draft,
+    ) -> Result<Arc<Message>, Refused> {
+        let start = clock::instant();
+        let accepted = self.keep(environment, application, draft).await;
+        match &accepted {
+            Ok(_) => self.meters.accepted.increment(1),
+            Err(_) => self.meters.refused.increment(1),
+        }
+        self.meters.seconds.record(start.elapsed().as_secs_f64());
+        accepted
+    }
+
+    async fn keep(
+        &self,
+        environment: EnvironmentId,
+        application: &str,
+        draft: Draft,
+    ) -> Result<Arc<Message>, Refused> {
+        if draft.payload.len() > self.payload_limit {
+            return Err(Refused::TooLarge(self.payload_limit));
+        }
+        let tenant = self.catalog.snapshot().find(environment, application).cloned();
+        let tenant = tenant.ok_or(Refused::NoApplication)?;
+        let message = Arc::new(Message {
+            environment,
+            application: tenant.application.id,
+            id: MessageId(clock::id()),
+            uid: draft.uid,
+            event_type: draft.event_type,
+            channels: draft.channels,
+            payload: draft.payload,
+            accepted: clock::now(),
+        });
+        let accepted = self.queue.accept(vec![message.clone()]).await?;
+        match accepted.first() {
+            Some(Accepted::Duplicate(id)) => Err(Refused::Duplicate(*id)),
+            _ => Ok(message),
+        }
+    }
+}

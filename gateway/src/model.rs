@@ -1,0 +1,25 @@
+//! The nouns, one type each. Pure: nothing here reads a clock, draws a number or touches the world, and
+//! nothing here knows of the other modules.
+//!
+//! An [`Application`](application::Application) is a tenant of an environment; it owns
+//! [`Endpoint`](endpoint::Endpoint)s and at most one [`Plugin`](plugin::Plugin). A
+//! [`Message`](message::Message) is one accepted event; a [`Delivery`](delivery::Delivery) binds it for one
+//! endpoint; an [`Attempt`](attempt::Attempt) is one HTTP try. A [`Snapshot`](catalog::Snapshot) is all
+//! applications, endpoints and plugins at one moment, as the hot path reads them.
+
+pub mod id;
+pub mod name;
+pub mod application;
+pub mod endpoint;
+pub mod plugin;
+pub mod message;
+pub mod dispatch;
+pub mod delivery;
+pub mod attempt;
+pub mod draft;
+pub mod catalog;
+#[cfg(test)]
+pub mod sample;
+
+/// Milliseconds since the Unix epoch, the wire's unit of time.
+pub type Millis = u64;

@@ -1,0 +1,30 @@
+//! An application: a tenant, one per consumer of webhooks.
+
+use super::{
+    Millis,
+    id::{ApplicationId, EnvironmentId},
+    name::Uid,
+};
+use serde::{Deserialize, Serialize};
+
+/// A tenant of an environment. Owns endpoints, messages and at most one plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    /// The environment it lives in.
+    pub environment: EnvironmentId,
+    /// The gateway's id.
+    pub id: ApplicationId,
+    /// The caller's own identifier, unique in the environment.
+    pub uid: Option<Uid>,
+    /// For people.
+    pub name: String,
+    /// Whether the configuration file declares it: then it goes when it leaves the file.
+    #[serde(default)]
+    pub declared: bool,
+    /// Counts the changes, from 1.
+    pub revision: u64,
+    /// When it was created.
+    pub created: Millis,
+    /// When it last changed.
+    pub updated: Millis,
+}

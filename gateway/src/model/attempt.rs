@@ -1,0 +1,102 @@
+//! An attempt: one HTTP try of a delivery, and what came of it.
+
+use super::Millis;
+use serde::{Deserialize, Serialize};
+
+/// One try, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// From 1, without gaps.
+    pub number: u32,
+    /// When it was sent.
+    pub at: Millis,
+    /// From sending to the end of the answer (or the failure), in milliseconds.
+    pub latency: u32,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver answered.
+    Answered(Answer),
+    /// No answer that counts.
+    Failed {
+        /// Whose fault, in one word.
+        class: Failure,
+        /// For people.
+        detail: String,
+    },
+}
+
+/// A receiver's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// How long the receiver asks us to wait, in milliseconds (`Retry-After`).
+    pub retry_after: Option<u64>,
+    /// The start of the body, at most 16 KiB.
+    pub body: Vec<u8>,
+}
+
+/// Why there was no answer. The names are the ones that the API and the metrics use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// The guard refused the address.
+    Guard,
+    /// The name did not resolve.
+    Dns,
+    /// No connection.
+    Connect,
+    /// TLS failed.
+    Tls,
+    /// The time was up.
+    Timeout,
+    /// The connection broke.
+    Reset,
+    /// The answer was not HTTP.
+    Protocol,
+}
+
+impl Failure {
+    /// The name in the API, the metrics and the store.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::Protocol => "protocol",
+        }
+    }
+
+    /// The class of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        use Failure::*;
+        [Guard, Dns, Connect, Tls, Timeout, Reset, Protocol].into_iter().find(|f| f.name() == name)
+    }
+}
+
+impl Outcome {
+    /// Whether the receiver took the delivery: any 2xx.
+    #[must_use]
+    pub const fn delivered(&self) -> bool {
+        matches!(self, Self::Answered(answer) if answer.status / 100 == 2)
+    }
+
+    /// The status, if there was an answer.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered(answer) => Some(answer.status),
+            Self::Failed { .. } => None,
+        }
+    }
+}

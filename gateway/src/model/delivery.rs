@@ -1,0 +1,160 @@
+//! A delivery: one message bound for one endpoint. It exists from dispatch on and has a state.
+
+use super::{
+    Millis,
+    id::{DeliveryId, Digest, EndpointId},
+    message::{Message, Sequence},
+    name::EventType,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What makes a delivery one of its own. A plugin may ask for several dispatches of one message to the same
+/// endpoint: `ordinal` tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryKey {
+    /// The message.
+    pub message: Sequence,
+    /// Which dispatch of the message, from 0.
+    pub ordinal: u32,
+    /// Where to.
+    pub endpoint: EndpointId,
+}
+
+/// One message bound for one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// What makes it one of its own.
+    pub key: DeliveryKey,
+    /// What was accepted.
+    pub message: Arc<Message>,
+    /// What the plugin wants different, shared by the deliveries of one dispatch.
+    pub content: Option<Arc<Content>>,
+    /// The plugin that asked for it.
+    pub plugin: Option<Digest>,
+    /// How many attempts were made and recorded.
+    pub attempts: u32,
+    /// Not to be attempted earlier.
+    pub due: Millis,
+}
+
+/// What a dispatch sends instead of the message's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Instead of the message's event type.
+    pub event_type: Option<EventType>,
+    /// Instead of `application/json`.
+    pub content_type: Option<String>,
+    /// Instead of the message's payload.
+    pub payload: Option<Bytes>,
+    /// Beside the gateway's own and the endpoint's.
+    pub headers: Vec<(String, String)>,
+    /// Deliveries with the same key keep their order, where the endpoint asks for it.
+    pub ordering_key: Option<String>,
+}
+
+impl Delivery {
+    /// Its id in the API: a name-based UUID, so that it needs no room in the store.
+    #[must_use]
+    pub fn id(&self) -> DeliveryId {
+        delivery_id(&self.message, self.key)
+    }
+
+    /// The `webhook-id`: the message's id, and for the second and later dispatches of one message `-n` behind
+    /// it, since receivers drop what they have seen.
+    #[must_use]
+    pub fn webhook_id(&self) -> String {
+        match self.key.ordinal {
+            0 => self.message.id.to_string(),
+            n => format!("{}-{n}", self.message.id),
+        }
+    }
+
+    /// The bytes to send.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        self.content.as_ref().and_then(|c| c.payload.as_ref()).unwrap_or(&self.message.payload)
+    }
+
+    /// The type of those bytes.
+    #[must_use]
+    pub fn content_type(&self) -> &str {
+        let own = self.content.as_ref().and_then(|c| c.content_type.as_deref());
+        own.unwrap_or(super::message::JSON)
+    }
+}
+
+/// The id of the delivery of `message` with that key.
+#[must_use]
+pub fn delivery_id(message: &Message, key: DeliveryKey) -> DeliveryId {
+    let mut name = [0; 20];
+    name[..16].copy_from_slice(key.endpoint.0.as_bytes());
+    name[16..].copy_from_slice(&key.ordinal.to_be_bytes());
+    DeliveryId(Uuid::new_v5(&message.id.0, &name))
+}
+
+/// A delivery's state. The numbers are the store's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum State {
+    /// Waits for its due time.
+    Waiting = 0,
+    /// Waits for room in its lane.
+    Aside = 1,
+    /// Delivered.
+    Success = 2,
+    /// Dead letter: the retry schedule is used up.
+    Failed = 3,
+    /// Its endpoint was disabled or removed.
+    Disabled = 4,
+}
+
+impl State {
+    /// The state of that number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Waiting,
+            1 => Self::Aside,
+            2 => Self::Success,
+            3 => Self::Failed,
+            4 => Self::Disabled,
+            _ => return None,
+        })
+    }
+
+    /// Whether nothing more will be attempted.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Success | Self::Failed | Self::Disabled)
+    }
+}
+
+/// What follows an attempt (or the lack of one). Made by `decide`, recorded by `settle`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Done.
+    Delivered,
+    /// Again, not before this time.
+    RetryAt(Millis),
+    /// Given up; kept for a person.
+    DeadLetter,
+    /// The endpoint is disabled or gone.
+    Disabled,
+}
+
+impl Next {
+    /// The state a delivery is in after this.
+    #[must_use]
+    pub const fn state(self) -> State {
+        match self {
+            Self::Delivered => State::Success,
+            Self::RetryAt(_) => State::Waiting,
+            Self::DeadLetter => State::Failed,
+            Self::Disabled => State::Disabled,
+        }
+    }
+}

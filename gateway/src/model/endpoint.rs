@@ -1,0 +1,104 @@
+//! An endpoint: a URL with its secrets, filters and limits.
+
+use super::{
+    Millis,
+    id::{ApplicationId, EndpointId, EnvironmentId},
+    name::{Channel, EventType, Uid},
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, num::NonZeroU32, time::Duration};
+use url::Url;
+
+/// Where an application's messages go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The environment of its application.
+    pub environment: EnvironmentId,
+    /// Whose it is.
+    pub application: ApplicationId,
+    /// The gateway's id.
+    pub id: EndpointId,
+    /// The caller's own identifier, unique in the application.
+    pub uid: Option<Uid>,
+    /// For people.
+    pub name: String,
+    /// Where to send: `http` or `https`, no credentials.
+    pub url: Url,
+    /// Whether anything is attempted.
+    pub enabled: bool,
+    /// Empty: all.
+    pub event_types: Vec<EventType>,
+    /// Empty: all.
+    pub channels: Vec<Channel>,
+    /// Sent with each request, lower-case names.
+    pub headers: Vec<(String, String)>,
+    /// Every one signs.
+    pub secrets: Vec<Secret>,
+    /// How many requests may start in a time; none: no limit.
+    pub rate_limit: Option<RateLimit>,
+    /// How many requests may be under way at once; none: the configuration's default.
+    pub max_in_flight: Option<NonZeroU32>,
+    /// Whether the configuration file declares it: then it goes when it leaves the file.
+    #[serde(default)]
+    pub declared: bool,
+    /// Counts the changes, from 1.
+    pub revision: u64,
+    /// When it was created.
+    pub created: Millis,
+    /// When it last changed.
+    pub updated: Millis,
+}
+
+/// A signing secret. Its text never reaches a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// At most `limit` requests start per `per`, and up to `burst` more at once after a quiet time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimit {
+    /// Requests per `per`.
+    pub limit: NonZeroU32,
+    /// The unit of time; `second` unless said.
+    #[serde(default)]
+    pub per: Per,
+    /// How many may go at once after a quiet time; 1 spaces them evenly.
+    #[serde(default = "one")]
+    pub burst: NonZeroU32,
+}
+
+const fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+/// A rate limit's unit of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Per {
+    /// One second.
+    #[default]
+    Second,
+    /// Sixty seconds.
+    Minute,
+    /// Sixty minutes.
+    Hour,
+}
+
+impl Per {
+    /// How long that is.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3600,
+        })
+    }
+}

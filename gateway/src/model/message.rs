@@ -1,0 +1,84 @@
+//! A message: one accepted event. Immutable from the moment it is durable.
+
+use super::{
+    Millis,
+    id::{ApplicationId, EnvironmentId, MessageId},
+    name::{Channel, EventType, Uid},
+};
+use bytes::Bytes;
+
+/// The content type of a payload whose publisher named none.
+pub const JSON: &str = "application/json";
+
+/// One event, as its publisher sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The environment of its application.
+    pub environment: EnvironmentId,
+    /// The tenant it was sent to.
+    pub application: ApplicationId,
+    /// The gateway's id, stable over retries and restarts.
+    pub id: MessageId,
+    /// The publisher's own identifier, unique in the application.
+    pub uid: Option<Uid>,
+    /// What happened.
+    pub event_type: EventType,
+    /// Narrow the audience; see `route`.
+    pub channels: Vec<Channel>,
+    /// The payload's bytes, exactly as they came. JSON.
+    pub payload: Bytes,
+    /// When the gateway took it, shortly before it was durable.
+    pub accepted: Millis,
+}
+
+/// The store's number of a message: ascending in the order of acceptance, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sequence(pub u64);
+
+/// Why a message waits before it is dispatched (again), or will never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The plugin failed; a person, or a new plugin, releases it.
+    Parked {
+        /// The plugin's outcome, e.g. `trap`.
+        kind: String,
+        /// What went wrong, for people.
+        reason: String,
+    },
+    /// The plugin asked for another try.
+    Retry {
+        /// When it is due.
+        due: Millis,
+        /// How many calls it has had.
+        calls: u32,
+        /// What the plugin said.
+        reason: String,
+    },
+    /// The plugin dropped it: sent to nobody, on purpose.
+    Dropped {
+        /// What the plugin said.
+        reason: String,
+    },
+}
+
+impl Held {
+    /// One word for the API and the metrics.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match self {
+            Self::Parked { .. } => "parked",
+            Self::Retry { .. } => "retry",
+            Self::Dropped { .. } => "dropped",
+        }
+    }
+
+    /// Why, for people.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Parked { reason, .. } | Self::Retry { reason, .. } | Self::Dropped { reason } => {
+                reason
+            }
+        }
+    }
+}

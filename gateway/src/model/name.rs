@@ -1,0 +1,118 @@
+//! Names that callers choose: uids, event types and channels. Each is checked once, where it comes in,
+//! and is what its type says from then on.
+
+use serde::{Deserialize, Serialize};
+use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+
+/// Why a name was refused, as the caller reads it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadName(pub &'static str);
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident checked by $check:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the text and makes the name.
+            pub fn new(text: &str) -> Result<Self, BadName> {
+                $check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.as_ref().into()
+            }
+        }
+
+        impl Deref for $name {
+            type Target = str;
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    )*};
+}
+
+names! {
+    /// The caller's own identifier of an application, an endpoint or a message: 1 to 256 characters, none a control.
+    Uid checked by visible;
+    /// `^[a-zA-Z0-9\-_.]+$`, at most 256 bytes.
+    EventType checked by event_type;
+    /// 1 to 128 characters, none a control. Compared case-sensitively.
+    Channel checked by channel;
+}
+
+fn visible(text: &str) -> Result<(), BadName> {
+    match text.chars().count() {
+        0 => Err(BadName("must not be empty")),
+        1..=256 if !text.chars().any(char::is_control) => Ok(()),
+        1..=256 => Err(BadName("must not contain control characters")),
+        _ => Err(BadName("must have at most 256 characters")),
+    }
+}
+
+fn channel(text: &str) -> Result<(), BadName> {
+    match text.chars().count() {
+        129.. => Err(BadName("must have at most 128 characters")),
+        _ => visible(text),
+    }
+}
+
+fn event_type(text: &str) -> Result<(), BadName> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    match text.len() {
+        1..=256 if text.bytes().all(legal) => Ok(()),
+        257.. => Err(BadName("must have at most 256 characters")),
+        _ => Err(BadName("must match ^[a-zA-Z0-9\\-_.]+$")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_once_where_they_come_in() {
+        for good in ["a", "sms.status", "A-1_b.C"] {
+            assert_eq!(&*EventType::new(good).expect("legal"), good);
+        }
+        for bad in ["", "sms status", "é", "a/b", &"x".repeat(257)] {
+            assert!(EventType::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(Uid::new("anything visible, éven this").is_ok());
+        assert!(Uid::new("a\nb").is_err());
+        assert!(Channel::new(&"c".repeat(128)).is_ok());
+        assert!(Channel::new(&"c".repeat(129)).is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! Nouns for tests: legal ones, to be altered where a test needs something else.
+
+use super::{
+    application::Application,
+    catalog::Tenant,
+    delivery::{Delivery, DeliveryKey},
+    endpoint::{Endpoint, Secret},
+    id::{ApplicationId, EndpointId, EnvironmentId, MessageId},
+    message::{Message, Sequence},
+    name::EventType,
+};
+use std::{collections::BTreeMap, sync::Arc};
+use uuid::Uuid;
+
+/// An application without a uid.
+pub fn application() -> Application {
+    Application {
+        environment: EnvironmentId::DEFAULT,
+        id: ApplicationId(Uuid::now_v7()),
+        uid: None,
+        name: "sample".into(),
+        declared: false,
+        revision: 1,
+        created: 1,
+        updated: 1,
+    }
+}
+
+/// An endpoint that takes everything.
+pub fn endpoint() -> Endpoint {
+    Endpoint {
+        environment: EnvironmentId::DEFAULT,
+        application: ApplicationId(Uuid::now_v7()),
+        id: EndpointId(Uuid::now_v7()),
+        uid: None,
+        name: "sample".into(),
+        url: "https://example.com/hook".parse().expect("a URL"),
+        enabled: true,
+        event_types: Vec::new(),
+        channels: Vec::new(),
+        headers: Vec::new(),
+        secrets: vec![Secret("secret".into())],
+        rate_limit: None,
+        max_in_flight: None,
+        declared: false,
+        revision: 1,
+        created: 1,
+        updated: 1,
+    }
+}
+
+/// An application with that many endpoints.
+pub fn tenant(endpoints: usize) -> Tenant {
+    let application = application();
+    let endpoints: BTreeMap<_, _> = (0..endpoints)
+        .map(|_| Endpoint { application: application.id, ..endpoint() })
+        .map(|endpoint| (endpoint.id, Arc::new(endpoint)))
+        .collect();
+    Tenant { application, endpoints, plugin: None }
+}
+
+/// A message of that application.
+pub fn message(application: ApplicationId) -> Message {
+    Message {
+        environment: EnvironmentId::DEFAULT,
+        application,
+        id: MessageId(Uuid::now_v7()),
+        uid: None,
+        event_type: EventType::new("sample.created").expect("legal"),
+        channels: Vec::new(),
+        payload: r#"{"n": 1}"#.into(),
+        accepted: 1_000,
+    }
+}
+
+/// A first delivery of that message to a new endpoint.
+pub fn delivery(message: &Arc<Message>, sequence: Sequence) -> Delivery {
+    let key = DeliveryKey { message: sequence, ordinal: 0, endpoint: EndpointId(Uuid::now_v7()) };
+    Delivery { key, message: message.clone(), content: None, plugin: None, attempts: 0, due: 0 }
+}

@@ -1,0 +1,43 @@
+//! Logs, by `tracing`, to standard error: text for people, JSON for machines.
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+/// The log's options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or per target: `info,octohooks::deliver=debug`.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: Format,
+}
+
+/// A log's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { level: "info".into(), format: Format::Text }
+    }
+}
+
+/// Starts logging. An error is one line for the operator.
+pub fn start(options: &Options) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&options.level).map_err(|error| {
+        format!("log.level: {error}; such as info, or warn,octohooks::deliver=debug")
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match options.format {
+        Format::Text => builder.with_target(false).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| format!("logging cannot start: {error}"))
+}

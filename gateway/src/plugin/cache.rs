@@ -1,0 +1,97 @@
+//! Compiled components on disk, so that a restart does not compile again. Compiled code is native code:
+//! an entry is used only if its tag proves that this gateway wrote it, for this component and this engine.
+//! Not needed for correctness: an entry that is missing or wrong is made again.
+
+use crate::model::id::Digest;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::{
+    fmt, fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    path::PathBuf,
+    process,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+use wasmtime::{Engine, component::Component};
+
+/// The bytes of a tag, in front of the code.
+const TAG: usize = 32;
+
+/// Where compiled components are kept.
+#[derive(Clone)]
+pub struct Cache {
+    /// Made if it is not there.
+    pub directory: PathBuf,
+    /// Proves who wrote an entry. Whoever has it can run native code in the gateway.
+    pub key: [u8; 32],
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    /// The component's compiled form, if there is a true one.
+    pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let name = name(engine, digest);
+        let entry = fs::read(self.directory.join(&name)).ok()?;
+        let (tag, code) = entry.split_at_checked(TAG)?;
+        if self.mac(&name, code).verify_slice(tag).is_err() {
+            tracing::warn!(entry = name, "a compiled plugin in the cache was altered: not used");
+            return None;
+        }
+        deserialize(engine, code)
+    }
+
+    /// Keeps a compiled component, in place of what was there.
+    pub(super) fn put(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+        component: &Component,
+    ) -> io::Result<()> {
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let name = name(engine, digest);
+        let code = component.serialize().map_err(io::Error::other)?;
+        let mut entry = self.mac(&name, &code).finalize().into_bytes().to_vec();
+        entry.extend_from_slice(&code);
+        fs::create_dir_all(&self.directory)?;
+        let write = WRITES.fetch_add(1, Relaxed);
+        let temporary = self.directory.join(format!("{name}.{}-{write}.tmp", process::id()));
+        let written = fs::write(&temporary, entry)
+            .and_then(|()| fs::rename(&temporary, self.directory.join(&name)));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// Over the name as well, so that no entry can stand in for another.
+    fn mac(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
+        let mut block = [0; 64]; // a shorter key is padded with zeros
+        block[..self.key.len()].copy_from_slice(&self.key);
+        let mut mac = Hmac::new(&block.into());
+        mac.update(name.as_bytes());
+        mac.update(code);
+        mac
+    }
+}
+
+fn name(engine: &Engine, digest: &Digest) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{digest}-{:016x}.cwasm", hasher.finish())
+}
+
+#[allow(unsafe_code, reason = "compiled code can only be loaded so; see SAFETY")]
+fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
+    // SAFETY: the caller has verified that `code` is what this gateway's wasmtime serialised; the engine
+    // checks that it is of its own version and configuration.
+    let component = unsafe { Component::deserialize(engine, code) };
+    component
+        .inspect_err(|error| tracing::debug!(%error, "a cached plugin is of another engine"))
+        .ok()
+}

@@ -1,0 +1,162 @@
+//! The words of a call: what goes in, what comes out, and the ways it can fail. For `dispatch`, which
+//! decides what a failure means, and for the API, which runs a plugin on a sample.
+
+use crate::model::{catalog::Tenant, dispatch::Verdict, message::Message};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::{sync::Arc, time::Duration};
+
+/// One message for one plugin.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Its application, with the endpoints the plugin may see and choose.
+    pub tenant: Arc<Tenant>,
+    /// What the application configured.
+    pub settings: Arc<Settings>,
+}
+
+/// A plugin's settings, with their JSON text written once and not at every call.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(super) map: Map<String, Value>,
+    pub(super) json: String,
+}
+
+impl From<Map<String, Value>> for Settings {
+    fn from(map: Map<String, Value>) -> Self {
+        let json = Value::Object(map.clone()).to_string();
+        Self { map, json }
+    }
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub struct Called {
+    /// What is to become of the message, checked; or why there is no answer.
+    pub result: Result<Verdict, CallFailure>,
+    /// What it took.
+    pub cost: Cost,
+    /// What the plugin wrote, in order.
+    pub log: Vec<LogLine>,
+    /// Lines that were over the limit.
+    pub log_dropped: u32,
+}
+
+/// What a call took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// From its start to its end.
+    pub wall: Duration,
+    /// On a thread.
+    pub cpu: Duration,
+    /// Waiting for its turn, before the start.
+    pub queued: Duration,
+    /// The size of its linear memories, in bytes.
+    pub memory_peak: u64,
+}
+
+/// A line a plugin wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: Level,
+    /// The text, cut at the limit.
+    pub text: String,
+}
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// For whoever writes the plugin.
+    Debug,
+    /// Worth knowing.
+    Info,
+    /// Unexpected, and handled.
+    Warn,
+    /// Somebody should look.
+    Error,
+}
+
+/// Why a call gave no verdict. Every text a plugin had a hand in is cut at [`REASON`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallFailure {
+    /// The plugin crashed.
+    #[error("the plugin crashed: {reason}")]
+    Trap {
+        /// What the machine says.
+        reason: String,
+        /// Where, innermost first; empty if not known.
+        backtrace: String,
+    },
+    /// The time was up.
+    #[error("the plugin took longer than its time limit of {0} ms")]
+    Timeout(u64),
+    /// The CPU time was used up.
+    #[error("the plugin used up its CPU time of {0} ms")]
+    CpuLimit(u64),
+    /// It wanted more memory than it may have.
+    #[error("the plugin wanted more memory than its limit of {0} bytes")]
+    MemoryLimit(usize),
+    /// It answered with more than it may.
+    #[error("the plugin's output is larger than its limit of {0} bytes")]
+    OutputTooLarge(usize),
+    /// Its answer cannot be sent.
+    #[error("the plugin's verdict cannot be used: {0}")]
+    BadOutput(String),
+    /// Its answer names an endpoint the application does not have.
+    #[error("the plugin chose the endpoint `{0}`, which the application does not have")]
+    UnknownEndpoint(String),
+    /// It says the message will never work.
+    #[error("the plugin rejected the message: {0}")]
+    Reject(String),
+    /// It asks to be called again.
+    #[error("the plugin asks to be called again in {after_ms} ms: {reason}")]
+    Retry {
+        /// Why.
+        reason: String,
+        /// When, in milliseconds from now.
+        after_ms: u64,
+    },
+    /// It failed in a way later versions of the contract may tell apart.
+    #[error("the plugin failed: {0}")]
+    Other(String),
+}
+
+impl CallFailure {
+    /// Its name in the store and the metrics.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Trap { .. } => "trap",
+            Self::Timeout(_) => "timeout",
+            Self::CpuLimit(_) => "cpu-limit",
+            Self::MemoryLimit(_) => "memory-limit",
+            Self::OutputTooLarge(_) => "output-too-large",
+            Self::BadOutput(_) => "bad-output",
+            Self::UnknownEndpoint(_) => "unknown-endpoint",
+            Self::Reject(_) => "reject",
+            Self::Retry { .. } => "retry",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
+/// Bytes kept of a reason, which is stored with the message and shown to people.
+const REASON: usize = 1024;
+
+/// The text, cut at [`REASON`].
+pub(super) fn reason(text: String) -> String {
+    cut(text, REASON)
+}
+
+/// The text, cut at the last whole character before the limit.
+pub(super) fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.shrink_to_fit();
+    }
+    text
+}

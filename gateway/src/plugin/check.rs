@@ -1,0 +1,114 @@
+//! Whether a verdict can be sent: what a plugin asks for is held against the limits, HTTP and the
+//! application's own endpoints, before dispatch sees it. Pure.
+
+use super::{
+    call::{CallFailure, cut},
+    limits::Options,
+};
+use crate::model::{
+    catalog::Tenant,
+    dispatch::{Dispatch, Target, Verdict},
+};
+use http::{HeaderName, HeaderValue};
+
+/// The longest a dispatch may wait, in milliseconds: a year. More is a mistake in the unit.
+pub(super) const MAX_DELAY: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// Bytes of an ordering key, as many as of a uid.
+const MAX_ORDERING_KEY: usize = 256;
+
+/// Set by the gateway for each request, or about one connection only.
+const RESERVED: [&str; 13] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-signature",
+];
+
+/// The first reason why the verdict cannot be sent.
+pub(super) fn verdict(
+    verdict: &Verdict,
+    tenant: &Tenant,
+    options: &Options,
+) -> Result<(), CallFailure> {
+    let Verdict::Send(dispatches) = verdict else { return Ok(()) };
+    if dispatches.len() > options.dispatches {
+        let (asked, limit) = (dispatches.len(), options.dispatches);
+        return Err(bad(format!("{asked} dispatches, where at most {limit} are allowed")));
+    }
+    let size = dispatches.iter().map(size).fold(0, usize::saturating_add);
+    if size > options.output_bytes {
+        return Err(CallFailure::OutputTooLarge(options.output_bytes));
+    }
+    dispatches.iter().try_for_each(|dispatch| one(dispatch, tenant))
+}
+
+fn bad(why: String) -> CallFailure {
+    CallFailure::BadOutput(why)
+}
+
+/// Everything in it that has a length a plugin chooses.
+fn size(dispatch: &Dispatch) -> usize {
+    let target: usize = match &dispatch.target {
+        Target::Subscribed => 0,
+        Target::Channels(names) => names.iter().map(|name| name.len()).sum(),
+        Target::Endpoints(names) => names.iter().map(String::len).sum(),
+    };
+    let headers: usize =
+        dispatch.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    target
+        + headers
+        + dispatch.payload.as_ref().map_or(0, |bytes| bytes.len())
+        + dispatch.event_type.as_ref().map_or(0, |name| name.len())
+        + dispatch.content_type.as_ref().map_or(0, String::len)
+        + dispatch.ordering_key.as_ref().map_or(0, String::len)
+}
+
+fn one(dispatch: &Dispatch, tenant: &Tenant) -> Result<(), CallFailure> {
+    if let Target::Endpoints(names) = &dispatch.target
+        && let Some(unknown) = names.iter().find(|name| tenant.endpoint(name).is_none())
+    {
+        return Err(CallFailure::UnknownEndpoint(cut(unknown.clone(), 256)));
+    }
+    if let Some(value) = &dispatch.content_type {
+        legal_value("content-type", value)?;
+    }
+    for (name, value) in &dispatch.headers {
+        header(name, value)?;
+    }
+    if let Some(key) = &dispatch.ordering_key
+        && (key.is_empty() || key.len() > MAX_ORDERING_KEY)
+    {
+        return Err(bad(format!("an ordering key must have 1 to {MAX_ORDERING_KEY} bytes")));
+    }
+    if dispatch.delay > MAX_DELAY {
+        return Err(bad(format!("a delay of {} ms is over the limit of a year", dispatch.delay)));
+    }
+    Ok(())
+}
+
+fn header(name: &str, value: &str) -> Result<(), CallFailure> {
+    let shown = || cut(name.to_owned(), 128);
+    if HeaderName::from_lowercase(name.as_bytes()).is_err() {
+        return Err(bad(format!("{:?} is not a lower-case header name", shown())));
+    }
+    if RESERVED.contains(&name) || name.starts_with("webhook-") {
+        return Err(bad(format!("the header `{}` is the gateway's to set", shown())));
+    }
+    legal_value(name, value)
+}
+
+fn legal_value(name: &str, value: &str) -> Result<(), CallFailure> {
+    let visible = HeaderValue::from_str(value).is_ok_and(|value| value.to_str().is_ok());
+    let name = || cut(name.to_owned(), 128);
+    if visible { Ok(()) } else { Err(bad(format!("the header `{}` has an illegal value", name()))) }
+}

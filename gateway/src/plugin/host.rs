@@ -1,0 +1,284 @@
+//! The host: one engine with its pool of instances, and one fresh store per call. Guests run on the runtime
+//! of whoever calls, which must have its timer on; a guest gives its thread back every [`TICK`], and
+//! `dispatch` calls from a small runtime of its own, so that guests never delay acceptance or delivery.
+
+use super::{
+    cache::Cache,
+    call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, cut, reason},
+    check, compile,
+    compile::{Loaded, Rejected},
+    gate::Gate,
+    limits::{self, Memory, Meter, Options, TICK},
+    v1, wasi,
+};
+use crate::{
+    clock,
+    model::{catalog::Tenant, dispatch::Verdict, message::Message},
+};
+use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
+use wasmtime::{
+    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker,
+};
+
+/// Runs plugins. Cheap to clone.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    options: Options,
+    engine: Engine,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    gate: Gate,
+}
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// An option has a value that cannot work.
+    #[error("the plugin option `{0}` must be {1}")]
+    Option(&'static str, &'static str),
+    /// The pool's address space could not be had, as a rule.
+    #[error(
+        "the pool for {0} plugin calls at once could not be made, which reserves {1} GiB of address space \
+         (not memory): raise `ulimit -v`, or lower the plugin option `concurrency`: {2:#}"
+    )]
+    Pool(usize, usize, wasmtime::Error),
+    /// The linker refused our own functions.
+    #[error("the plugin host could not be linked: {0:#}")]
+    Link(wasmtime::Error),
+    /// No thread for the ticker.
+    #[error("the plugin host's ticker could not be started")]
+    Ticker(#[source] io::Error),
+}
+
+/// What a call's store holds: the limits, and what the imports answer from.
+pub(super) struct State {
+    pub(super) memory: Memory,
+    pub(super) message: Arc<Message>,
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) wasi: Option<Box<wasi::Wasi>>,
+    log: Vec<LogLine>,
+    log_dropped: u32,
+    log_lines: usize,
+    log_line_bytes: usize,
+}
+
+impl State {
+    pub(super) fn write_log(&mut self, level: Level, text: String) {
+        if self.log.len() < self.log_lines {
+            self.log.push(LogLine { level, text: cut(text, self.log_line_bytes) });
+        } else {
+            self.log_dropped = self.log_dropped.saturating_add(1);
+        }
+    }
+}
+
+/// Stops a guest whose CPU time is used up.
+#[derive(Debug, thiserror::Error)]
+#[error("out of CPU time")]
+struct OutOfCpu;
+
+/// What an attempt to run a guest ends with, unless its time is up.
+type Ran = wasmtime::Result<Result<Verdict, CallFailure>>;
+
+impl Host {
+    /// Makes the engine, its pool and its ticker. With a cache, compiled components outlive the process.
+    pub fn new(options: Options, cache: Option<Cache>) -> Result<Self, HostError> {
+        validate(&options)?;
+        let engine = Engine::new(&config(&options)).map_err(|error| {
+            let reserved = options.concurrency * limits::MEMORIES as usize * 4;
+            HostError::Pool(options.concurrency, reserved, error)
+        })?;
+        let mut linker = Linker::new(&engine);
+        v1::link(&mut linker)
+            .and_then(|()| wasmtime_wasi::p2::add_to_linker_async(&mut linker))
+            .map_err(HostError::Link)?;
+        let weak = engine.weak();
+        thread::Builder::new()
+            .name("plugin-ticker".into())
+            .spawn(move || tick(&weak))
+            .map_err(HostError::Ticker)?;
+        let gate = Gate::new(options.concurrency, options.per_application);
+        Ok(Self(Arc::new(Inner { options, engine, linker, cache, gate })))
+    }
+
+    /// The limits it keeps.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// Checks an upload and makes it callable, by this host. Blocking, for as long as compiling takes.
+    pub fn load(&self, bytes: &[u8]) -> Result<Arc<Loaded>, Rejected> {
+        let Inner { options, engine, linker, cache, .. } = &*self.0;
+        compile::load(engine, linker, cache.as_ref(), options.component_bytes, bytes).map(Arc::new)
+    }
+
+    /// Calls a plugin with one message, in an instance of its own, when its turn comes. Dropping the future
+    /// stops the guest.
+    pub async fn call(&self, loaded: &Loaded, call: Call) -> Called {
+        let options = &self.0.options;
+        let arrived = clock::instant();
+        let _turn = self.0.gate.turn(call.tenant.application.id).await;
+        let start = clock::instant();
+        let meter = Arc::new(Meter::new(start));
+        let mut store = self.store(&call, &meter);
+        let ran = {
+            let run = loaded.ready.call(&mut store, &call.message, &call.tenant);
+            let limit = Duration::from_millis(options.timeout_ms);
+            tokio::time::timeout(limit, metered(&meter, run)).await
+        };
+        let result = match ran {
+            Err(_) => Err(CallFailure::Timeout(options.timeout_ms)),
+            Ok(ran) => outcome(ran, store.data(), options),
+        };
+        let State { memory, log, log_dropped, .. } = store.into_data();
+        let cost = Cost {
+            wall: start.elapsed(),
+            cpu: meter.total(),
+            queued: start.duration_since(arrived),
+            memory_peak: memory.peak(),
+        };
+        Called { result, cost, log, log_dropped }
+    }
+
+    fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
+        let options = &self.0.options;
+        let state = State {
+            memory: Memory::new(options.memory_bytes),
+            message: Arc::clone(&call.message),
+            tenant: Arc::clone(&call.tenant),
+            settings: Arc::clone(&call.settings),
+            wasi: None,
+            log: Vec::new(),
+            log_dropped: 0,
+            log_lines: options.log_lines,
+            log_line_bytes: options.log_line_bytes,
+        };
+        let mut store = Store::new(&self.0.engine, state);
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(options.fuel());
+        store.set_epoch_deadline(1);
+        let (meter, budget) = (Arc::clone(meter), Duration::from_millis(options.cpu_ms));
+        store.epoch_deadline_callback(move |_| {
+            if meter.used() > budget {
+                return Err(wasmtime::Error::new(OutOfCpu));
+            }
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store
+    }
+}
+
+/// Says whose doing it was that a call ended.
+fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Verdict, CallFailure> {
+    let error = match ran {
+        Ok(answer) => {
+            let verdict = answer?;
+            check::verdict(&verdict, &state.tenant, options)?;
+            return Ok(verdict);
+        }
+        Err(error) => error,
+    };
+    Err(if error.is::<OutOfCpu>() {
+        CallFailure::CpuLimit(options.cpu_ms)
+    } else if state.memory.refused {
+        CallFailure::MemoryLimit(options.memory_bytes)
+    } else if out_of_fuel(&error) {
+        CallFailure::OutputTooLarge(options.output_bytes)
+    } else {
+        let trap = error.downcast_ref::<Trap>().map(ToString::to_string);
+        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+        CallFailure::Trap {
+            reason: reason(trap.unwrap_or_else(|| error.root_cause().to_string())),
+            backtrace: cut(backtrace.unwrap_or_default(), BACKTRACE),
+        }
+    })
+}
+
+/// Bytes kept of a backtrace.
+const BACKTRACE: usize = 4096;
+
+/// Whether the guest handed over more than [`Options::fuel`]. wasmtime has no name for this error; a test
+/// holds it to these words.
+fn out_of_fuel(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls")
+}
+
+async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        meter.enter();
+        let polled = future.as_mut().poll(context);
+        meter.leave();
+        polled
+    })
+    .await
+}
+
+fn tick(engine: &EngineWeak) {
+    while let Some(engine) = engine.upgrade() {
+        engine.increment_epoch();
+        drop(engine);
+        thread::sleep(TICK);
+    }
+}
+
+fn validate(options: &Options) -> Result<(), HostError> {
+    let positive = [
+        ("timeout_ms", options.timeout_ms > 0),
+        ("cpu_ms", options.cpu_ms > 0),
+        ("dispatches", options.dispatches > 0),
+        ("per_application", options.per_application > 0),
+    ];
+    if let Some((name, _)) = positive.into_iter().find(|(_, good)| !good) {
+        return Err(HostError::Option(name, "at least 1"));
+    }
+    if !(1..=10_000).contains(&options.concurrency) {
+        return Err(HostError::Option("concurrency", "from 1 to 10000"));
+    }
+    if !(1 << 16..=1 << 32).contains(&options.memory_bytes) {
+        return Err(HostError::Option("memory_bytes", "from 65536 to 4294967296"));
+    }
+    Ok(())
+}
+
+/// One for compiling and running. The numbers of the pool are measured: resident pages are reset in place
+/// where the kernel can say which ones were touched (Linux 6.7), which is 20 µs a call faster; where it
+/// cannot, keeping pages costs more than it saves.
+fn config(options: &Options) -> Config {
+    let scan = PoolingAllocationConfig::is_pagemap_scan_available();
+    let keep = |bytes: usize| if scan { bytes } else { 0 };
+    let calls = u32::try_from(options.concurrency).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(calls)
+        .total_core_instances(calls.saturating_mul(limits::CORE_INSTANCES))
+        .total_memories(calls.saturating_mul(limits::MEMORIES))
+        .total_tables(calls.saturating_mul(limits::TABLES))
+        .total_stacks(calls)
+        .max_core_instances_per_component(limits::CORE_INSTANCES)
+        .max_memories_per_component(limits::MEMORIES)
+        .max_tables_per_component(limits::TABLES)
+        .max_memories_per_module(limits::MEMORIES)
+        .max_tables_per_module(limits::TABLES)
+        .table_elements(limits::TABLE_ELEMENTS)
+        .max_memory_size(options.memory_bytes)
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(keep(2 << 20))
+        .async_stack_keep_resident(keep(64 << 10))
+        .table_keep_resident(keep(64 << 10));
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_gc(false);
+    config
+}

@@ -1,0 +1,245 @@
+//! The ports to the store, and what engines share. Three traits, each with one contract test-suite that all
+//! engines pass (`store/contract.rs`):
+//!
+//! - [`Queue`]: the path of a message. `accept` is durable when it returns; `next_messages` leases messages to
+//!   dispatch; `dispatched` makes the deliveries and ends the message's lease; `next_deliveries` leases deliveries;
+//!   `settle` records an attempt and the delivery's next state in one step.
+//! - [`Catalog`]: environments' applications, endpoints, plugins and keys. The hot path reads a snapshot in memory.
+//! - [`Log`]: what was recorded, by key and by page.
+//!
+//! Leases live in memory: one process owns an embedded store, and what was leased when it died is due again at its
+//! next start. That is why `settle` and `dispatched` only hand over: when their write is lost in a crash, the
+//! delivery is made again under the same `webhook-id`. Only `accept` and `change` make promises to a caller.
+
+use crate::model::{
+    Millis,
+    attempt::Attempt,
+    catalog::{Change, Conflict, Snapshot},
+    delivery::{Delivery, DeliveryKey, Next, State},
+    id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
+    message::{Held, Message, Sequence},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::sync::Arc;
+
+pub mod front;
+pub mod waiting;
+pub mod handover;
+pub mod sqlite;
+
+/// What a store could not do, and whose fault it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No room: nothing was written; senders try later.
+    #[error("the store is full")]
+    Full,
+    /// More senders wait for a commit than may.
+    #[error("too many messages wait to be written")]
+    Busy,
+    /// The gateway is stopping.
+    #[error("the store is closed")]
+    Closed,
+    /// The change does not keep the catalog's rules.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The disk or the database failed.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// What became of one message of an `accept`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is on disk.
+    New,
+    /// Its uid was used before in the application, by this message.
+    Duplicate(MessageId),
+}
+
+/// A message to dispatch. It is nobody else's until `dispatched`.
+#[derive(Clone, Debug)]
+pub struct LeasedMessage {
+    /// The store's number of it.
+    pub sequence: Sequence,
+    /// The message.
+    pub message: Arc<Message>,
+    /// Deliveries that exist already, from before a crash: not to be made again.
+    pub done: Vec<DeliveryKey>,
+    /// How many plugin calls it has had.
+    pub calls: u32,
+    /// Whether it was held: then its deliveries get rows in the step that ends the lease.
+    pub held: bool,
+}
+
+/// What dispatch made of a message.
+#[derive(Clone, Debug)]
+pub enum Dispatched {
+    /// These deliveries, possibly none.
+    Deliveries(Vec<Arc<Delivery>>),
+    /// None, now or ever: why.
+    Held(Held),
+}
+
+/// An attempt's end: what was tried, and what follows.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Which delivery.
+    pub delivery: Arc<Delivery>,
+    /// None when the delivery ends without a try (its endpoint is gone).
+    pub attempt: Option<Attempt>,
+    /// What follows.
+    pub next: Next,
+}
+
+/// How much waits where, for `/health` and `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Depths {
+    /// Messages accepted and not yet handed to dispatch.
+    pub undispatched: u64,
+    /// Messages handed to dispatch whose deliveries are not all recorded.
+    pub unsettled: u64,
+    /// Deliveries that wait for their due time.
+    pub waiting: u64,
+    /// Deliveries that wait for room in their lane.
+    pub aside: u64,
+    /// Messages that wait for a person or a new plugin.
+    pub parked: u64,
+}
+
+/// The path of a message.
+#[async_trait]
+pub trait Queue: Send + Sync + 'static {
+    /// Makes the messages durable: on disk when it returns `Ok`, and unseen when it returns an error.
+    async fn accept(&self, batch: Vec<Arc<Message>>) -> Result<Vec<Accepted>, StoreError>;
+
+    /// Leases the next messages in order of acceptance, at least one and at most `max`; waits for them.
+    async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError>;
+
+    /// Makes the message's deliveries and ends its lease.
+    fn dispatched(&self, message: LeasedMessage, result: Dispatched);
+
+    /// Leases deliveries that are new or due, at least one and at most `max`; waits for them.
+    async fn next_deliveries(&self, max: usize) -> Result<Vec<Arc<Delivery>>, StoreError>;
+
+    /// Records the attempt and the delivery's next state in one step, and ends its lease.
+    fn settle(&self, settlement: Settlement);
+
+    /// Gives a delivery back that its lane has no room for.
+    fn set_aside(&self, delivery: Arc<Delivery>);
+
+    /// Leases what was set aside for the endpoint, oldest first, at most `max`; does not wait.
+    async fn take_aside(
+        &self,
+        endpoint: EndpointId,
+        max: usize,
+    ) -> Result<Vec<Arc<Delivery>>, StoreError>;
+
+    /// The endpoints that have deliveries set aside.
+    fn endpoints_aside(&self) -> Vec<EndpointId>;
+
+    /// How much waits where.
+    fn depths(&self) -> Depths;
+
+    /// Returns when everything handed over before is durable.
+    async fn flush(&self) -> Result<(), StoreError>;
+}
+
+/// Applications, endpoints, plugins, keys.
+#[async_trait]
+pub trait Catalog: Send + Sync + 'static {
+    /// The catalog as it is now.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// Makes a change durable and visible in the snapshot, or refuses it. In the same step the waiting deliveries
+    /// of an endpoint that is disabled or removed become `disabled`, and the parked messages of an application that
+    /// gets a plugin become due, in order.
+    async fn change(&self, change: Change) -> Result<(), StoreError>;
+
+    /// Sees the snapshot's number grow with every change.
+    fn watch(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// Keeps a component's bytes.
+    async fn put_code(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// A component's bytes.
+    async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// A recorded message.
+#[derive(Clone, Debug)]
+pub struct MessageRecord {
+    /// The store's number of it.
+    pub sequence: Sequence,
+    /// The message.
+    pub message: Message,
+    /// Why it waits or was dropped, with the time it was noted; none: dispatched, or about to be.
+    pub held: Option<(Held, Millis)>,
+}
+
+/// A recorded delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// Which one.
+    pub key: DeliveryKey,
+    /// Its state; none while it is leased and nothing is recorded yet.
+    pub state: Option<State>,
+    /// When the next attempt is due, while it waits.
+    pub due: Option<Millis>,
+    /// When the state was recorded.
+    pub updated: Millis,
+    /// Its attempts, first to last.
+    pub attempts: Vec<Attempt>,
+}
+
+/// Which messages of an application a page shows.
+#[derive(Clone, Debug, Default)]
+pub struct MessageFilter {
+    /// Only those held, in this state (`parked`, `retry`, `dropped`).
+    pub held: Option<String>,
+    /// Only those before this one (the last of the page before); newest first.
+    pub before: Option<Sequence>,
+}
+
+/// What was recorded.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// The application's message with that id or uid.
+    async fn message(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        id_or_uid: &str,
+    ) -> Result<Option<MessageRecord>, StoreError>;
+
+    /// A page of the application's messages, newest first.
+    async fn messages(
+        &self,
+        application: ApplicationId,
+        filter: MessageFilter,
+        limit: usize,
+    ) -> Result<Vec<MessageRecord>, StoreError>;
+
+    /// The message's deliveries with their attempts, by endpoint and ordinal.
+    async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError>;
+
+    /// Deletes messages accepted before that time whose deliveries have all ended, at most `max`; how many.
+    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError>;
+}
+
+/// Adds the deliveries that have no row yet to those that have.
+fn add_open(records: &mut Vec<DeliveryRecord>, open: &[Arc<Delivery>]) {
+    for delivery in open {
+        if !records.iter().any(|record| record.key == delivery.key) {
+            records.push(DeliveryRecord {
+                key: delivery.key,
+                state: None,
+                due: None,
+                updated: delivery.message.accepted,
+                attempts: Vec::new(),
+            });
+        }
+    }
+    records.sort_by_key(|record| (record.key.endpoint, record.key.ordinal));
+}

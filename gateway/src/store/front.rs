@@ -1,0 +1,252 @@
+//! The front of the queue: which message is handed to dispatch next, and how far everything is settled.
+//!
+//! Messages are numbered in order of acceptance and handed over in that order. What was just committed is handed
+//! over from memory (`fresh`). When dispatch falls behind, `fresh` is full and new messages are left on disk; the
+//! engine then reads on from `next` until it has caught up. A start after a crash is nothing else than being behind
+//! from the low-water mark on.
+//!
+//! The ledger holds what was handed over and is not yet settled, so that the low-water mark (the lowest number
+//! not settled) can be kept on disk. When one slow delivery would hold the mark back for more than `LAG`
+//! messages, the engine gives its deliveries rows of their own (`overdue`) and the mark moves on.
+
+use super::{LeasedMessage, StoreError};
+use crate::invariant::{Invariant, check};
+use crate::model::{
+    delivery::{Delivery, DeliveryKey},
+    message::{Message, Sequence},
+};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::Notify;
+
+/// How many messages wait for dispatch in memory; the rest wait on disk.
+const FRESH: usize = 4096;
+/// The same in bytes of payload.
+const FRESH_BYTES: usize = 64 << 20;
+/// How far the mark may lag behind, in messages; bounds the scan at start.
+const LAG: usize = 20_000;
+
+/// The front of the queue. Shared by the engine's threads.
+#[derive(Debug)]
+pub struct Front {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Committed, from `next` on without a gap; empty when behind.
+    fresh: VecDeque<(Sequence, Arc<Message>)>,
+    fresh_bytes: usize,
+    /// The next to hand over.
+    next: u64,
+    /// One more than the last committed.
+    head: u64,
+    /// What was handed over and is not settled, from `next - ledger.len()` on.
+    ledger: VecDeque<Entry>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Leased,
+    Open(Vec<Arc<Delivery>>),
+    Settled,
+}
+
+/// What there is to hand over.
+#[derive(Debug)]
+pub enum Ready {
+    /// These, from memory.
+    Fresh(Vec<LeasedMessage>),
+    /// Read from this number on, below the second, then call `behind`.
+    Behind(Sequence, Sequence),
+    /// Nothing yet.
+    Nothing,
+}
+
+impl Front {
+    /// A front that hands over from `next` on, where `head` is one more than the last on disk.
+    #[must_use]
+    pub fn new(next: u64, head: u64) -> Self {
+        let state = State {
+            fresh: VecDeque::new(),
+            fresh_bytes: 0,
+            next,
+            head,
+            ledger: VecDeque::new(),
+            closed: false,
+        };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the next message to be committed.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.lock().head
+    }
+
+    /// Takes what was just committed.
+    pub fn committed(&self, batch: Vec<(Sequence, Arc<Message>)>) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        for (sequence, message) in batch {
+            check(Invariant::SequenceFollows, sequence.0 == state.head, || {
+                format!("{} was committed after {}", sequence.0, state.head)
+            });
+            let upto_date = state.next + state.fresh.len() as u64 == sequence.0;
+            let room = state.fresh.len() < FRESH && state.fresh_bytes < FRESH_BYTES;
+            if upto_date && room {
+                state.fresh_bytes += message.payload.len();
+                state.fresh.push_back((sequence, message));
+            }
+            state.head = sequence.0 + 1;
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Leases what is in memory, or says what to read.
+    #[must_use]
+    pub fn ready(&self, max: usize) -> Ready {
+        let mut state = self.lock();
+        if state.fresh.is_empty() {
+            return match state.next < state.head {
+                true => Ready::Behind(Sequence(state.next), Sequence(state.head)),
+                false => Ready::Nothing,
+            };
+        }
+        let count = max.min(state.fresh.len());
+        let taken: Vec<_> = state.fresh.drain(..count).collect();
+        for (_, message) in &taken {
+            state.fresh_bytes -= message.payload.len();
+            state.ledger.push_back(Entry::Leased);
+        }
+        state.next += count as u64;
+        let lease = |(sequence, message)| LeasedMessage {
+            sequence,
+            message,
+            done: Vec::new(),
+            calls: 0,
+            held: false,
+        };
+        Ready::Fresh(taken.into_iter().map(lease).collect())
+    }
+
+    /// Notes that everything below `upto` was read from disk, and that of it only these are to be dispatched.
+    pub fn behind(&self, upto: Sequence, leased: &[Sequence]) {
+        let mut state = self.lock();
+        let from = state.next;
+        for number in from..upto.0 {
+            let entry = match leased.binary_search(&Sequence(number)) {
+                Ok(_) => Entry::Leased,
+                Err(_) => Entry::Settled,
+            };
+            state.ledger.push_back(entry);
+        }
+        state.next = upto.0.max(from);
+        state.trim();
+    }
+
+    /// Ends a message's lease: these deliveries are open now.
+    pub fn dispatched(&self, sequence: Sequence, deliveries: Vec<Arc<Delivery>>) {
+        let mut state = self.lock();
+        let Some(entry) = state.entry(sequence) else { return };
+        *entry = match deliveries.is_empty() {
+            true => Entry::Settled,
+            false => Entry::Open(deliveries),
+        };
+        state.trim();
+    }
+
+    /// Notes that a delivery has a row.
+    pub fn settled(&self, key: &DeliveryKey) {
+        let mut state = self.lock();
+        let Some(entry) = state.entry(key.message) else { return };
+        if let Entry::Open(open) = entry {
+            open.retain(|d| d.key != *key);
+            if open.is_empty() {
+                *entry = Entry::Settled;
+                state.trim();
+            }
+        }
+    }
+
+    /// The message's deliveries that have no row yet.
+    #[must_use]
+    pub fn open(&self, sequence: Sequence) -> Vec<Arc<Delivery>> {
+        match self.lock().entry(sequence) {
+            Some(Entry::Open(open)) => open.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Open deliveries that hold the mark back for too long.
+    #[must_use]
+    pub fn overdue(&self) -> Vec<Arc<Delivery>> {
+        let state = self.lock();
+        let over = state.ledger.len().saturating_sub(LAG);
+        let open = state.ledger.iter().take(over).filter_map(|entry| match entry {
+            Entry::Open(open) => Some(open),
+            _ => None,
+        });
+        open.flatten().cloned().collect()
+    }
+
+    /// The low-water mark: everything below is settled.
+    #[must_use]
+    pub fn mark(&self) -> Sequence {
+        let state = self.lock();
+        Sequence(state.next - state.ledger.len() as u64)
+    }
+
+    /// How many are not handed over, and how many are not settled.
+    #[must_use]
+    pub fn depths(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.head - state.next, state.ledger.len() as u64)
+    }
+
+    /// Returns when something changed since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Wakes whoever waits.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Nothing more is handed over.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// An error once closed.
+    pub fn check_open(&self) -> Result<(), StoreError> {
+        if self.lock().closed { Err(StoreError::Closed) } else { Ok(()) }
+    }
+}
+
+impl State {
+    fn entry(&mut self, sequence: Sequence) -> Option<&mut Entry> {
+        let mark = self.next - self.ledger.len() as u64;
+        let index = usize::try_from(sequence.0.checked_sub(mark)?).ok()?;
+        self.ledger.get_mut(index)
+    }
+
+    fn trim(&mut self) {
+        while matches!(self.ledger.front(), Some(Entry::Settled)) {
+            self.ledger.pop_front();
+        }
+    }
+}

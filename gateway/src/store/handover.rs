@@ -1,0 +1,147 @@
+//! What an engine keeps in memory between its disk and the stages: the [`Front`], what [`Waiting`] knows, the
+//! deliveries that are ready, and the catalog's snapshot. Both engines are this plus a way to write and to read.
+
+use super::{
+    Depths, StoreError,
+    front::Front,
+    waiting::{Due, Waiting},
+};
+use crate::{
+    clock,
+    model::{Millis, catalog::Snapshot, delivery::Delivery, message::Sequence},
+};
+use arc_swap::ArcSwap;
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+
+/// The part of an engine that lives in memory.
+#[derive(Debug)]
+pub struct Handover {
+    /// Messages: handed over in order, settled up to the mark.
+    pub front: Front,
+    waiting: Mutex<Waiting>,
+    ready: Mutex<VecDeque<Arc<Delivery>>>,
+    ready_changed: Notify,
+    catalog: ArcSwap<Snapshot>,
+    version: watch::Sender<u64>,
+    /// Messages parked.
+    pub parked: AtomicU64,
+}
+
+impl Handover {
+    /// What an engine starts with.
+    #[must_use]
+    pub fn new(front: Front, waiting: Waiting, catalog: Snapshot, parked: u64) -> Self {
+        Self {
+            front,
+            waiting: Mutex::new(waiting),
+            ready: Mutex::default(),
+            ready_changed: Notify::new(),
+            catalog: ArcSwap::from_pointee(catalog),
+            version: watch::Sender::new(0),
+            parked: AtomicU64::new(parked),
+        }
+    }
+
+    /// What waits. Held for a moment only.
+    pub fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ready(&self) -> MutexGuard<'_, VecDeque<Arc<Delivery>>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands deliveries over to the deliver stage.
+    pub fn offer(&self, deliveries: impl IntoIterator<Item = Arc<Delivery>>) {
+        self.ready().extend(deliveries);
+        self.ready_changed.notify_one();
+    }
+
+    /// A delivery's row waits until `due`, from now on.
+    pub fn wait_until(&self, delivery: &Arc<Delivery>, due: Millis) {
+        self.waiting().add_timer(delivery.key, due, Some(delivery.clone()), clock::now());
+        self.ready_changed.notify_one();
+    }
+
+    /// A message waits until `due`, from now on.
+    pub fn hold_until(&self, sequence: Sequence, due: Millis) {
+        self.waiting().add_message(sequence, due);
+        self.front.wake();
+    }
+
+    /// The catalog as it is.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.catalog.load_full()
+    }
+
+    /// The catalog is this from now on.
+    pub fn publish(&self, catalog: Snapshot) {
+        self.catalog.store(Arc::new(catalog));
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Sees every `publish`.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Waits until deliveries are ready or due; at least one.
+    pub async fn next_due(&self, max: usize) -> Result<Vec<Due>, StoreError> {
+        loop {
+            self.front.check_open()?;
+            let mut taken: Vec<Due> = {
+                let mut ready = self.ready();
+                let count = max.min(ready.len());
+                ready.drain(..count).map(Due::Whole).collect()
+            };
+            taken.extend(self.waiting().due(clock::now(), max - taken.len()));
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+            let next = self.waiting().next_due();
+            until(next, self.ready_changed.notified()).await;
+        }
+    }
+
+    /// Waits until a message is committed, behind or due.
+    pub async fn wait_for_message(&self) {
+        let next = self.waiting().next_message();
+        until(next, self.front.changed()).await;
+    }
+
+    /// How much waits where.
+    #[must_use]
+    pub fn depths(&self) -> Depths {
+        let (undispatched, unsettled) = self.front.depths();
+        let (waiting, aside, retries) = self.waiting().depths();
+        let parked = self.parked.load(Ordering::Relaxed);
+        Depths { undispatched: undispatched + retries, unsettled, waiting, aside, parked }
+    }
+
+    /// Nothing is handed over any more.
+    pub fn close(&self) {
+        self.front.close();
+        self.ready_changed.notify_one();
+    }
+}
+
+/// Waits for the event, or the time if there is one.
+async fn until(due: Option<Millis>, event: impl Future<Output = ()>) {
+    let event = pin!(event);
+    match due {
+        None => event.await,
+        Some(due) => {
+            let wait = Duration::from_millis(due.saturating_sub(clock::now()));
+            let _either = tokio::time::timeout(wait, event).await;
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The embedded engine: SQLite in one file, owned by one process.
+//!
+//! One thread writes ([`writer`], group commit), one copies the log ([`checkpoint`]), readers have connections of
+//! their own ([`read`]). What the stages need at once is in memory ([`Handover`]); the file is read back only when
+//! dispatch is behind, for a retry that was not due soon, and after a start.
+
+use super::{
+    Accepted, Catalog, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log, MessageFilter,
+    MessageRecord, Queue, Settlement, StoreError,
+    front::{Front, Ready},
+    handover::Handover,
+    waiting::Due,
+};
+use crate::{
+    clock,
+    model::{
+        Millis,
+        catalog::{Change, Snapshot},
+        delivery::{Delivery, State},
+        id::{ApplicationId, Digest, EndpointId, EnvironmentId},
+        message::{Message, Sequence},
+    },
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Sender, channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::sync::{Semaphore, oneshot, watch};
+use writer::{Op, Reply, Writer};
+
+mod checkpoint;
+mod read;
+mod retention;
+mod rows;
+mod schema;
+mod writer;
+
+/// How many senders may wait for a commit at once; more are told to come back.
+const ACCEPTS: usize = 20_000;
+/// How many messages one reading from behind leases.
+const CHUNK: usize = 512;
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    handover: Arc<Handover>,
+    ops: Sender<Op>,
+    accepts: Semaphore,
+    readers: Readers,
+    wal: Arc<checkpoint::Wal>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: File,
+}
+
+impl Sqlite {
+    /// Opens `octohooks.db` in the directory, creating both; brings it to the newest version and leases what was
+    /// pending or in flight. `max_bytes` bounds the file. An error is one line for the operator.
+    pub fn open(directory: &Path, max_bytes: Option<u64>) -> Result<Arc<Self>, String> {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
+        let lock = lock(directory)?;
+        let path = directory.join("octohooks.db");
+        let text = |error: rusqlite::Error| format!("{}: {error}", path.display());
+        let mut connection = Connection::open(&path).map_err(text)?;
+        schema::prepare(&mut connection, max_bytes.map(|bytes| bytes.div_ceil(8192)))?;
+        let (mark, head) = read::bounds(&connection).map_err(text)?;
+        let handover = Arc::new(Handover::new(
+            Front::new(mark, head),
+            read::waiting(&connection).map_err(text)?,
+            read::catalog(&connection)?,
+            read::parked(&connection).map_err(text)?,
+        ));
+        let wal = Arc::new(checkpoint::Wal::default());
+        let (ops, received) = channel();
+        let writer = Writer {
+            connection,
+            ops: received,
+            handover: handover.clone(),
+            wal: wal.clone(),
+            owed: Vec::new(),
+        };
+        let copier = Connection::open(&path).map_err(text)?;
+        copier.busy_timeout(Duration::from_secs(5)).map_err(text)?;
+        let threads = vec![
+            spawn("store-writer", move || writer.run())?,
+            spawn("store-checkpointer", {
+                let (path, wal) = (path.clone(), wal.clone());
+                move || checkpoint::run(&copier, &path, &wal)
+            })?,
+        ];
+        let readers = Readers { path, idle: Mutex::default() };
+        Ok(Arc::new(Self {
+            handover,
+            ops,
+            accepts: Semaphore::new(ACCEPTS),
+            readers,
+            wal,
+            threads: Mutex::new(threads),
+            _lock: lock,
+        }))
+    }
+
+    /// Writes what was handed over, ends the threads and leaves an empty log.
+    pub fn close(&self) {
+        self.hand(Op::Stop);
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut threads = threads.into_iter();
+        let _writer = threads.next().map(JoinHandle::join);
+        self.wal.stop();
+        threads.for_each(|thread| drop(thread.join()));
+    }
+
+    fn hand(&self, op: Op) {
+        if self.ops.send(op).is_err() {
+            tracing::debug!(
+                "the writer has ended; what was handed over is due again at the next start"
+            );
+        }
+    }
+
+    async fn ask<T>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ops.send(op(reply)).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, String> {
+    let path = directory.join("lock");
+    let text = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = File::create(&path).map_err(|error| text(&error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(text(&"another gateway owns this directory")),
+        Err(std::fs::TryLockError::Error(error)) => Err(text(&error)),
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+#[async_trait]
+impl Queue for Sqlite {
+    async fn accept(&self, batch: Vec<Arc<Message>>) -> Result<Vec<Accepted>, StoreError> {
+        let _waiting = self.accepts.try_acquire().map_err(|_| StoreError::Busy)?;
+        self.ask(|reply| Op::Accept(batch, reply)).await
+    }
+
+    async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError> {
+        loop {
+            self.handover.front.check_open()?;
+            let due = self.handover.waiting().due_messages(clock::now(), max);
+            if !due.is_empty() {
+                let leased = self.readers.read(move |c| read::messages_due(c, &due)).await?;
+                if !leased.is_empty() {
+                    return Ok(leased);
+                }
+            }
+            match self.handover.front.ready(max) {
+                Ready::Fresh(leased) => return Ok(leased),
+                Ready::Behind(from, to) => {
+                    let chunk = move |c: &Connection| read::messages_behind(c, from, to, CHUNK);
+                    let (leased, upto) = self.readers.read(chunk).await?;
+                    let sequences: Vec<Sequence> = leased.iter().map(|m| m.sequence).collect();
+                    self.handover.front.behind(upto, &sequences);
+                    if !leased.is_empty() {
+                        return Ok(leased);
+                    }
+                }
+                Ready::Nothing => self.handover.wait_for_message().await,
+            }
+        }
+    }
+
+    fn dispatched(&self, message: LeasedMessage, result: Dispatched) {
+        match result {
+            Dispatched::Held(held) => self.hand(Op::Hold(message, held)),
+            Dispatched::Deliveries(deliveries) if message.held => {
+                self.hand(Op::Unhold(message.sequence, deliveries));
+            }
+            Dispatched::Deliveries(deliveries) => {
+                let now = clock::now();
+                self.handover.front.dispatched(message.sequence, deliveries.clone());
+                let (later, ready): (Vec<_>, Vec<_>) =
+                    deliveries.into_iter().partition(|delivery| delivery.due > now);
+                for delivery in later {
+                    self.hand(Op::Wait(delivery, State::Waiting));
+                }
+                if !ready.is_empty() {
+                    self.handover.offer(ready);
+                }
+            }
+        }
+    }
+
+    async fn next_deliveries(&self, max: usize) -> Result<Vec<Arc<Delivery>>, StoreError> {
+        loop {
+            let due = self.handover.next_due(max).await?;
+            let leased = self.readers.deliveries(due).await?;
+            if !leased.is_empty() {
+                return Ok(leased);
+            }
+        }
+    }
+
+    fn settle(&self, settlement: Settlement) {
+        self.hand(Op::Settle(settlement));
+    }
+
+    fn set_aside(&self, delivery: Arc<Delivery>) {
+        self.handover.waiting().set_aside(delivery.clone());
+        self.hand(Op::Wait(delivery, State::Aside));
+    }
+
+    async fn take_aside(
+        &self,
+        endpoint: EndpointId,
+        max: usize,
+    ) -> Result<Vec<Arc<Delivery>>, StoreError> {
+        let taken = self.handover.waiting().take_aside(endpoint, max);
+        self.readers.deliveries(taken).await
+    }
+
+    fn endpoints_aside(&self) -> Vec<EndpointId> {
+        self.handover.waiting().endpoints_aside()
+    }
+
+    fn depths(&self) -> Depths {
+        self.handover.depths()
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.ask(Op::Flush).await
+    }
+}
+
+#[async_trait]
+impl Catalog for Sqlite {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.handover.snapshot()
+    }
+
+    async fn change(&self, change: Change) -> Result<(), StoreError> {
+        self.ask(|reply| Op::Change(Box::new(change), reply)).await
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.handover.watch()
+    }
+
+    async fn put_code(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
+        self.ask(|reply| Op::PutCode(digest, bytes, reply)).await
+    }
+
+    async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        let find = move |c: &Connection| {
+            c.query_row("SELECT bytes FROM code WHERE digest = ?", [&digest.0[..]], |row| {
+                row.get::<_, Vec<u8>>(0)
+            })
+            .optional()
+        };
+        Ok(self.readers.read(find).await?.map(Bytes::from))
+    }
+}
+
+#[async_trait]
+impl Log for Sqlite {
+    async fn message(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        id_or_uid: &str,
+    ) -> Result<Option<MessageRecord>, StoreError> {
+        let wanted = id_or_uid.to_owned();
+        self.readers.read(move |c| read::message(c, environment, application, &wanted)).await
+    }
+
+    async fn messages(
+        &self,
+        application: ApplicationId,
+        filter: MessageFilter,
+        limit: usize,
+    ) -> Result<Vec<MessageRecord>, StoreError> {
+        self.readers.read(move |c| read::messages(c, application, &filter, limit)).await
+    }
+
+    async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let open = self.handover.front.open(message);
+        let mut records = self.readers.read(move |c| read::deliveries(c, message)).await?;
+        super::add_open(&mut records, &open);
+        Ok(records)
+    }
+
+    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError> {
+        self.ask(|reply| Op::Forget(before, max, reply)).await
+    }
+}
+
+/// Connections that read, as many as read at once.
+#[derive(Debug)]
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Runs a query on a blocking thread.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.open().map_err(|error| writer::failure(&error))?,
+        };
+        let run = move || (query(&connection), connection);
+        let (result, connection) = tokio::task::spawn_blocking(run)
+            .await
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        result.map_err(|error| StoreError::Failed(error.to_string()))
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        let connection =
+            Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.execute_batch("PRAGMA query_only = TRUE; PRAGMA cache_size = -8192;")?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(connection)
+    }
+
+    /// The deliveries, those read back that are not in memory. What has ended meanwhile is left out.
+    async fn deliveries(&self, due: Vec<Due>) -> Result<Vec<Arc<Delivery>>, StoreError> {
+        let mut whole = Vec::with_capacity(due.len());
+        let mut keys = Vec::new();
+        for due in due {
+            match due {
+                Due::Whole(delivery) => whole.push(delivery),
+                Due::Key(key) => keys.push(key),
+            }
+        }
+        if keys.is_empty() {
+            return Ok(whole);
+        }
+        let read = move |c: &Connection| {
+            let found = keys.into_iter().map(|key| rows::read_delivery(c, key));
+            found.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let mut leased = self.read(read).await?;
+        leased.extend(whole);
+        Ok(leased)
+    }
+}

@@ -1,0 +1,239 @@
+//! Reads: what a start needs, what is leased again, and the log. Each on a connection of its own, so that no reader
+//! stands in the writer's way.
+
+use super::{
+    rows::{self, MESSAGE},
+    writer::{APPLICATION, ENDPOINT, KEY, PLUGIN},
+};
+use crate::{
+    model::{
+        Millis,
+        catalog::{Change, Snapshot},
+        delivery::{DeliveryKey, State},
+        id::{ApplicationId, EnvironmentId},
+        message::{Message, Sequence},
+    },
+    store::{DeliveryRecord, LeasedMessage, MessageFilter, MessageRecord, waiting::Waiting},
+};
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use std::sync::Arc;
+
+/// The low-water mark and one more than the last message's number.
+pub fn bounds(c: &Connection) -> Result<(u64, u64)> {
+    let mark: Option<i64> = c
+        .query_row("SELECT value FROM meta WHERE name = 'mark'", [], |row| row.get(0))
+        .optional()?;
+    let last: Option<i64> =
+        c.query_row("SELECT max(sequence) FROM message", [], |row| row.get(0))?;
+    let mark = mark.unwrap_or(1).unsigned_abs();
+    // Numbers of deleted messages are not used again: the mark is never above the next number.
+    let head = (last.unwrap_or(0).unsigned_abs() + 1).max(mark);
+    Ok((mark, head))
+}
+
+/// The catalog as it is on disk.
+pub fn catalog(c: &Connection) -> Result<Snapshot, String> {
+    let mut snapshot = Snapshot::default();
+    let text = |error: rusqlite::Error| error.to_string();
+    let mut statement = c
+        .prepare("SELECT kind, document FROM object ORDER BY kind, environment, id")
+        .map_err(text)?;
+    let mut found = statement.query([]).map_err(text)?;
+    while let Some(row) = found.next().map_err(text)? {
+        let kind: u8 = row.get(0).map_err(text)?;
+        let document: String = row.get(1).map_err(text)?;
+        let bad = |error: serde_json::Error| format!("a document of kind {kind}: {error}");
+        let change = match kind {
+            APPLICATION => Change::PutApplication(serde_json::from_str(&document).map_err(bad)?),
+            ENDPOINT => Change::PutEndpoint(serde_json::from_str(&document).map_err(bad)?),
+            PLUGIN => Change::PutPlugin(serde_json::from_str(&document).map_err(bad)?),
+            KEY => Change::PutKey(serde_json::from_str(&document).map_err(bad)?),
+            other => return Err(format!("a document of the unknown kind {other}")),
+        };
+        snapshot.apply(change);
+    }
+    Ok(snapshot)
+}
+
+/// What waits, by key.
+pub fn waiting(c: &Connection) -> Result<Waiting> {
+    let mut waiting = Waiting::default();
+    let mut statement =
+        c.prepare("SELECT message, endpoint, ordinal, due FROM delivery WHERE state = ? ORDER BY due, message")?;
+    let mut found = statement.query([State::Waiting as u8])?;
+    while let Some(row) = found.next()? {
+        waiting.add_timer(rows::key(row, 0)?, row.get::<_, i64>(3)?.unsigned_abs(), None, 0);
+    }
+    drop(found);
+    let mut found = statement.query([State::Aside as u8])?;
+    while let Some(row) = found.next()? {
+        waiting.add_aside(rows::key(row, 0)?);
+    }
+    for (sequence, due) in held_due(c, None)? {
+        waiting.add_message(sequence, due);
+    }
+    Ok(waiting)
+}
+
+/// Messages that wait for another plugin call: all, or one application's.
+pub fn held_due(c: &Connection, of: Option<ApplicationId>) -> Result<Vec<(Sequence, Millis)>> {
+    let of = of.map(|application| *application.0.as_bytes());
+    let mut statement = c.prepare(
+        "SELECT sequence, due FROM held WHERE due IS NOT NULL AND (?1 IS NULL OR application = ?1)",
+    )?;
+    let found = statement.query_map([of], |row| {
+        let sequence = Sequence(row.get::<_, i64>(0)?.unsigned_abs());
+        Ok((sequence, row.get::<_, i64>(1)?.unsigned_abs()))
+    })?;
+    found.collect()
+}
+
+/// How many messages are parked.
+pub fn parked(c: &Connection) -> Result<u64> {
+    c.query_row("SELECT count(*) FROM held WHERE state = 'parked'", [], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+}
+
+/// Messages to dispatch in `from..to`, at most `max`, and how far the reading got.
+pub fn messages_behind(
+    c: &Connection,
+    from: Sequence,
+    to: Sequence,
+    max: usize,
+) -> Result<(Vec<LeasedMessage>, Sequence)> {
+    let sql = format!(
+        "SELECT {MESSAGE}, h.sequence IS NOT NULL FROM message m LEFT JOIN held h USING (sequence)
+         WHERE m.sequence >= ? AND m.sequence < ? ORDER BY m.sequence LIMIT ?"
+    );
+    let mut statement = c.prepare_cached(&sql)?;
+    let range = params![rows::signed(from.0), rows::signed(to.0), rows::signed(max as u64)];
+    let found =
+        statement.query_map(range, |row| Ok((rows::message(row)?, row.get::<_, bool>(9)?)))?;
+    let mut leased = Vec::new();
+    let mut read = 0;
+    let mut upto = to;
+    for row in found {
+        let ((sequence, message), held) = row?;
+        read += 1;
+        if read == max {
+            upto = Sequence(sequence.0 + 1);
+        }
+        if !held {
+            leased.push(lease(c, sequence, message, 0, false)?);
+        }
+    }
+    Ok((leased, upto))
+}
+
+/// Held messages that are due, to be dispatched again.
+pub fn messages_due(c: &Connection, sequences: &[Sequence]) -> Result<Vec<LeasedMessage>> {
+    let sql = format!(
+        "SELECT {MESSAGE}, h.calls FROM message m JOIN held h USING (sequence)
+         WHERE m.sequence = ? AND h.due IS NOT NULL"
+    );
+    let mut leased = Vec::new();
+    for sequence in sequences {
+        let found = c
+            .prepare_cached(&sql)?
+            .query_row([rows::signed(sequence.0)], |row| Ok((rows::message(row)?.1, row.get(9)?)))
+            .optional()?;
+        if let Some((message, calls)) = found {
+            leased.push(lease(c, *sequence, message, calls, true)?);
+        }
+    }
+    Ok(leased)
+}
+
+fn lease(
+    c: &Connection,
+    sequence: Sequence,
+    message: Message,
+    calls: u32,
+    held: bool,
+) -> Result<LeasedMessage> {
+    let mut statement =
+        c.prepare_cached("SELECT message, endpoint, ordinal FROM delivery WHERE message = ?")?;
+    let done = statement.query_map([rows::signed(sequence.0)], |row| rows::key(row, 0))?;
+    let done: Vec<DeliveryKey> = done.collect::<Result<_>>()?;
+    Ok(LeasedMessage { sequence, message: Arc::new(message), done, calls, held })
+}
+
+const HELD: &str = "h.state, h.due, h.calls, h.kind, h.reason, h.noted";
+
+fn record(row: &Row<'_>) -> Result<MessageRecord> {
+    let (sequence, message) = rows::message(row)?;
+    Ok(MessageRecord { sequence, message, held: rows::held(row, 9)? })
+}
+
+/// The application's message with that id or uid.
+pub fn message(
+    c: &Connection,
+    environment: EnvironmentId,
+    application: ApplicationId,
+    id_or_uid: &str,
+) -> Result<Option<MessageRecord>> {
+    let from = format!("SELECT {MESSAGE}, {HELD} FROM message m LEFT JOIN held h USING (sequence)");
+    if let Ok(id) = uuid::Uuid::try_parse(id_or_uid) {
+        let sql = format!("{from} WHERE m.id = ? AND m.environment = ? AND m.application = ?");
+        let key = params![id.as_bytes(), environment.0, application.0.as_bytes()];
+        let found = c.prepare_cached(&sql)?.query_row(key, record).optional()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    let sql = format!("{from} WHERE m.environment = ? AND m.application = ? AND m.uid = ?");
+    let key = params![environment.0, application.0.as_bytes(), id_or_uid];
+    c.prepare_cached(&sql)?.query_row(key, record).optional()
+}
+
+/// A page of the application's messages, newest first.
+pub fn messages(
+    c: &Connection,
+    application: ApplicationId,
+    filter: &MessageFilter,
+    limit: usize,
+) -> Result<Vec<MessageRecord>> {
+    // What is held has an index of its own; without it, the message table is walked from its end.
+    let (join, condition) = match filter.held {
+        Some(_) => ("JOIN", "h.application = ?1 AND h.state = ?4"),
+        None => ("LEFT JOIN", "m.application = ?1 AND ?4 IS NULL"),
+    };
+    let sql = format!(
+        "SELECT {MESSAGE}, {HELD} FROM message m {join} held h USING (sequence)
+         WHERE {condition} AND m.sequence < ?2 ORDER BY m.sequence DESC LIMIT ?3"
+    );
+    let before = filter.before.map_or(i64::MAX, |sequence| rows::signed(sequence.0));
+    let page = params![application.0.as_bytes(), before, rows::signed(limit as u64), filter.held];
+    c.prepare_cached(&sql)?.query_map(page, record)?.collect()
+}
+
+/// The message's deliveries that have rows, with their attempts.
+pub fn deliveries(c: &Connection, of: Sequence) -> Result<Vec<DeliveryRecord>> {
+    let mut statement = c.prepare_cached(
+        "SELECT message, endpoint, ordinal, state, due, updated, 1, sent, latency, status, failure, detail
+         FROM delivery WHERE message = ? ORDER BY endpoint, ordinal",
+    )?;
+    let found = statement.query_map([rows::signed(of.0)], |row| {
+        let state = State::from_number(row.get(3)?);
+        let sent: Option<i64> = row.get(7)?;
+        Ok(DeliveryRecord {
+            key: rows::key(row, 0)?,
+            state,
+            due: (state == Some(State::Waiting)).then_some(row.get::<_, i64>(4)?.unsigned_abs()),
+            updated: row.get::<_, i64>(5)?.unsigned_abs(),
+            attempts: sent.map(|_| rows::attempt(row, 6)).transpose()?.into_iter().collect(),
+        })
+    })?;
+    let mut records: Vec<DeliveryRecord> = found.collect::<Result<_>>()?;
+    let mut statement = c.prepare_cached(
+        "SELECT number, sent, latency, status, failure, detail FROM attempt
+         WHERE message = ? AND endpoint = ? AND ordinal = ? ORDER BY number",
+    )?;
+    for record in &mut records {
+        let key = params![rows::signed(of.0), record.key.endpoint.0.as_bytes(), record.key.ordinal];
+        for attempt in statement.query_map(key, |row| rows::attempt(row, 0))? {
+            record.attempts.push(attempt?);
+        }
+    }
+    Ok(records)
+}

@@ -1,0 +1,310 @@
+//! Statements: nouns to rows and back. One function per statement, each prepared once per connection.
+
+use crate::model::{
+    Millis,
+    attempt::{Answer, Attempt, Failure, Outcome},
+    delivery::{Content, Delivery, DeliveryKey, State},
+    id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
+    message::{Held, Message, Sequence},
+    name::{Channel, EventType, Uid},
+};
+use crate::store::Accepted;
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// SQLite's integers are signed; ours here never reach the sign.
+pub fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &Row<'_>, index: usize) -> Result<u64> {
+    row.get::<_, i64>(index).map(|n| u64::try_from(n).unwrap_or(0))
+}
+
+fn bad(index: usize, what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Blob, what.into())
+}
+
+fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
+    let bytes = row.get_ref(index)?.as_blob().map_err(|_| bad(index, "an id is a blob"))?;
+    Uuid::from_slice(bytes).map_err(|_| bad(index, "an id has 16 bytes"))
+}
+
+/// Appends a message, unless its uid is taken.
+pub fn insert_message(c: &Connection, sequence: Sequence, m: &Message) -> Result<Accepted> {
+    let channels = (!m.channels.is_empty()).then(|| json(&m.channels));
+    let inserted = c
+        .prepare_cached(
+            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (environment, application, uid) WHERE uid IS NOT NULL DO NOTHING",
+        )?
+        .execute(params![
+            signed(sequence.0),
+            m.id.0.as_bytes(),
+            m.environment.0,
+            m.application.0.as_bytes(),
+            m.uid.as_deref(),
+            &*m.event_type,
+            channels,
+            signed(m.accepted),
+            &m.payload[..],
+        ])?;
+    if inserted == 1 {
+        return Ok(Accepted::New);
+    }
+    let mut find = c.prepare_cached(
+        "SELECT id FROM message WHERE environment = ? AND application = ? AND uid = ?",
+    )?;
+    let key = params![m.environment.0, m.application.0.as_bytes(), m.uid.as_deref()];
+    find.query_row(key, |row| uuid(row, 0).map(|id| Accepted::Duplicate(MessageId(id))))
+}
+
+/// The columns `message` reads, for every statement that gives messages.
+pub const MESSAGE: &str = "m.sequence, m.id, m.environment, m.application, m.uid, m.event_type, \
+                           m.channels, m.accepted, m.payload";
+
+/// A message from the columns `MESSAGE`, which stand first.
+pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
+    let name = |_| bad(5, "a name is legal");
+    let channels = match row.get_ref(6)?.as_str_or_null().map_err(|_| bad(6, "text"))? {
+        None => Vec::new(),
+        Some(text) => serde_json::from_str::<Vec<Channel>>(text).map_err(|_| bad(6, "channels"))?,
+    };
+    let uid: Option<String> = row.get(4)?;
+    let message = Message {
+        environment: EnvironmentId(row.get(2)?),
+        application: ApplicationId(uuid(row, 3)?),
+        id: MessageId(uuid(row, 1)?),
+        uid: uid.map(|text| Uid::new(&text)).transpose().map_err(name)?,
+        event_type: EventType::new(&row.get::<_, String>(5)?).map_err(name)?,
+        channels,
+        accepted: unsigned(row, 7)?,
+        payload: row.get::<_, Vec<u8>>(8)?.into(),
+    };
+    Ok((Sequence(unsigned(row, 0)?), message))
+}
+
+/// How a delivery's row changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// Which delivery.
+    pub delivery: &'a Delivery,
+    /// Its state from now on.
+    pub state: State,
+    /// When it is due, while it waits.
+    pub due: Millis,
+    /// The attempt that led here.
+    pub attempt: Option<&'a Attempt>,
+    /// Now.
+    pub now: Millis,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct StoredContent {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event_type: Option<EventType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ordering_key: Option<String>,
+}
+
+/// Writes a delivery's row: a new one, or the one it had.
+pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
+    let Change { delivery, state, due, attempt, now } = change;
+    let key = delivery.key;
+    // What was delivered is not sent again: the message's own payload is record enough.
+    let content = delivery.content.as_deref().filter(|_| state != State::Success);
+    let stored = content.map(|content| {
+        json(&StoredContent {
+            event_type: content.event_type.clone(),
+            content_type: content.content_type.clone(),
+            headers: content.headers.clone(),
+            ordering_key: content.ordering_key.clone(),
+        })
+    });
+    let payload = content.and_then(|content| content.payload.as_deref());
+    let first = attempt.filter(|attempt| attempt.number == 1);
+    let (status, failure, detail) =
+        first.map_or((None, None, None), |a| outcome_columns(&a.outcome));
+    c.prepare_cached(
+        "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+         ON CONFLICT DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
+             due = excluded.due, updated = excluded.updated, sent = coalesce(excluded.sent, sent),
+             latency = coalesce(excluded.latency, latency), status = coalesce(excluded.status, status),
+             failure = coalesce(excluded.failure, failure), detail = coalesce(excluded.detail, detail)",
+    )?
+    .execute(params![
+        signed(key.message.0),
+        key.endpoint.0.as_bytes(),
+        key.ordinal,
+        state as u8,
+        attempt.map_or(delivery.attempts, |attempt| attempt.number),
+        signed(due),
+        signed(now),
+        delivery.plugin.as_ref().map(|digest| &digest.0[..]),
+        stored,
+        payload,
+        first.map(|attempt| signed(attempt.at)),
+        first.map(|attempt| attempt.latency),
+        status,
+        failure,
+        detail,
+    ])?;
+    match attempt.filter(|attempt| attempt.number > 1) {
+        Some(attempt) => insert_attempt(c, key, attempt),
+        None => Ok(()),
+    }
+}
+
+fn insert_attempt(c: &Connection, key: DeliveryKey, attempt: &Attempt) -> Result<()> {
+    let (status, failure, detail) = outcome_columns(&attempt.outcome);
+    c.prepare_cached("INSERT OR IGNORE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+        .execute(params![
+            signed(key.message.0),
+            key.endpoint.0.as_bytes(),
+            key.ordinal,
+            attempt.number,
+            signed(attempt.at),
+            attempt.latency,
+            status,
+            failure,
+            detail
+        ])?;
+    Ok(())
+}
+
+type OutcomeColumns<'a> = (Option<u16>, Option<&'static str>, Option<&'a [u8]>);
+
+fn outcome_columns(outcome: &Outcome) -> OutcomeColumns<'_> {
+    match outcome {
+        Outcome::Answered(answer) => {
+            (Some(answer.status), None, (!answer.body.is_empty()).then_some(&answer.body[..]))
+        }
+        Outcome::Failed { class, detail } => (None, Some(class.name()), Some(detail.as_bytes())),
+    }
+}
+
+/// The attempt in the columns from `at` on: number, sent, latency, status, failure, detail.
+pub fn attempt(row: &Row<'_>, at: usize) -> Result<Attempt> {
+    let detail: Option<Vec<u8>> = row.get(at + 5)?;
+    let failure: Option<String> = row.get(at + 4)?;
+    let outcome = match failure {
+        Some(name) => Outcome::Failed {
+            class: Failure::from_name(&name).unwrap_or(Failure::Protocol),
+            detail: String::from_utf8_lossy(&detail.unwrap_or_default()).into_owned(),
+        },
+        None => Outcome::Answered(Answer {
+            status: row.get::<_, Option<u16>>(at + 3)?.unwrap_or(0),
+            retry_after: None,
+            body: detail.unwrap_or_default(),
+        }),
+    };
+    Ok(Attempt {
+        number: row.get(at)?,
+        at: unsigned(row, at + 1)?,
+        latency: row.get(at + 2)?,
+        outcome,
+    })
+}
+
+/// A delivery's key in the columns from `at` on: message, endpoint, ordinal.
+pub fn key(row: &Row<'_>, at: usize) -> Result<DeliveryKey> {
+    Ok(DeliveryKey {
+        message: Sequence(unsigned(row, at)?),
+        endpoint: EndpointId(uuid(row, at + 1)?),
+        ordinal: row.get(at + 2)?,
+    })
+}
+
+/// Reads a delivery's row back, to attempt it again. None if it has been deleted or has ended.
+pub fn read_delivery(c: &Connection, wanted: DeliveryKey) -> Result<Option<Arc<Delivery>>> {
+    let sql = format!(
+        "SELECT {MESSAGE}, d.attempts, d.due, d.plugin, d.content, d.payload
+         FROM delivery d JOIN message m ON m.sequence = d.message
+         WHERE d.message = ? AND d.endpoint = ? AND d.ordinal = ? AND d.state < 2"
+    );
+    let mut statement = c.prepare_cached(&sql)?;
+    let wanted_row =
+        params![signed(wanted.message.0), wanted.endpoint.0.as_bytes(), wanted.ordinal];
+    let delivery = statement.query_row(wanted_row, |row| {
+        let plugin: Option<[u8; 32]> = row.get(11)?;
+        Ok(Arc::new(Delivery {
+            key: wanted,
+            message: Arc::new(message(row)?.1),
+            content: content(row)?,
+            plugin: plugin.map(Digest),
+            attempts: row.get(9)?,
+            due: unsigned(row, 10)?,
+        }))
+    });
+    delivery.optional()
+}
+
+fn content(row: &Row<'_>) -> Result<Option<Arc<Content>>> {
+    let stored: Option<String> = row.get(12)?;
+    let Some(stored) = stored else { return Ok(None) };
+    let stored: StoredContent = serde_json::from_str(&stored).map_err(|_| bad(12, "content"))?;
+    let payload: Option<Vec<u8>> = row.get(13)?;
+    Ok(Some(Arc::new(Content {
+        event_type: stored.event_type,
+        content_type: stored.content_type,
+        payload: payload.map(Into::into),
+        headers: stored.headers,
+        ordering_key: stored.ordering_key,
+    })))
+}
+
+/// Notes why a message waits or was dropped.
+pub fn put_held(
+    c: &Connection,
+    sequence: Sequence,
+    m: &Message,
+    held: &Held,
+    now: Millis,
+) -> Result<()> {
+    let (due, calls, kind) = match held {
+        Held::Parked { kind, .. } => (None, 0, Some(kind)),
+        Held::Retry { due, calls, .. } => (Some(signed(*due)), *calls, None),
+        Held::Dropped { .. } => (None, 0, None),
+    };
+    c.prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+        .execute(params![
+            signed(sequence.0),
+            m.environment.0,
+            m.application.0.as_bytes(),
+            held.state(),
+            due,
+            calls,
+            kind,
+            held.reason(),
+            signed(now)
+        ])?;
+    Ok(())
+}
+
+/// What is noted in the columns from `at` on: state, due, calls, kind, reason, noted. None if no row was joined.
+pub fn held(row: &Row<'_>, at: usize) -> Result<Option<(Held, Millis)>> {
+    let Some(state) = row.get::<_, Option<String>>(at)? else { return Ok(None) };
+    let reason: String = row.get(at + 4)?;
+    let held = match state.as_str() {
+        "parked" => {
+            Held::Parked { kind: row.get::<_, Option<String>>(at + 3)?.unwrap_or_default(), reason }
+        }
+        "retry" => {
+            let due = row.get::<_, Option<i64>>(at + 1)?.unwrap_or(0);
+            Held::Retry { due: due.unsigned_abs(), calls: row.get(at + 2)?, reason }
+        }
+        _ => Held::Dropped { reason },
+    };
+    Ok(Some((held, unsigned(row, at + 5)?)))
+}
+
+/// A document of ours as JSON text; ours always serialise.
+pub fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,109 @@
+//! The schema and its versions. A file carries its version in `user_version`; an older one is brought forward
+//! step by step when it is opened, a newer one is refused.
+//!
+//! Lean, since the schema decides the CPU a message costs: messages are appended under an integer key; a delivery
+//! has no row until it must wait or is finished, and its first attempt is inside that row.
+
+use rusqlite::Connection;
+
+/// Each version's step, from the one before.
+const STEPS: [&str; 1] = [VERSION_1];
+
+const VERSION_1: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+
+-- The catalog: one document per application (1), endpoint (2), plugin (3) and key (4).
+CREATE TABLE object (
+    kind INTEGER NOT NULL, environment INTEGER NOT NULL, id BLOB NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (kind, environment, id)
+) WITHOUT ROWID;
+CREATE TABLE code (digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);
+
+CREATE TABLE message (
+    sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, environment INTEGER NOT NULL,
+    application BLOB NOT NULL, uid TEXT, event_type TEXT NOT NULL, channels TEXT,
+    accepted INTEGER NOT NULL, payload BLOB NOT NULL
+);
+CREATE UNIQUE INDEX message_id ON message (id);
+CREATE UNIQUE INDEX message_uid ON message (environment, application, uid) WHERE uid IS NOT NULL;
+
+-- Messages that a plugin dropped, parked or wants to see again.
+CREATE TABLE held (
+    sequence INTEGER PRIMARY KEY, environment INTEGER NOT NULL, application BLOB NOT NULL,
+    state TEXT NOT NULL, due INTEGER, calls INTEGER NOT NULL, kind TEXT, reason TEXT NOT NULL,
+    noted INTEGER NOT NULL
+);
+CREATE INDEX held_application ON held (environment, application, state, sequence);
+CREATE INDEX held_due ON held (due) WHERE due IS NOT NULL;
+
+CREATE TABLE delivery (
+    message INTEGER NOT NULL, endpoint BLOB NOT NULL, ordinal INTEGER NOT NULL,
+    state INTEGER NOT NULL, attempts INTEGER NOT NULL, due INTEGER NOT NULL, updated INTEGER NOT NULL,
+    plugin BLOB, content TEXT, payload BLOB,
+    sent INTEGER, latency INTEGER, status INTEGER, failure TEXT, detail BLOB,
+    PRIMARY KEY (message, endpoint, ordinal)
+) WITHOUT ROWID;
+CREATE INDEX delivery_endpoint ON delivery (endpoint, message);
+CREATE INDEX delivery_open ON delivery (state, due) WHERE state < 2;
+
+-- Attempts after a delivery's first.
+CREATE TABLE attempt (
+    message INTEGER NOT NULL, endpoint BLOB NOT NULL, ordinal INTEGER NOT NULL, number INTEGER NOT NULL,
+    sent INTEGER NOT NULL, latency INTEGER NOT NULL, status INTEGER, failure TEXT, detail BLOB,
+    PRIMARY KEY (message, endpoint, ordinal, number)
+) WITHOUT ROWID;
+";
+
+/// Sets the connection's ways and brings the file to the newest version.
+pub fn prepare(connection: &mut Connection, max_pages: Option<u64>) -> Result<(), String> {
+    let text = |error: rusqlite::Error| error.to_string();
+    connection
+        .execute_batch(
+            "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -65536;
+             PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;",
+        )
+        .map_err(text)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    migrate(connection)?;
+    // 2^32 - 2 is SQLite's own limit, in pages.
+    let pages = max_pages.unwrap_or(4_294_967_294);
+    connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).map_err(text)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), String> {
+    let text = |error: rusqlite::Error| error.to_string();
+    let version: u32 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(text)?;
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if version > STEPS.len() {
+        return Err(format!(
+            "the store is of version {version}, newer than this program knows ({}); run a newer one",
+            STEPS.len()
+        ));
+    }
+    for (index, step) in STEPS.iter().enumerate().skip(version) {
+        let transaction = connection.transaction().map_err(text)?;
+        transaction.execute_batch(step).map_err(text)?;
+        transaction.pragma_update(None, "user_version", index as u32 + 1).map_err(text)?;
+        transaction.commit().map_err(text)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_gets_the_newest_version_and_a_newer_one_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("store.db");
+        let mut connection = Connection::open(&path).expect("opens");
+        prepare(&mut connection, None).expect("migrates");
+        prepare(&mut connection, None).expect("and again, with nothing to do");
+        connection.pragma_update(None, "user_version", STEPS.len() as u32 + 1).expect("updates");
+        let error = prepare(&mut connection, None).expect_err("is refused");
+        assert!(error.contains("newer"), "{error}");
+    }
+}

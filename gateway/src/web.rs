@@ -1,0 +1,6 @@
+//! What every HTTP route shares, whichever stage it belongs to: the error's shape, who is asking, and bodies read
+//! under a limit.
+
+pub mod error;
+pub mod auth;
+pub mod body;

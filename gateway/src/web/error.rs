@@ -1,0 +1,132 @@
+//! The one place where a failure becomes an HTTP answer:
+//! `{"code": "...", "message": "...", "details": [{"path": "/url", "message": "..."}]}`.
+
+use crate::{model::catalog::Conflict, store::StoreError};
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// An error as a caller reads it.
+#[derive(Debug, Serialize)]
+pub struct ApiError {
+    #[serde(skip)]
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    details: Vec<Detail>,
+}
+
+/// What is wrong, and where in the body.
+#[derive(Debug, Serialize)]
+pub struct Detail {
+    /// A JSON pointer.
+    pub path: String,
+    /// What would be right.
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error with that status, code and text.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), details: Vec::new() }
+    }
+
+    /// 422: one field is not as it must be.
+    pub fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::fields(vec![Detail { path: path.into(), message: message.into() }])
+    }
+
+    /// 422: these fields are not as they must be.
+    pub fn fields(details: Vec<Detail>) -> Self {
+        let text = details.iter().map(|d| format!("{} {}", d.path, d.message));
+        let message = text.collect::<Vec<_>>().join("; ");
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self { status, code: "invalid", message, details }
+    }
+
+    /// 404, for objects whose absence has a body.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("no such {what}"))
+    }
+
+    /// 409, with the existing object's id.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    /// 413: the limit in bytes.
+    pub fn too_large(what: &str, limit: usize) -> Self {
+        let message = format!("the {what} is larger than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// Where a body does not fit its type: 400 if it is not JSON at all, else 422 with the path.
+    pub fn from_json(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let inner = error.inner();
+        if !inner.is_data() {
+            let message = format!("the body is not JSON: {inner}");
+            return Self::new(StatusCode::BAD_REQUEST, "malformed", message);
+        }
+        Self::field(pointer(error.path()), inner.to_string())
+    }
+}
+
+/// A path of serde's as a JSON pointer.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "store_full", message),
+            StoreError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message),
+            StoreError::Closed => {
+                let message = "the gateway is stopping";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message)
+            }
+            StoreError::Conflict(Conflict::TooManyEndpoints) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many", message)
+            }
+            StoreError::Conflict(Conflict::NoApplication) => Self::not_found("application"),
+            StoreError::Conflict(Conflict::UidTaken) => {
+                let mut error = Self::conflict(message.clone());
+                error.details.push(Detail { path: "/uid".into(), message });
+                error
+            }
+            StoreError::Conflict(Conflict::Stale) => Self::conflict(message),
+            StoreError::Failed(_) => {
+                tracing::error!(error = message, "the store failed a request");
+                let message = "the store failed; nothing was accepted";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, Json(self)).into_response();
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

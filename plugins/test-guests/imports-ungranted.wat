@@ -1,0 +1,51 @@
+;; A plugin that lets every message pass, complete but for one thing: it imports outbound HTTP,
+;; which nobody granted. An upload of it is refused, with the import's name.
+(component
+  (import "wasi:http/outgoing-handler@0.2.0" (instance $http (export "handle" (func))))
+  (import "octohooks:plugin/types@0.1.0" (instance $types
+    (type $p (tuple string string))
+    (export "pair" (type $pair (eq $p)))
+    (type $pairs (list $pair))
+    (type $text (option string))
+    (type $texts (list string))
+    (type $bytes (list u8))
+    (type $m (record
+      (field "id" string) (field "uid" $text) (field "application" string)
+      (field "event-type" string) (field "channels" $texts) (field "accepted-at" u64)
+      (field "content-type" string) (field "payload" $bytes) (field "attributes" $pairs)))
+    (export "message" (type (eq $m)))
+    (type $t (variant
+      (case "subscribed") (case "channels" $texts) (case "endpoints" $texts)))
+    (export "target" (type $target (eq $t)))
+    (type $payload (option $bytes))
+    (type $milliseconds (option u64))
+    (type $d (record
+      (field "target" $target) (field "event-type" $text) (field "content-type" $text)
+      (field "payload" $payload) (field "headers" $pairs) (field "ordering-key" $text)
+      (field "delay" $milliseconds) (field "attributes" $pairs)))
+    (export "dispatch" (type $dispatch (eq $d)))
+    (type $dispatches (list $dispatch))
+    (type $v (variant (case "pass") (case "drop" string) (case "send" $dispatches)))
+    (export "verdict" (type (eq $v)))
+    (type $later (tuple string u64))
+    (type $f (variant (case "reject" string) (case "retry" $later) (case "other" string)))
+    (export "failure" (type (eq $f)))))
+  (alias export $types "message" (type $message))
+  (alias export $types "verdict" (type $verdict))
+  (alias export $types "failure" (type $failure))
+  ;; Memory beyond the arguments is zero, and zeros are `ok(pass)`.
+  (core module $code
+    (memory (export "memory") 1)
+    (global $free (mut i32) (i32.const 1024))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+      (global.set $free (i32.add (local.get $at) (local.get 3)))
+      (local.get $at))
+    (func (export "on-message") (param i32) (result i32) (i32.const 0)))
+  (core instance $run (instantiate $code))
+  (func $on-message (param "message" $message) (result (result $verdict (error $failure)))
+    (canon lift (core func $run "on-message") (memory $run "memory")
+      (realloc (func $run "realloc"))))
+  (instance $transformer (export "on-message" (func $on-message)))
+  (export "octohooks:plugin/transformer@0.1.0" (instance $transformer)))

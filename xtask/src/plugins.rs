@@ -1,0 +1,220 @@
+//! `cargo xtask plugins`: builds every Rust guest into a component. For authors of the guests in
+//! `plugins/`, and for the gateway's tests, which run what `--update` puts into `plugins/prebuilt`.
+//!
+//! The steps: find a standard library for the target (installed, else by rustup, else built from
+//! Debian's source package), compile each guest in a target directory of its own so that it never
+//! waits for the host's builds, link with `wasm-component-ld`, look at the result.
+//!
+//! Two builds on one machine give the same bytes, and no path of the machine is in them: every
+//! prefix is remapped, and [`check`] refuses a component that holds one all the same.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+/// Package and name of every guest; the component is `NAME.wasm`.
+const GUESTS: [(&str, &str); 3] = [
+    ("octohooks-github-router", "github-router"),
+    ("octohooks-scripted", "scripted"),
+    ("octohooks-sms-status", "sms-status"),
+];
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// How long rustup may take: without a network it can hang.
+const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
+
+/// How guests are compiled: for speed first, since each call of each message runs them.
+const PROFILE: [(&str, &str); 6] = [
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3"),
+    ("CARGO_PROFILE_RELEASE_LTO", "fat"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
+    ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
+    ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+];
+
+/// The first eight bytes of every component: magic, version 13, layer 1.
+const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+
+/// What may be asked for.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Copies the components to plugins/prebuilt, which is committed
+    #[arg(long)]
+    update: bool,
+    /// Builds the standard library from source even where the target is installed
+    #[arg(long)]
+    build_std: bool,
+}
+
+/// Runs the command.
+pub fn run(options: &Options) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
+    let toolchain = Toolchain::find(root, options.build_std)?;
+    let components = root.join("target/components");
+    fs::create_dir_all(&components)?;
+    for (package, name) in GUESTS {
+        let built = toolchain.build(root, package)?;
+        let bytes = fs::read(&built).with_context(|| format!("no {}", built.display()))?;
+        check(&bytes, &toolchain.prefixes).with_context(|| format!("{name}.wasm"))?;
+        let file = format!("{name}.wasm");
+        fs::write(components.join(&file), &bytes)?;
+        if options.update {
+            let prebuilt = root.join("plugins/prebuilt");
+            fs::create_dir_all(&prebuilt)?;
+            fs::write(prebuilt.join(&file), &bytes)?;
+        }
+        say(&format!("{file}: {} bytes", bytes.len()));
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "a command's answer is its output")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Refuses what is not a component, and what holds a path of this machine.
+fn check(bytes: &[u8], prefixes: &[(PathBuf, String)]) -> Result<()> {
+    ensure!(bytes.starts_with(&COMPONENT), "not a component");
+    for (prefix, _) in prefixes {
+        let prefix = prefix.as_os_str().as_encoded_bytes();
+        let found = bytes.windows(prefix.len()).any(|window| window == prefix);
+        ensure!(!found, "holds a path of this machine");
+    }
+    Ok(())
+}
+
+/// What guests are compiled with.
+struct Toolchain {
+    /// The `bin` of rustc's own tools, with the linkers.
+    tools: PathBuf,
+    /// Where the private standard library is, if there is no other.
+    sysroot: Option<PathBuf>,
+    /// Paths of this machine, and what stands for them in a component.
+    prefixes: Vec<(PathBuf, String)>,
+}
+
+impl Toolchain {
+    fn find(root: &Path, build_std: bool) -> Result<Self> {
+        let version = rustc(&["-vV"])?;
+        let field = |name| {
+            let line = version.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim).with_context(|| format!("rustc -vV has no `{name}`"))
+        };
+        let installed = PathBuf::from(rustc(&["--print", "sysroot"])?);
+        let tools = installed.join("lib/rustlib").join(field("host:")?).join("bin");
+        ensure!(
+            tools.join("wasm-component-ld").exists(),
+            "this toolchain has no wasm-component-ld: guests need one of rustup's"
+        );
+        let sysroot = match !build_std && (has_target()? || add_target()?) {
+            true => None,
+            false => Some(build_sysroot(root, field("commit-hash:")?)?),
+        };
+        let std_source = format!("/rustc/{}", field("commit-hash:")?);
+        let mut prefixes = vec![
+            (root.to_path_buf(), "octohooks".to_owned()),
+            (installed.join("lib/rustlib/src/rust"), std_source),
+        ];
+        prefixes.extend(registries()?.into_iter().map(|path| (path, "cargo".to_owned())));
+        Ok(Self { tools, sysroot, prefixes })
+    }
+
+    /// Compiles and links one guest; the component's path.
+    ///
+    /// `cargo rustc` rather than `cargo build`: only with one crate type is there link-time
+    /// optimisation.
+    fn build(&self, root: &Path, package: &str) -> Result<PathBuf> {
+        let target_dir = root.join("target/guests");
+        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["rustc", "--quiet", "--locked", "--release", "--lib", "--crate-type", "cdylib"])
+            .args(["--target", TARGET, "--package", package, "--target-dir"])
+            .arg(&target_dir)
+            .current_dir(root)
+            .env("CARGO_ENCODED_RUSTFLAGS", self.flags().join("\x1f"))
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", self.tools.join("wasm-component-ld"))
+            .envs(PROFILE)
+            .status()
+            .context("cannot run cargo")?;
+        ensure!(status.success(), "{package} does not build");
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        Ok(target_dir.join(TARGET).join("release").join(file))
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let wasm_ld = self.tools.join("gcc-ld/wasm-ld");
+        let mut flags = vec![
+            "-Clinker-flavor=wasm-ld".to_owned(),
+            format!("-Clink-arg=--wasm-ld-path={}", wasm_ld.display()),
+        ];
+        flags.extend(self.sysroot.iter().map(|path| format!("--sysroot={}", path.display())));
+        let remap =
+            |(from, to): &(PathBuf, String)| format!("--remap-path-prefix={}={to}", from.display());
+        flags.extend(self.prefixes.iter().map(remap));
+        flags
+    }
+}
+
+fn rustc(args: &[&str]) -> Result<String> {
+    let output = Command::new("rustc").args(args).output().context("cannot run rustc")?;
+    ensure!(output.status.success(), "rustc {} fails", args.join(" "));
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// Whether rustc has a standard library for the target.
+fn has_target() -> Result<bool> {
+    let libraries = rustc(&["--target", TARGET, "--print", "target-libdir"])?;
+    let Ok(files) = fs::read_dir(libraries) else { return Ok(false) };
+    let is_std = |name: &str| name.starts_with("libstd-");
+    Ok(files.flatten().any(|file| file.file_name().to_str().is_some_and(is_std)))
+}
+
+/// Asks rustup for the target; false where there is no rustup, no network, or no answer in time.
+fn add_target() -> Result<bool> {
+    let rustup = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut rustup) = rustup else { return Ok(false) };
+    let started = Instant::now();
+    while rustup.try_wait()?.is_none() {
+        if started.elapsed() > RUSTUP_LIMIT {
+            rustup.kill()?;
+            rustup.wait()?;
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    has_target()
+}
+
+/// Builds the standard library from Debian's source package, once per version of rustc.
+fn build_sysroot(root: &Path, commit: &str) -> Result<PathBuf> {
+    let private = root.join("target/wasm-sysroot");
+    let built = Command::new("bash")
+        .arg(root.join("xtask/wasm-sysroot.sh"))
+        .args([private.as_os_str(), commit.as_ref()])
+        .status();
+    if !built.is_ok_and(|status| status.success()) {
+        bail!(
+            "there is no standard library for {TARGET}. With a network, one of these gives one:\n  \
+             rustup target add {TARGET}\n  \
+             bash xtask/wasm-sysroot.sh target/wasm-sysroot {commit}   (on Debian, as root)"
+        );
+    }
+    Ok(private.join("sysroot"))
+}
+
+/// Where cargo unpacks crates: the folders are named after the registries they came from.
+fn registries() -> Result<Vec<PathBuf>> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("no CARGO_HOME")?;
+    let Ok(folders) = fs::read_dir(home.join("registry/src")) else { return Ok(Vec::new()) };
+    Ok(folders.flatten().map(|folder| folder.path()).collect())
+}
