@@ -46,10 +46,13 @@ pub struct Dispatcher {
     host: Host,
     registry: Arc<Registry>,
     guests: Handle,
-    settings: RwLock<HashMap<ApplicationId, (Arc<Plugin>, Arc<Settings>)>>,
+    settings: RwLock<HashMap<ApplicationId, Prepared>>,
     calls: Mutex<HashMap<ApplicationId, Arc<AtomicUsize>>>,
     meters: Meters,
 }
+
+/// A plugin, and its settings as calls take them.
+type Prepared = (Arc<Plugin>, Arc<Settings>);
 
 struct Meters {
     dispatched: metrics::Counter,

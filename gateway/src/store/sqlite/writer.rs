@@ -419,7 +419,7 @@ fn apply_change(
     };
     match change {
         Change::PutApplication(a) => {
-            put(APPLICATION, a.environment.0, a.id.0.as_bytes(), rows::json(a))?
+            put(APPLICATION, a.environment.0, a.id.0.as_bytes(), rows::json(a))?;
         }
         Change::PutEndpoint(e) => {
             put(ENDPOINT, e.environment.0, e.id.0.as_bytes(), rows::json(e))?;
