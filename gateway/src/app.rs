@@ -21,6 +21,7 @@ use crate::{
 };
 use anyhow::{Context, anyhow};
 use axum::{Router, serve::ListenerExt};
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     path::Path,
     sync::{
@@ -61,6 +62,7 @@ pub struct App {
     dispatcher: Arc<Dispatcher>,
     reconciler: Reconciler,
     router: Router,
+    metrics: PrometheusHandle,
     stopping: Arc<AtomicBool>,
 }
 
@@ -118,8 +120,9 @@ impl App {
         let parts = parts(&deliver, &stopping);
         let door = Door { acceptor, keys: keys.clone() };
         let api = Api { catalog, log, queue, keys, host, registry, check_url, metrics, parts };
+        let metrics = api.metrics.clone();
         let router = router(api, door);
-        Ok(Self { config, store, deliver, dispatcher, reconciler, router, stopping })
+        Ok(Self { config, store, deliver, dispatcher, reconciler, router, metrics, stopping })
     }
 
     async fn serve(self, reload: Reload) -> Result<(), Failure> {
@@ -132,6 +135,7 @@ impl App {
         }
         let declared = self.reconciler.reconcile(&self.config.applications).await;
         declared.map_err(Failure::Config)?;
+        let measuring = tokio::spawn(observe::metrics::keep_up(self.metrics));
         let delivering = tokio::spawn(self.deliver.clone().run());
         let dispatching = tokio::spawn(self.dispatcher.clone().run());
         let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));
@@ -147,6 +151,7 @@ impl App {
 
         // What is not done within the limit is done at the next start.
         reconciling.abort();
+        measuring.abort();
         let left = self.deliver.drain(limit).await;
         let _flushed = self.store.flush().await;
         let store = self.store;
