@@ -17,10 +17,13 @@ use crate::{
     observe,
     plugin::{Cache, Host, Registry},
     store::{Catalog, Log, Queue, sqlite::Sqlite},
-    web::auth::{Keys, hash},
+    web::{
+        self,
+        auth::{Keys, hash},
+    },
 };
 use anyhow::{Context, anyhow};
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     path::Path,
@@ -143,11 +146,7 @@ impl App {
         tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
 
         let limit = Duration::from_millis(drain_ms);
-        // Small answers must not wait for more to be sent.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let serving =
-            axum::serve(listener, self.router).with_graceful_shutdown(stop_signal(self.stopping));
-        serve_until_stopped(tokio::spawn(serving.into_future()), limit).await?;
+        web::serve::serve(listener, self.router, stop_signal(self.stopping), limit).await;
 
         // What is not done within the limit is done at the next start.
         reconciling.abort();
@@ -194,28 +193,7 @@ async fn reconcile_on_hangup(reconciler: Reconciler, reload: Reload) {
     }
 }
 
-async fn serve_until_stopped(
-    serving: tokio::task::JoinHandle<std::io::Result<()>>,
-    limit: Duration,
-) -> anyhow::Result<()> {
-    let stop = async {
-        told_to_stop().await;
-        tokio::time::sleep(limit).await;
-    };
-    tokio::select! {
-        served = serving => Ok(served??),
-        // Somebody keeps a connection open: its request was never whole, so nothing was promised.
-        () = stop => Ok(()),
-    }
-}
-
 async fn stop_signal(stopping: Arc<AtomicBool>) {
-    told_to_stop().await;
-    stopping.store(true, Ordering::Relaxed);
-    tracing::info!("stopping: no new messages, what is under way ends");
-}
-
-async fn told_to_stop() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
     };
@@ -223,6 +201,8 @@ async fn told_to_stop() {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+    stopping.store(true, Ordering::Relaxed);
+    tracing::info!("stopping: no new messages, what is under way ends");
 }
 
 /// Makes the first key, keeps its hash, and prints it this once.

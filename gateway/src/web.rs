@@ -1,6 +1,7 @@
-//! What every HTTP route shares, whichever stage it belongs to: the error's shape, who is asking, and bodies read
-//! under a limit.
+//! What every HTTP route shares, whichever stage it belongs to: the server, the error's shape, who is asking, and bodies
+//! read under a limit.
 
 pub mod error;
 pub mod auth;
 pub mod body;
+pub mod serve;
