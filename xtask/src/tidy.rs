@@ -6,6 +6,8 @@
 //! of more than 70 lines are clippy's to find (`too_many_lines`, with the number in `clippy.toml`).
 
 mod fences;
+#[cfg(test)]
+mod config;
 
 use crate::cargo::{root, say};
 use anyhow::{Context, Result, bail};
