@@ -5,7 +5,8 @@
 use crate::{
     api::{self, Api, health::Parts},
     clock,
-    config::Config,
+    config::{Config, Server},
+    declared::Reconciler,
     deliver::{Deliver, client::Client, guard::Guard},
     dispatch::Dispatcher,
     ingest::{self, accept::Acceptor, http::Door},
@@ -19,7 +20,8 @@ use crate::{
     web::auth::{Keys, hash},
 };
 use anyhow::{Context, anyhow};
-use axum::Router;
+use axum::{Router, serve::ListenerExt};
+use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
     path::Path,
     sync::{
@@ -28,108 +30,168 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::{
+    net::TcpListener,
+    runtime::{Handle, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 use tower_http::cors::CorsLayer;
 
-/// A gateway.
-#[derive(Debug)]
-pub struct App;
+/// How long threads may take to end once everything is done.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Reads the configuration again.
+pub type Reload = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
+
+/// Why a gateway did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration cannot be used: a line for the operator.
+    #[error("{0}")]
+    Config(String),
+    /// Anything else.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+/// A gateway, assembled and not yet running.
+pub struct App {
+    config: Config,
+    store: Arc<Sqlite>,
+    deliver: Arc<Deliver>,
+    dispatcher: Arc<Dispatcher>,
+    reconciler: Reconciler,
+    router: Router,
+    metrics: PrometheusHandle,
+    stopping: Arc<AtomicBool>,
+}
 
 impl App {
-    /// Runs until told to stop (SIGTERM or SIGINT), then drains.
-    pub fn run(config: Config) -> anyhow::Result<()> {
+    /// Runs until told to stop (SIGTERM or SIGINT), then drains. On SIGHUP, what the configuration declares is read again.
+    pub fn run(config: Config, reload: Reload) -> Result<(), Failure> {
         let guests = tokio::runtime::Builder::new_multi_thread()
             .thread_name("plugin")
             .worker_threads(std::thread::available_parallelism().map_or(2, usize::from))
             .enable_time()
-            .build()?;
-        let main = Runtime::new()?;
-        let served = main.block_on(serve(config, &guests));
-        guests.shutdown_timeout(Duration::from_millis(200));
-        main.shutdown_timeout(Duration::from_millis(200));
+            .build()
+            .context("the plugins' runtime")?;
+        let main = Runtime::new().context("the main runtime")?;
+        let served = main.block_on(async {
+            let app = Self::assemble(config, guests.handle().clone())?;
+            app.serve(reload).await
+        });
+        guests.shutdown_timeout(LINGER);
+        main.shutdown_timeout(LINGER);
         served
+    }
+
+    fn assemble(config: Config, guests: Handle) -> Result<Self, Failure> {
+        let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let store = Sqlite::open(&config.data.dir, config.data.max_bytes)
+            .map_err(|line| anyhow!("the store: {line}"))?;
+        let (queue, catalog, log): (Arc<dyn Queue>, Arc<dyn Catalog>, Arc<dyn Log>) =
+            (store.clone(), store.clone(), store.clone());
+        let cache = Cache {
+            directory: config.data.dir.join("compiled"),
+            key: cache_key(&config.data.dir).context("the key of compiled plugins")?,
+        };
+        let host = Host::new(config.plugins.clone(), Some(cache))
+            .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
+        let registry = Arc::new(Registry::default());
+        let guard = Guard::new(&config.guard.allow);
+        let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
+        let timeout = Duration::from_millis(config.delivery.timeout_ms);
+        let client = Client::new(guard.clone(), connect, timeout).context("the HTTP client")?;
+        let deliver = Deliver::new(queue.clone(), catalog.clone(), client, config.delivery.clone());
+        let dispatcher =
+            Dispatcher::new(queue.clone(), catalog.clone(), host.clone(), registry.clone(), guests);
+        let check_url: api::CheckUrl =
+            Arc::new(move |url| guard.check_url(url).map_err(|refusal| refusal.to_string()));
+        let reconciler = Reconciler {
+            catalog: catalog.clone(),
+            host: host.clone(),
+            registry: registry.clone(),
+            check_url: check_url.clone(),
+        };
+        let stopping = Arc::new(AtomicBool::new(false));
+        let keys = Keys::new(catalog.clone(), config.auth.api_key.as_deref());
+        let acceptor = Acceptor::new(queue.clone(), catalog.clone(), config.ingest.payload_bytes);
+        let parts = parts(&deliver, &stopping);
+        let door = Door { acceptor, keys: keys.clone() };
+        let api = Api { catalog, log, queue, keys, host, registry, check_url, metrics, parts };
+        let metrics = api.metrics.clone();
+        let router = router(api, door);
+        Ok(Self { config, store, deliver, dispatcher, reconciler, router, metrics, stopping })
+    }
+
+    async fn serve(self, reload: Reload) -> Result<(), Failure> {
+        let Server { listen, drain_ms } = self.config.server;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}"))?;
+        if self.config.auth.api_key.is_none() && !self.store.snapshot().has_keys() {
+            make_key(&*self.store).await?;
+        }
+        let declared = self.reconciler.reconcile(&self.config.applications).await;
+        declared.map_err(Failure::Config)?;
+        let measuring = tokio::spawn(observe::metrics::keep_up(self.metrics));
+        let delivering = tokio::spawn(self.deliver.clone().run());
+        let dispatching = tokio::spawn(self.dispatcher.clone().run());
+        let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));
+        let address = listener.local_addr().context("the address listened on")?;
+        tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
+
+        let limit = Duration::from_millis(drain_ms);
+        // Small answers must not wait for more to be sent.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let serving =
+            axum::serve(listener, self.router).with_graceful_shutdown(stop_signal(self.stopping));
+        serve_until_stopped(tokio::spawn(serving.into_future()), limit).await?;
+
+        // What is not done within the limit is done at the next start.
+        reconciling.abort();
+        measuring.abort();
+        let left = self.deliver.drain(limit).await;
+        let _flushed = self.store.flush().await;
+        let store = self.store;
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        closed.context("the store did not close")?;
+        dispatching.abort();
+        delivering.abort();
+        tracing::info!(left, "stopped");
+        Ok(())
     }
 }
 
-async fn serve(config: Config, guests: &Runtime) -> anyhow::Result<()> {
-    let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
-    let _provider = rustls::crypto::ring::default_provider().install_default();
-    let store =
-        Sqlite::open(&config.data.dir, config.data.max_bytes).map_err(|line| anyhow!(line))?;
-    let (queue, catalog, log): (Arc<dyn Queue>, Arc<dyn Catalog>, Arc<dyn Log>) =
-        (store.clone(), store.clone(), store.clone());
-    let cache = Cache {
-        directory: config.data.dir.join("compiled"),
-        key: cache_key(&config.data.dir).context("the key of compiled plugins")?,
-    };
-    let host = Host::new(config.plugins.clone(), Some(cache))?;
-    let registry = Arc::new(Registry::default());
-    let guard = Guard::new(&config.guard.allow);
-    let client = Client::new(
-        guard.clone(),
-        Duration::from_millis(config.delivery.connect_timeout_ms),
-        Duration::from_millis(config.delivery.timeout_ms),
-    )?;
-    if config.auth.api_key.is_none() && !catalog.snapshot().has_keys() {
-        make_key(&catalog).await?;
-    }
-
-    let deliver = Deliver::new(queue.clone(), catalog.clone(), client, config.delivery.clone());
-    let delivering = tokio::spawn(deliver.clone().run());
-    let dispatcher = Dispatcher::new(
-        queue.clone(),
-        catalog.clone(),
-        host.clone(),
-        registry.clone(),
-        guests.handle().clone(),
-    );
-    let dispatching = tokio::spawn(dispatcher.run());
-
-    let stopping = Arc::new(AtomicBool::new(false));
-    let keys = Keys::new(catalog.clone(), config.auth.api_key.as_deref());
-    let acceptor = Acceptor::new(queue.clone(), catalog.clone(), config.ingest.payload_bytes);
-    let api = Api {
-        catalog,
-        log,
-        queue: queue.clone(),
-        keys: keys.clone(),
-        host,
-        registry,
-        check_url: Arc::new(move |url| guard.check_url(url).map_err(|refusal| refusal.to_string())),
-        metrics,
-        parts: Parts {
-            lanes: Arc::new({
-                let deliver = deliver.clone();
-                move || deliver.depths()
-            }),
-            stopping: Arc::new({
-                let stopping = stopping.clone();
-                move || stopping.load(Ordering::Relaxed)
-            }),
-        },
-    };
-    let routes = api::router(api.clone()).merge(ingest::http::router(Door { acceptor, keys }));
-    let router = Router::new()
+fn router(api: Api, door: Door) -> Router {
+    let routes = api::router(api.clone()).merge(ingest::http::router(door));
+    Router::new()
         .nest("/api/v1", routes.layer(CorsLayer::permissive()))
-        .merge(api::watch_router(api));
-    let listener = TcpListener::bind(config.server.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
-    tracing::info!(listen = %listener.local_addr()?, data = %config.data.dir.display(), "ready");
+        .merge(api::watch_router(api))
+}
 
-    let limit = Duration::from_millis(config.server.drain_ms);
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop_signal(stopping));
-    let serving = tokio::spawn(serving.into_future());
-    serve_until_stopped(serving, limit).await?;
+fn parts(deliver: &Arc<Deliver>, stopping: &Arc<AtomicBool>) -> Parts {
+    let (deliver, stopping) = (deliver.clone(), stopping.clone());
+    Parts {
+        lanes: Arc::new(move || deliver.depths()),
+        stopping: Arc::new(move || stopping.load(Ordering::Relaxed)),
+    }
+}
 
-    // What is not done within the limit is done at the next start.
-    let left = deliver.drain(limit).await;
-    let _flushed = queue.flush().await;
-    tokio::task::spawn_blocking(move || store.close()).await?;
-    dispatching.abort();
-    delivering.abort();
-    tracing::info!(left, "stopped");
-    Ok(())
+/// A file that cannot be used changes nothing: the gateway goes on with what it had.
+async fn reconcile_on_hangup(reconciler: Reconciler, reload: Reload) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        let reconciled = match reload() {
+            Ok(config) => reconciler.reconcile(&config.applications).await,
+            Err(line) => Err(line),
+        };
+        match reconciled {
+            Ok(changes) => tracing::info!(changes, "declared applications were read again"),
+            Err(line) => tracing::error!(line, "declared applications cannot be used"),
+        }
+    }
 }
 
 async fn serve_until_stopped(
@@ -137,7 +199,7 @@ async fn serve_until_stopped(
     limit: Duration,
 ) -> anyhow::Result<()> {
     let stop = async {
-        stop_signal(Arc::new(AtomicBool::new(false))).await;
+        told_to_stop().await;
         tokio::time::sleep(limit).await;
     };
     tokio::select! {
@@ -148,7 +210,12 @@ async fn serve_until_stopped(
 }
 
 async fn stop_signal(stopping: Arc<AtomicBool>) {
-    use tokio::signal::unix::{SignalKind, signal};
+    told_to_stop().await;
+    stopping.store(true, Ordering::Relaxed);
+    tracing::info!("stopping: no new messages, what is under way ends");
+}
+
+async fn told_to_stop() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
     };
@@ -156,12 +223,10 @@ async fn stop_signal(stopping: Arc<AtomicBool>) {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    stopping.store(true, Ordering::Relaxed);
-    tracing::info!("stopping: no new messages, what is under way ends");
 }
 
 /// Makes the first key, keeps its hash, and prints it this once.
-async fn make_key(catalog: &Arc<dyn Catalog>) -> anyhow::Result<()> {
+async fn make_key(catalog: &dyn Catalog) -> anyhow::Result<()> {
     let text = format!("key_{}", hex::encode(clock::random_bytes()));
     let key =
         Key { id: KeyId(clock::id()), environment: EnvironmentId::DEFAULT, hash: hash(&text) };

@@ -1,6 +1,9 @@
 //! The command line.
 
-use crate::{app::App, config, observe};
+use crate::{
+    app::{App, Failure},
+    config, observe,
+};
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -45,9 +48,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Ok(config) => config,
         Err(line) => return fail(&line, USAGE),
     };
-    match App::run(config) {
+    let reload = move || config::load(file.as_deref(), &flags);
+    match App::run(config, Box::new(reload)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}"), 1),
+        Err(Failure::Config(line)) => fail(&line, USAGE),
+        Err(error) => fail(&error.to_string(), 1),
     }
 }
 

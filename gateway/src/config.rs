@@ -1,7 +1,7 @@
 //! Configuration: defaults < file < environment (`OCTOHOOKS_SERVER__LISTEN`) < flags. One options struct per stage; what
 //! is wrong is one line that names the source, the key and what would be right.
 
-use crate::{deliver, observe, plugin};
+use crate::{declared::DeclaredApplication, deliver, observe, plugin};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -33,6 +33,9 @@ pub struct Config {
     pub guard: GuardOptions,
     /// Logs.
     pub log: observe::logs::Options,
+    /// Applications of the default environment, with their endpoints and plugins.
+    #[serde(skip_serializing)]
+    pub applications: Vec<DeclaredApplication>,
 }
 
 /// The HTTP server.

@@ -9,6 +9,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod declared;
 pub mod model;
 pub mod clock;
 pub mod invariant;

@@ -83,6 +83,7 @@ pub async fn put(
         digest: loaded.digest,
         size: loaded.size,
         settings: old.map(|plugin| plugin.settings.clone()).unwrap_or_default(),
+        declared: false,
         created: old.map_or(now, |plugin| plugin.created),
         updated: now,
     };

@@ -20,6 +20,9 @@ pub struct Plugin {
     pub size: u64,
     /// A JSON object the plugin reads through the `settings` import.
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Whether the configuration file declares it: then it goes when it leaves the file.
+    #[serde(default)]
+    pub declared: bool,
     /// When the application got its first plugin.
     pub created: Millis,
     /// When this version or these settings became active.

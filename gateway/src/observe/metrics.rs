@@ -1,6 +1,8 @@
 //! Metrics, for Prometheus: a counter and a histogram per step of the path. The stages hold their handles; nothing on
 //! the hot path looks a name up.
 
+use std::time::Duration;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Seconds, from a quick plugin call to a slow receiver.
@@ -10,6 +12,17 @@ const SECONDS: [f64; 16] = [
 ];
 /// Operations in one commit.
 const OPERATIONS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// How often samples are folded into their buckets; until then each takes memory.
+const UPKEEP: Duration = Duration::from_secs(2);
+
+/// Keeps the recorder's memory small, for as long as the gateway runs.
+pub async fn keep_up(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        handle.run_upkeep();
+    }
+}
 
 /// Installs the recorder. An error is one line for the operator.
 pub fn start() -> Result<PrometheusHandle, String> {

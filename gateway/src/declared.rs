@@ -1,0 +1,242 @@
+//! Applications, endpoints and plugins declared in the configuration file, and how the catalog is made to agree with it,
+//! at start and on SIGHUP. What the file declares is created or changed; what it once declared and no longer does is
+//! removed; what was made over the API is left alone.
+
+use crate::{
+    api::CheckUrl,
+    clock,
+    model::{
+        application::Application,
+        catalog::{Change, Tenant},
+        draft::{EndpointDraft, Fresh},
+        endpoint::{Endpoint, Secret},
+        id::{ApplicationId, Digest, EndpointId, EnvironmentId},
+        name::Uid,
+        plugin::Plugin,
+    },
+    plugin::{Host, Registry},
+    store::Catalog,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+/// An application of the default environment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredApplication {
+    /// What tells it from others.
+    pub uid: Uid,
+    /// For people; the uid if absent.
+    pub name: Option<String>,
+    /// Its plugin.
+    pub plugin: Option<DeclaredPlugin>,
+    /// Its endpoints.
+    #[serde(default)]
+    pub endpoints: Vec<DeclaredEndpoint>,
+}
+
+/// A plugin: a component on this machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredPlugin {
+    /// The component's file, from where the gateway is started.
+    pub path: PathBuf,
+    /// What the plugin reads as its settings.
+    #[serde(default)]
+    pub settings: Map<String, Value>,
+}
+
+/// An endpoint, with the keys of the API in the file's spelling.
+#[derive(Clone, Debug)]
+pub struct DeclaredEndpoint {
+    uid: Uid,
+    draft: EndpointDraft,
+}
+
+/// The keys of a declared endpoint.
+const KEYS: [&str; 10] = [
+    "channels",
+    "enabled",
+    "event_types",
+    "headers",
+    "max_in_flight",
+    "name",
+    "rate_limit",
+    "secrets",
+    "uid",
+    "url",
+];
+
+impl<'de> Deserialize<'de> for DeclaredEndpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = BTreeMap::<String, Value>::deserialize(deserializer)?;
+        if let Some(key) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(D::Error::unknown_field(key, &KEYS));
+        }
+        let object = Value::Object(map.into_iter().collect());
+        let draft: EndpointDraft = serde_json::from_value(object).map_err(D::Error::custom)?;
+        let uid = draft.uid.clone().ok_or_else(|| D::Error::missing_field("uid"))?;
+        Ok(Self { uid, draft })
+    }
+}
+
+/// What makes the catalog agree with the file.
+pub struct Reconciler {
+    /// What is changed.
+    pub catalog: Arc<dyn Catalog>,
+    /// Checks and compiles components.
+    pub host: Host,
+    /// Where compiled components are found.
+    pub registry: Arc<Registry>,
+    /// The guard.
+    pub check_url: CheckUrl,
+}
+
+impl Reconciler {
+    /// Makes the catalog agree with what is declared; how many changes that took. An error is a line for the operator.
+    pub async fn reconcile(&self, declared: &[DeclaredApplication]) -> Result<usize, String> {
+        let mut changes = 0;
+        for application in declared {
+            let in_file = |text: String| format!("applications: `{}`: {text}", application.uid);
+            changes += self.application(application).await.map_err(in_file)?;
+        }
+        for tenant in self.catalog.snapshot().applications(EnvironmentId::DEFAULT) {
+            let gone = |uid: &Uid| declared.iter().all(|application| application.uid != *uid);
+            if tenant.application.declared && tenant.application.uid.as_ref().is_none_or(gone) {
+                self.change(Change::DeleteApplication(tenant.application.id)).await?;
+                changes += 1;
+            }
+        }
+        Ok(changes)
+    }
+
+    async fn change(&self, change: Change) -> Result<(), String> {
+        self.catalog.change(change).await.map_err(|error| error.to_string())
+    }
+
+    fn tenant(&self, uid: &Uid) -> Option<Arc<Tenant>> {
+        self.catalog.snapshot().find(EnvironmentId::DEFAULT, uid).cloned()
+    }
+
+    async fn application(&self, declared: &DeclaredApplication) -> Result<usize, String> {
+        let mut changes = 0;
+        let name = declared.name.clone().unwrap_or_else(|| declared.uid.to_string());
+        let old = self.tenant(&declared.uid).map(|tenant| tenant.application.clone());
+        let new = match &old {
+            Some(old) => Application { name, declared: true, ..old.clone() },
+            None => new_application(declared.uid.clone(), name),
+        };
+        if old.as_ref() != Some(&new) {
+            let revision = old.map_or(1, |old| old.revision + 1);
+            let new = Application { revision, updated: clock::now(), ..new };
+            self.change(Change::PutApplication(new)).await?;
+            changes += 1;
+        }
+        let tenant = self.tenant(&declared.uid).ok_or("it was removed meanwhile")?;
+        for endpoint in &declared.endpoints {
+            let in_file = |text: String| format!("endpoint `{}`: {text}", endpoint.uid);
+            changes += self.endpoint(&tenant, endpoint).await.map_err(in_file)?;
+        }
+        for endpoint in tenant.endpoints.values() {
+            let gone = |uid: &Uid| declared.endpoints.iter().all(|e| e.uid != *uid);
+            if endpoint.declared && endpoint.uid.as_ref().is_none_or(gone) {
+                self.change(Change::DeleteEndpoint(endpoint.application, endpoint.id)).await?;
+                changes += 1;
+            }
+        }
+        Ok(changes + self.plugin(&tenant, declared.plugin.as_ref()).await?)
+    }
+
+    async fn endpoint(
+        &self,
+        tenant: &Tenant,
+        declared: &DeclaredEndpoint,
+    ) -> Result<usize, String> {
+        let now = clock::now();
+        let old = tenant.endpoint(&declared.uid);
+        let check = |url: &url::Url| (self.check_url)(url);
+        let made = match old {
+            Some(old) => declared.draft.clone().replace(old, now, check),
+            None => declared.draft.clone().create(fresh(tenant, now), check),
+        };
+        let new = made.map_err(|wrong| {
+            let lines = wrong.into_iter().map(|(path, text)| format!("{path} {text}"));
+            lines.collect::<Vec<_>>().join("; ")
+        })?;
+        let new = Endpoint { declared: true, ..new };
+        let same = |old: &Endpoint| {
+            *old == Endpoint { revision: old.revision, updated: old.updated, ..new.clone() }
+        };
+        if old.is_some_and(|old| same(old)) {
+            return Ok(0);
+        }
+        self.change(Change::PutEndpoint(new)).await.map(|()| 1)
+    }
+
+    async fn plugin(
+        &self,
+        tenant: &Tenant,
+        declared: Option<&DeclaredPlugin>,
+    ) -> Result<usize, String> {
+        let old = tenant.plugin.as_deref();
+        let Some(declared) = declared else {
+            if !old.is_some_and(|old| old.declared) {
+                return Ok(0);
+            }
+            return self.change(Change::DeletePlugin(tenant.application.id)).await.map(|()| 1);
+        };
+        let bytes = std::fs::read(&declared.path)
+            .map_err(|error| format!("plugin {}: {error}", declared.path.display()))?;
+        let digest = Digest(Sha256::digest(&bytes).into());
+        if old.is_some_and(|old| old.digest == digest && old.settings == declared.settings) {
+            return Ok(0);
+        }
+        let (host, code) = (self.host.clone(), bytes.clone());
+        let loaded = tokio::task::spawn_blocking(move || host.load(&code))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|rejected| format!("plugin {}: {rejected}", declared.path.display()))?;
+        let kept = self.catalog.put_code(digest, bytes.into()).await;
+        kept.map_err(|error| error.to_string())?;
+        self.registry.insert(&loaded);
+        let now = clock::now();
+        let plugin = Plugin {
+            environment: tenant.application.environment,
+            application: tenant.application.id,
+            digest,
+            size: loaded.size,
+            settings: declared.settings.clone(),
+            declared: true,
+            created: old.map_or(now, |old| old.created),
+            updated: now,
+        };
+        self.change(Change::PutPlugin(plugin)).await.map(|()| 1)
+    }
+}
+
+fn new_application(uid: Uid, name: String) -> Application {
+    let now = clock::now();
+    Application {
+        environment: EnvironmentId::DEFAULT,
+        id: ApplicationId(clock::id()),
+        uid: Some(uid),
+        name,
+        declared: true,
+        revision: 1,
+        created: now,
+        updated: now,
+    }
+}
+
+fn fresh(tenant: &Tenant, now: u64) -> Fresh {
+    Fresh {
+        environment: tenant.application.environment,
+        application: tenant.application.id,
+        id: EndpointId(clock::id()),
+        secret: Secret(format!("whsec_{}", STANDARD.encode(clock::random_bytes()))),
+        now,
+    }
+}
