@@ -46,6 +46,8 @@ const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 /// What may be asked for.
 #[derive(clap::Args)]
 pub struct Options {
+    /// The folder of a plugin of your own, to be built instead of the project's guests
+    folder: Option<PathBuf>,
     /// Copies the components to plugins/prebuilt, which is committed
     #[arg(long)]
     update: bool,
@@ -57,18 +59,51 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options) -> Result<()> {
     let root = root();
-    let toolchain = Toolchain::find(&root, options.build_std)?;
-    for (package, name) in GUESTS {
-        let bytes = toolchain.component(&root, package, name)?;
-        let file = format!("{name}.wasm");
+    let mut toolchain = Toolchain::find(&root, options.build_std)?;
+    if let Some(folder) = &options.folder {
+        let guest = Guest::own(folder)?;
+        toolchain.prefixes.push((guest.manifest.with_file_name(""), guest.name.clone()));
+        toolchain.component(&root, &guest)?;
+        return Ok(());
+    }
+    for guest in Guest::all(&root) {
+        let bytes = toolchain.component(&root, &guest)?;
         if options.update {
             let prebuilt = root.join("plugins/prebuilt");
             fs::create_dir_all(&prebuilt)?;
-            fs::write(prebuilt.join(&file), &bytes)?;
+            fs::write(prebuilt.join(format!("{}.wasm", guest.name)), &bytes)?;
         }
-        say(&format!("{file}: {} bytes", bytes.len()));
     }
     Ok(())
+}
+
+/// What is built.
+struct Guest {
+    /// The component is `NAME.wasm`.
+    name: String,
+    package: String,
+    manifest: PathBuf,
+}
+
+impl Guest {
+    /// The project's own.
+    fn all(root: &Path) -> impl Iterator<Item = Self> {
+        GUESTS.iter().map(|(package, name)| Self {
+            name: (*name).to_owned(),
+            package: (*package).to_owned(),
+            manifest: root.join("Cargo.toml"),
+        })
+    }
+
+    /// Somebody's plugin, a package of its own.
+    fn own(folder: &Path) -> Result<Self> {
+        let folder = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
+        let manifest = folder.join("Cargo.toml");
+        let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+        let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+        let name = name.with_context(|| format!("no name in {}", manifest.display()))?.to_owned();
+        Ok(Self { package: name.clone(), name, manifest })
+    }
 }
 
 /// Refuses what is not a component, and what holds a path of this machine.
@@ -119,13 +154,15 @@ impl Toolchain {
     }
 
     /// Builds one guest, looks at it, and puts it into target/components; its bytes.
-    fn component(&self, root: &Path, package: &str, name: &str) -> Result<Vec<u8>> {
-        let built = self.build(root, package)?;
+    fn component(&self, root: &Path, guest: &Guest) -> Result<Vec<u8>> {
+        let built = self.build(root, guest)?;
         let bytes = fs::read(&built).with_context(|| format!("no {}", built.display()))?;
-        check(&bytes, &self.prefixes).with_context(|| format!("{name}.wasm"))?;
+        let file = format!("{}.wasm", guest.name);
+        check(&bytes, &self.prefixes).with_context(|| file.clone())?;
         let components = root.join("target/components");
         fs::create_dir_all(&components)?;
-        fs::write(components.join(format!("{name}.wasm")), &bytes)?;
+        fs::write(components.join(&file), &bytes)?;
+        say(&format!("target/components/{file}: {} bytes", bytes.len()));
         Ok(bytes)
     }
 
@@ -133,19 +170,23 @@ impl Toolchain {
     ///
     /// `cargo rustc` rather than `cargo build`: only with one crate type is there link-time
     /// optimisation.
-    fn build(&self, root: &Path, package: &str) -> Result<PathBuf> {
+    fn build(&self, root: &Path, guest: &Guest) -> Result<PathBuf> {
         let target_dir = root.join("target/guests");
+        let locked = (guest.manifest == root.join("Cargo.toml")).then_some("--locked");
         let status = cargo::command()
-            .args(["rustc", "--quiet", "--locked", "--release", "--lib", "--crate-type", "cdylib"])
-            .args(["--target", TARGET, "--package", package, "--target-dir"])
+            .args(["rustc", "--quiet", "--release", "--lib", "--crate-type", "cdylib"])
+            .args(["--target", TARGET, "--package", &guest.package, "--manifest-path"])
+            .arg(&guest.manifest)
+            .args(locked)
+            .arg("--target-dir")
             .arg(&target_dir)
             .env("CARGO_ENCODED_RUSTFLAGS", self.flags().join("\x1f"))
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", self.tools.join("wasm-component-ld"))
             .envs(PROFILE)
             .status()
             .context("cannot run cargo")?;
-        ensure!(status.success(), "{package} does not build");
-        let file = format!("{}.wasm", package.replace('-', "_"));
+        ensure!(status.success(), "{} does not build", guest.package);
+        let file = format!("{}.wasm", guest.package.replace('-', "_"));
         Ok(target_dir.join(TARGET).join("release").join(file))
     }
 

@@ -88,15 +88,16 @@ fn the_kept_components_behave_like_their_sources() {
                 .expect("an output");
         }
     };
-    let guests = GUESTS.map(|(package, name)| {
-        let built = toolchain.component(&root, package, name).expect(name);
-        let kept = root.join(format!("plugins/prebuilt/{name}.wasm"));
-        (name, built, fs::read(kept).expect("kept: `cargo xtask plugins --update`"))
+    let guests = Guest::all(&root).map(|guest| {
+        let built = toolchain.component(&root, &guest).expect("builds");
+        let kept = root.join(format!("plugins/prebuilt/{}.wasm", guest.name));
+        (guest.name, built, fs::read(kept).expect("kept: `cargo xtask plugins --update`"))
     });
+    let guests: Vec<_> = guests.collect();
     let host = Host::new(octohooks::plugin::Options::default(), None).expect("a host");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().expect("one");
     for (name, built, kept) in guests {
-        let [built, kept] = [built, kept].map(|bytes| host.load(&bytes).expect(name));
+        let [built, kept] = [built, kept].map(|bytes| host.load(&bytes).expect(&name));
         for case in cases().iter().filter(|case| case.of == name) {
             let called = [&built, &kept].map(|loaded| {
                 let (host, loaded, call) = (host.clone(), loaded.clone(), call(case));
@@ -106,6 +107,21 @@ fn the_kept_components_behave_like_their_sources() {
             assert_eq!(called[0], called[1], "{name}, {}", case.payload);
             assert!(!called[0].0.contains("Trap"), "{name}, {}: {}", case.payload, called[0].0);
         }
+    }
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_with_the_reason() {
+    let host = Host::new(octohooks::plugin::Options::default(), None).expect("a host");
+    for (guest, why) in [
+        ("no-export", "it exports nothing"),
+        ("imports-ungranted", "imports `wasi:http/outgoing-handler@0.2.0`"),
+        ("core-module", "core module"),
+    ] {
+        let text = root().join(format!("plugins/test-guests/{guest}.wat"));
+        let bytes = wat::parse_file(text).expect("WebAssembly");
+        let refused = host.load(&bytes).expect_err(guest).to_string();
+        assert!(refused.contains(why), "{guest}: {refused}");
     }
 }
 
