@@ -1,8 +1,21 @@
 //! The project's own chores, as `cargo xtask COMMAND`. For whoever works on Octohooks.
 //!
-//! This file is the table of commands; each command is a module of the same name.
+//! This file is the table of commands; each command is a module of the same name. `cargo` runs
+//! cargo for them, `rust` reads Rust for `tidy`.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the fences are the gateway's; chores read the clock"
+)]
+
+mod test;
+mod ci;
+mod tidy;
 mod plugins;
+mod bench;
+mod crash;
+mod cargo;
+mod rust;
 
 use clap::Parser;
 
@@ -10,12 +23,27 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Command {
+    /// Fetches what the tests need, and runs them all.
+    Test(test::Options),
+    /// What every change must pass: format, lints, tests.
+    Ci,
+    /// Holds the sources against the rules of the house.
+    Tidy,
     /// Builds the guests into components, under target/components.
     Plugins(plugins::Options),
+    /// Measures what a message costs, beside a gateway that does nothing.
+    Bench(bench::Options),
+    /// Kills the gateway again and again, and looks for what was lost.
+    Crash(crash::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
+        Command::Test(options) => test::run(&options),
+        Command::Ci => ci::run(),
+        Command::Tidy => tidy::run(),
         Command::Plugins(options) => plugins::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Crash(options) => crash::run(&options),
     }
 }
