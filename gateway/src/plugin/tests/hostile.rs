@@ -58,31 +58,28 @@ async fn a_guest_is_stopped_by_whichever_time_is_up_first() {
 #[tokio::test]
 async fn a_spinning_guest_shares_its_thread_and_leaves_room_in_the_pool() {
     let options = Options { concurrency: 4, per_application: 2, ..Options::default() };
-    let stage = Stage::with(Options { cpu_ms: 300, timeout_ms: 60_000, ..options });
+    let stage = Stage::with(Options { cpu_ms: 60_000, timeout_ms: 600_000, ..options });
     let (host, scripted) = (&stage.host, &stage.scripted);
     let spin = || host.call(scripted, call_of(id(1), r#"{"do":"spin"}"#, Map::new()));
     let spinning = async { tokio::join!(spin(), spin(), spin(), spin(), spin(), spin()) };
     let other = async {
         tokio::task::yield_now().await;
-        let mut slowest = Duration::ZERO;
         for _ in 0..20 {
             let called = host.call(scripted, call_of(id(2), "{}", Map::new())).await;
             assert_eq!(called.result, Ok(Verdict::Pass));
-            slowest = slowest.max(called.cost.queued + called.cost.wall);
         }
-        slowest
     };
-    let (spun, slowest) = tokio::join!(spinning, other);
-    // A turn of each of the two that may spin at once; had it waited for one to end, 300 ms and more.
-    assert!(slowest < Duration::from_millis(300), "{slowest:?}");
-    for called in <[Called; 6]>::from(spun) {
-        assert_eq!(called.result, Err(CallFailure::CpuLimit(300)));
+    // The spinning calls have a minute each: had the other waited for one of them, they would end first.
+    tokio::select! {
+        _ = spinning => panic!("the other application waited for the spinning one"),
+        () = other => {}
     }
 }
 
 #[tokio::test]
 async fn a_call_that_is_given_up_gives_everything_back() {
-    let stage = Stage::with(Options { concurrency: 1, per_application: 1, ..Options::default() });
+    let options = Options { concurrency: 1, per_application: 1, ..Options::default() };
+    let stage = Stage::with(Options { cpu_ms: 60_000, timeout_ms: 600_000, ..options });
     for _ in 0..20 {
         let given_up = stage.host.call(&stage.scripted, call(r#"{"do":"spin"}"#));
         let waited = tokio::time::timeout(Duration::from_millis(5), given_up).await;
