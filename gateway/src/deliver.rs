@@ -193,7 +193,7 @@ impl Deliver {
 
     async fn fetch(self: Arc<Self>, lane: Arc<Mutex<Lane>>, endpoint: EndpointId, count: usize) {
         match self.queue.take_aside(endpoint, count).await {
-            Ok(deliveries) => lock(&lane).fetched(count, deliveries),
+            Ok(deliveries) => lock(&lane).fetched(deliveries),
             Err(error) => {
                 tracing::error!(%endpoint, %error, "what was set aside could not be read; tried again");
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -283,22 +283,26 @@ impl Deliver {
                 lanes.iter().map(|(id, lane)| (*id, lane.clone())).collect()
             };
             for (id, lane) in lanes {
-                match snapshot.endpoint(id).filter(|endpoint| endpoint.enabled) {
-                    Some(endpoint) => lock(&lane).set_limits(self.limits(Some(endpoint))),
-                    None => self.empty(id, &lane),
+                match snapshot.endpoint(id) {
+                    Some(endpoint) if endpoint.enabled => {
+                        lock(&lane).set_limits(self.limits(Some(endpoint)));
+                    }
+                    Some(_) => self.empty(&lane),
+                    None => {
+                        self.empty(&lane);
+                        // Its id is never used again.
+                        self.lanes.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                    }
                 }
                 self.advance(&lane, id);
             }
         }
     }
 
-    fn empty(&self, id: EndpointId, lane: &Arc<Mutex<Lane>>) {
+    fn empty(&self, lane: &Mutex<Lane>) {
         let cleared = lock(lane).clear();
         for delivery in cleared {
             self.queue.settle(Settlement { delivery, attempt: None, next: Next::Disabled });
-        }
-        if lock(lane).is_idle() {
-            self.lanes.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
     }
 }

@@ -31,9 +31,11 @@ pub struct Lane {
     booked: Option<Instant>,
     queue: VecDeque<Arc<Delivery>>,
     in_flight: usize,
-    /// Whether the store holds more.
+    /// Whether the store may hold more.
     aside: bool,
     fetching: bool,
+    /// Whether something was set aside since the last fetch began, which it may have missed.
+    missed: bool,
     /// Until when a timer sleeps for this lane.
     timer: Option<Instant>,
 }
@@ -63,6 +65,7 @@ impl Lane {
             in_flight: 0,
             aside,
             fetching: false,
+            missed: false,
             timer: None,
         }
     }
@@ -72,17 +75,19 @@ impl Lane {
     pub fn offer(&mut self, delivery: Arc<Delivery>) -> Option<Arc<Delivery>> {
         if self.aside || self.queue.len() >= WINDOW {
             self.aside = true;
+            self.missed = true;
             return Some(delivery);
         }
         self.queue.push_back(delivery);
         None
     }
 
-    /// What to do now. Called until it says `WakeAt` or `Rest`.
+    /// What to do now. Called again until it says `WakeAt` or `Rest`.
     #[must_use]
     pub fn step(&mut self, now: Instant) -> Step {
         if self.aside && !self.fetching && self.queue.len() <= WINDOW / 2 {
             self.fetching = true;
+            self.missed = false;
             return Step::Fetch(WINDOW - self.queue.len());
         }
         if self.queue.is_empty() || self.in_flight >= self.limits.in_flight {
@@ -113,10 +118,11 @@ impl Lane {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// What `Fetch` gave, of the number asked for.
-    pub fn fetched(&mut self, asked: usize, deliveries: Vec<Arc<Delivery>>) {
+    /// What `Fetch` gave. Only when it gave nothing, and nothing was set aside meanwhile, is there no more: it may
+    /// give less than was asked for, since what ended meanwhile is left out.
+    pub fn fetched(&mut self, deliveries: Vec<Arc<Delivery>>) {
         self.fetching = false;
-        self.aside = deliveries.len() >= asked;
+        self.aside = self.missed || !deliveries.is_empty();
         self.queue.extend(deliveries);
     }
 
@@ -143,15 +149,12 @@ impl Lane {
         self.queue.drain(..).collect()
     }
 
-    /// Whether nothing is queued, under way or set aside.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.in_flight == 0 && !self.aside
-    }
-
     /// How many wait in memory, and how many are under way.
     #[must_use]
     pub fn depths(&self) -> (usize, usize) {
         (self.queue.len(), self.in_flight)
     }
 }
+
+#[cfg(test)]
+mod tests;
