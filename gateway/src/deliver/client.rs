@@ -18,6 +18,9 @@ use std::{error::Error, sync::Arc, time::Duration};
 const ANSWER: usize = 16 << 10;
 /// Shorter than what receivers keep a connection open for, so that a request seldom meets a closing one.
 const IDLE: Duration = Duration::from_secs(20);
+/// How many idle connections to one host are kept: more than are under way at once to most endpoints, since a new
+/// connection costs as much as several requests.
+const IDLE_CONNECTIONS: usize = 256;
 
 /// Sends requests.
 #[derive(Clone, Debug)]
@@ -36,7 +39,7 @@ impl Client {
             .dns_resolver(Arc::new(GuardedResolver(guard.clone())))
             .connect_timeout(connect)
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(64)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .tcp_nodelay(true)
             .user_agent(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
             .build()?;

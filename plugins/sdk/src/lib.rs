@@ -39,6 +39,8 @@ pub mod log;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 #[cfg(target_arch = "wasm32")]
+mod heap;
+#[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod v0_1;
 
