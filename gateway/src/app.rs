@@ -20,6 +20,7 @@ use crate::{
     web::{
         self,
         auth::{Keys, hash},
+        serve::Limits,
     },
 };
 use anyhow::{Context, anyhow};
@@ -129,7 +130,7 @@ impl App {
     }
 
     async fn serve(self, reload: Reload) -> Result<(), Failure> {
-        let Server { listen, drain_ms } = self.config.server;
+        let Server { listen, body_timeout_ms, drain_ms } = self.config.server;
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
@@ -145,13 +146,14 @@ impl App {
         let address = listener.local_addr().context("the address listened on")?;
         tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
 
-        let limit = Duration::from_millis(drain_ms);
-        web::serve::serve(listener, self.router, stop_signal(self.stopping), limit).await;
+        let drain = Duration::from_millis(drain_ms);
+        let limits = Limits { body: Duration::from_millis(body_timeout_ms), drain };
+        web::serve::serve(listener, self.router, stop_signal(self.stopping), limits).await;
 
         // What is not done within the limit is done at the next start.
         reconciling.abort();
         measuring.abort();
-        let left = self.deliver.drain(limit).await;
+        let left = self.deliver.drain(drain).await;
         let _flushed = self.store.flush().await;
         let store = self.store;
         let closed = tokio::task::spawn_blocking(move || store.close()).await;

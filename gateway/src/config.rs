@@ -3,7 +3,7 @@
 
 use crate::{declared::DeclaredApplication, deliver, observe, plugin};
 use figment::{
-    Figment,
+    Figment, Source,
     providers::{Env, Format, Serialized, Toml},
 };
 use ipnet::IpNet;
@@ -44,6 +44,8 @@ pub struct Config {
 pub struct Server {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// How long the body of a request may take, in milliseconds.
+    pub body_timeout_ms: u64,
     /// How long a stop waits for what is under way, in milliseconds.
     pub drain_ms: u64,
 }
@@ -85,7 +87,11 @@ pub struct GuardOptions {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), drain_ms: 20_000 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            body_timeout_ms: 30_000,
+            drain_ms: 20_000,
+        }
     }
 }
 
@@ -123,6 +129,8 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
 
 /// Where the configuration is looked for, unless a flag says.
 const FILE: &str = "config/octohooks.toml";
+/// What the names of our environment variables begin with.
+const PREFIX: &str = "OCTOHOOKS_";
 
 /// Loads the configuration. An error is the line for the operator.
 pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, String> {
@@ -132,7 +140,7 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Str
         Some(path) => figment.merge(Toml::file_exact(path)),
         None => figment.merge(Toml::file(FILE)),
     };
-    figment = figment.merge(Env::prefixed("OCTOHOOKS_").split("__"));
+    figment = figment.merge(Env::prefixed(PREFIX).split("__"));
     for (key, value) in flags {
         figment = figment.merge(Serialized::default(key, value));
     }
@@ -141,13 +149,24 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Str
     Ok(config)
 }
 
+/// One line: where the value came from, its key, and what would be right.
 fn line(error: &figment::Error) -> String {
-    let source = error.metadata.as_ref().map(|metadata| match &metadata.source {
-        Some(source) => format!("{} ({source})", metadata.name),
-        None => metadata.name.to_string(),
-    });
+    let kind = error.kind.to_string();
+    // A parser's message draws the place on lines of its own; the first and the last say it.
+    let mut lines = kind.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let what =
+        lines.next_back().map_or_else(|| first.to_owned(), |last| format!("{first}: {last}"));
     let key = error.path.join(".");
-    format!("{}: key `{key}`: {}", source.unwrap_or_else(|| "configuration".into()), error.kind)
+    let metadata = error.metadata.as_ref();
+    match metadata.and_then(|metadata| metadata.source.as_ref()).and_then(Source::file_path) {
+        Some(file) if key.is_empty() => format!("{}: {what}", file.display()),
+        Some(file) => format!("{}: key `{key}`: {what}", file.display()),
+        None if metadata.is_some_and(|metadata| metadata.name.contains("environment")) => {
+            format!("{PREFIX}{}: {what}", error.path.join("__").to_uppercase())
+        }
+        None => format!("the flag for `{key}`: {what}"),
+    }
 }
 
 fn check(config: &Config) -> Result<(), String> {

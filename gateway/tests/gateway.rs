@@ -1,1 +1,19 @@
 //! The gateway as its users meet it: the real binary, real sockets, a real file.
+
+#![allow(clippy::disallowed_methods, reason = "tests wait for real processes, and spawn tasks")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they left out")]
+
+mod gateway {
+    pub(crate) mod rig;
+    pub(crate) mod receiver;
+    mod path;
+    mod catalog;
+    mod lanes;
+    mod plugins;
+    mod serve;
+    mod refused;
+    mod receivers;
+    mod full;
+    mod github;
+    mod crash;
+}

@@ -1,33 +1,77 @@
 //! Bodies: read within a limit of bytes and of time, and checked as JSON with the path of what is wrong.
 
 use super::error::ApiError;
-use axum::{body::Body, http::StatusCode};
+use axum::{BoxError, body::Body, http::StatusCode};
 use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Deserialize;
-use std::time::Duration;
+use std::{
+    error::Error,
+    iter::successors,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Sleep, sleep};
 
-/// The longest a sender may take for a whole body.
-const TIME: Duration = Duration::from_secs(30);
+/// A body that fails when it is not whole after that time, counted from when it is first waited for. The timer is made
+/// then: most bodies come with their heads and need none.
+pub struct Timed<B> {
+    body: B,
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
 
-/// Reads a body of at most `limit` bytes.
-pub async fn read(body: Body, limit: usize, what: &str) -> Result<Bytes, ApiError> {
-    match tokio::time::timeout(TIME, axum::body::to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(refused(&error, limit, what)),
-        Err(_) => {
-            let message = format!("the body did not arrive within {} seconds", TIME.as_secs());
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message))
-        }
+impl<B> Timed<B> {
+    /// The body, to be whole within that time.
+    pub const fn new(body: B, limit: Duration) -> Self {
+        Self { body, limit, timer: None }
     }
 }
 
-fn refused(error: &axum::Error, limit: usize, what: &str) -> ApiError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.to_string().contains("length limit exceeded") {
-            return ApiError::too_large(what, limit);
+/// The body took too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the body did not arrive within {} ms", .0.as_millis())]
+struct Overdue(Duration);
+
+impl<B: HttpBody<Error: Into<BoxError>> + Unpin> HttpBody for Timed<B> {
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        cause = error.source();
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(timer.as_mut().poll(context));
+        Poll::Ready(Some(Err(Overdue(limit).into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub async fn read(body: Body, limit: usize, what: &str) -> Result<Bytes, ApiError> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| refused(&error, limit, what))
+}
+
+fn refused(error: &axum::Error, limit: usize, what: &str) -> ApiError {
+    let causes = || successors(Some(error as &(dyn Error + 'static)), |cause| (*cause).source());
+    if let Some(overdue) = causes().find_map(|cause| cause.downcast_ref::<Overdue>()) {
+        return ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", overdue.to_string());
+    }
+    if causes().any(|cause| cause.to_string().contains("length limit exceeded")) {
+        return ApiError::too_large(what, limit);
     }
     ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body ended early")
 }

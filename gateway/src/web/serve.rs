@@ -1,6 +1,7 @@
 //! The HTTP server: one task a connection, with a limit on connections and a limit on the time a request's head may
 //! take, so that neither idle nor half-sent requests pile up.
 
+use super::body::Timed;
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -21,13 +22,22 @@ const HEAD: Duration = Duration::from_secs(60);
 /// How long to wait when the system gives no more sockets.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`; then takes no more connections, ends idle ones, and waits at most `limit` for the requests under
-/// way. A request that was not whole by then was promised nothing.
+/// How long a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Its body, from the first wait for more of it.
+    pub body: Duration,
+    /// All of it, once the server is to stop.
+    pub drain: Duration,
+}
+
+/// Serves until `stop`; then takes no more connections, ends idle ones, and waits for the requests under way, but not
+/// for ever. A request that was not whole by then was promised nothing.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     stop: impl Future<Output = ()>,
-    limit: Duration,
+    limits: Limits,
 ) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -46,7 +56,8 @@ pub async fn serve(
         };
         let router = router.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            router.clone().oneshot(request.map(Body::new))
+            let request = request.map(|body| Body::new(Timed::new(body, limits.body)));
+            router.clone().oneshot(request)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -61,7 +72,7 @@ pub async fn serve(
         });
     }
     drop(listener);
-    let _in_time = tokio::time::timeout(limit, graceful.shutdown()).await;
+    let _in_time = tokio::time::timeout(limits.drain, graceful.shutdown()).await;
 }
 
 async fn accept(
