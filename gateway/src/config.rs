@@ -4,6 +4,7 @@
 use crate::{declared::DeclaredApplication, deliver, observe, plugin};
 use figment::{
     Figment, Source,
+    error::Kind,
     providers::{Env, Format, Serialized, Toml},
 };
 use ipnet::IpNet;
@@ -151,7 +152,12 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Str
 
 /// One line: where the value came from, its key, and what would be right.
 fn line(error: &figment::Error) -> String {
-    let kind = error.kind.to_string();
+    let kind = match &error.kind {
+        Kind::UnknownField(name, known) => {
+            format!("there is no `{name}`; there are {}", known.join(", "))
+        }
+        kind => kind.to_string(),
+    };
     // A parser's message draws the place on lines of its own; the first and the last say it.
     let mut lines = kind.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();

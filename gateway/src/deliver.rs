@@ -314,7 +314,7 @@ fn note_failure(delivery: &Delivery, attempt: &Attempt, next: Next) {
     };
     metrics::counter!("octohooks_attempt_failures_total", "class" => class).increment(1);
     tracing::info!(
-        message = %delivery.message.id,
+        message_id = %delivery.message.id,
         delivery = %delivery.id(),
         endpoint = %delivery.key.endpoint,
         attempt = attempt.number,

@@ -172,11 +172,11 @@ impl Dispatcher {
             Held::Dropped { .. } => count_outcome("drop"),
             Held::Retry { reason, .. } => {
                 count_outcome("retry");
-                tracing::info!(message = %leased.message.id, %plugin, reason, "the plugin wants another try");
+                tracing::info!(message_id = %leased.message.id, %plugin, reason, "the plugin wants another try");
             }
             Held::Parked { kind, reason } => {
                 count_outcome(kind);
-                tracing::warn!(message = %leased.message.id, %plugin, kind, reason, "a message is parked");
+                tracing::warn!(message_id = %leased.message.id, %plugin, kind, reason, "a message is parked");
             }
         }
         self.queue.dispatched(leased, Dispatched::Held(held));
@@ -298,17 +298,17 @@ fn note_log(leased: &LeasedMessage, called: &Called) {
         let (id, application) = (message.id, message.application);
         match line.level {
             Level::Error | Level::Warn => {
-                tracing::warn!(target: "plugin", message = %id, %application, "{}", line.text);
+                tracing::warn!(target: "plugin", message_id = %id, %application, "{}", line.text);
             }
             Level::Info => {
-                tracing::info!(target: "plugin", message = %id, %application, "{}", line.text);
+                tracing::info!(target: "plugin", message_id = %id, %application, "{}", line.text);
             }
             Level::Debug => {
-                tracing::debug!(target: "plugin", message = %id, %application, "{}", line.text);
+                tracing::debug!(target: "plugin", message_id = %id, %application, "{}", line.text);
             }
         }
     }
     if called.log_dropped > 0 {
-        tracing::warn!(target: "plugin", message = %message.id, dropped = called.log_dropped, "too many log lines");
+        tracing::warn!(target: "plugin", message_id = %message.id, dropped = called.log_dropped, "too many log lines");
     }
 }

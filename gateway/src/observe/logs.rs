@@ -1,6 +1,7 @@
 //! Logs, by `tracing`, to standard error: text for people, JSON for machines.
 
 use serde::{Deserialize, Serialize};
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// The log's options.
@@ -34,7 +35,10 @@ pub fn start(options: &Options) -> Result<(), String> {
     let filter = EnvFilter::try_new(&options.level).map_err(|error| {
         format!("log.level: {error}; such as info, or warn,octohooks::deliver=debug")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match options.format {
         Format::Text => builder.with_target(false).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),

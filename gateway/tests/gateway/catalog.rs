@@ -40,9 +40,8 @@ async fn lists_come_in_pages() {
             .await;
     }
     let names = async |query: &str| {
-        let page = gateway.get(&format!("/applications{query}")).await;
-        assert_eq!(page["meta"]["count"], 25);
-        let list = page["data"].as_array().expect("a list").clone();
+        let list = gateway.get(&format!("/applications{query}")).await;
+        let list = list.as_array().expect("a list").clone();
         list.iter().map(|a| a["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
     };
     let expected = |from: u8, to: u8| (from..to).map(|n| n.to_string()).collect::<Vec<_>>();

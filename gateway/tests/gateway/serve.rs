@@ -34,7 +34,7 @@ fn a_configuration_that_cannot_be_used_stops_the_start_with_one_clear_line() {
         ("[server", &[], &[], &["octohooks.toml"]),
         ("", &[("OCTOHOOKS_SERVER__LISTEN", "nowhere")], &[], &["OCTOHOOKS_SERVER__LISTEN"]),
         ("", &[("OCTOHOOKS_GUARD__ALLOW", "10.0.0.0/99")], &[], &["10.0.0.0/99", "10.0.0.0/8"]),
-        ("", &[("OCTOHOOKS_SERVERR__LISTEN", "x")], &[], &["OCTOHOOKS_SERVERR__LISTEN"]),
+        ("", &[("OCTOHOOKS_SERVERR__LISTEN", "x")], &[], &["OCTOHOOKS_SERVERR", "server"]),
         ("", &[], &["--listen", "here"], &["server.listen", "address"]),
         ("", &[("OCTOHOOKS_PLUGINS__CONCURRENCY", "0")], &[], &["concurrency", "1"]),
         ("[delivery.retry]\njitter = 2.0", &[], &[], &["jitter", "0.9"]),
@@ -120,7 +120,7 @@ async fn declared_applications_are_reconciled_at_start_and_on_hangup() {
         let url = receiver.url(path);
         format!(
             "[[applications]]\nuid = \"hooli\"\nname = \"Hooli\"\n\
-             [applications.plugin]\nfile = \"{}\"\n\
+             [applications.plugin]\npath = \"{}\"\n\
              [[applications.endpoints]]\nuid = \"crm\"\nurl = \"{url}\"\n",
             gateway.path("sms.wasm").display()
         )
