@@ -20,10 +20,6 @@ const FILE_LINES: usize = 400;
 /// Lines that `ARCHITECTURE.md` may have: a map is smaller than its territory.
 const MAP_LINES: usize = 300;
 
-/// Files that were longer than they may be when the rule came. They may shrink and not grow, and
-/// have no place here any more once they fit.
-const LONG: [(&str, usize); 1] = [("gateway/src/store/sqlite/writer.rs", 480)];
-
 /// Names that say nothing of what a file is for.
 const EMPTY_NAMES: [&str; 9] =
     ["mod", "util", "utils", "common", "helper", "helpers", "core", "types", "misc"];
@@ -108,17 +104,8 @@ fn check_file(file: &str, text: &str) -> Vec<String> {
         broken.push(format!("{file}:1: must open with `//!`: who this is for, and why it is"));
     }
     let lines = text.lines().count();
-    match LONG.iter().find(|(long, _)| *long == file) {
-        Some((_, limit)) if lines > *limit => {
-            broken.push(format!("{file}:{lines}: was too long with {limit} lines; split it"));
-        }
-        Some(_) if lines <= FILE_LINES => {
-            broken.push(format!("{file}:1: fits now; take it out of LONG in xtask/src/tidy.rs"));
-        }
-        None if lines > FILE_LINES => {
-            broken.push(format!("{file}:{lines}: has more than {FILE_LINES} lines; split it"));
-        }
-        _ => {}
+    if lines > FILE_LINES {
+        broken.push(format!("{file}:{lines}: has more than {FILE_LINES} lines; split it"));
     }
     let stem = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     if EMPTY_NAMES.contains(&stem) {

@@ -37,6 +37,7 @@ use std::{
 use tokio::sync::{Semaphore, oneshot, watch};
 use writer::{Op, Reply, Writer};
 
+mod changes;
 mod checkpoint;
 mod read;
 mod retention;

@@ -2,8 +2,8 @@
 //! stands in the writer's way.
 
 use super::{
+    changes::{APPLICATION, ENDPOINT, KEY, PLUGIN},
     rows::{self, MESSAGE},
-    writer::{APPLICATION, ENDPOINT, KEY, PLUGIN},
 };
 use crate::{
     model::{

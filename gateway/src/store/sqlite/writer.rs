@@ -8,14 +8,14 @@
 //! When a commit fails (a full disk, say), senders are told so, and what the gateway owes itself (settlements, holds)
 //! stays in memory and is tried again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{checkpoint::Wal, rows};
+use super::{changes, checkpoint::Wal, rows};
 use crate::{
     clock,
     model::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::{Delivery, Next, State},
-        id::{ApplicationId, Digest, EndpointId},
+        id::Digest,
         message::{Held, Message, Sequence},
     },
     store::{Accepted, LeasedMessage, Settlement, StoreError, handover::Handover},
@@ -25,12 +25,14 @@ use rusqlite::{Connection, ErrorCode, params};
 use std::{
     sync::{
         Arc,
-        atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
 };
+use tell::answer;
 use tokio::sync::oneshot;
+
+mod tell;
 
 /// At most this many operations share a commit.
 const BATCH: usize = 1024;
@@ -78,10 +80,14 @@ impl Op {
 }
 
 /// What an operation's statements gave, to be told once they are durable.
-enum Applied {
+pub enum Applied {
+    /// It is done.
     Done,
+    /// What became of each message, with its number.
     Accepted(Vec<(Accepted, Sequence)>),
+    /// The change does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
+    /// How many were deleted.
     Count(u64),
 }
 
@@ -196,7 +202,7 @@ impl Writer {
                 Op::Change(change, _) => {
                     let draft =
                         draft.get_or_insert_with(|| Snapshot::clone(&self.handover.snapshot()));
-                    apply_change(&transaction, draft, change, now)?
+                    changes::apply(&transaction, draft, change, now)?
                 }
                 Op::PutCode(digest, bytes, _) => {
                     transaction
@@ -215,102 +221,6 @@ impl Writer {
             .execute([rows::signed(mark.0)])?;
         transaction.commit()?;
         Ok((applied, draft))
-    }
-
-    /// Tells the stages and the senders what is durable now.
-    fn tell(&self, batch: Vec<Op>, applied: Vec<Applied>, draft: Option<Snapshot>) {
-        if let Some(draft) = draft {
-            self.handover.publish(draft);
-        }
-        let mut committed = Vec::new();
-        let mut replies = Vec::new();
-        for (op, applied) in batch.into_iter().zip(applied) {
-            match (op, applied) {
-                (Op::Accept(messages, reply), Applied::Accepted(accepted)) => {
-                    let new = messages.into_iter().zip(&accepted);
-                    committed.extend(new.filter_map(|(message, (accepted, sequence))| {
-                        (*accepted == Accepted::New).then_some((*sequence, message))
-                    }));
-                    replies.push((reply, accepted.into_iter().map(|(a, _)| a).collect()));
-                }
-                (Op::Change(change, reply), Applied::Done) => {
-                    self.follow(&change);
-                    answer(reply, Ok(()));
-                }
-                (Op::Change(_, reply), Applied::Refused(error)) => answer(reply, Err(error)),
-                (Op::PutCode(_, _, reply) | Op::Flush(reply), _) => answer(reply, Ok(())),
-                (Op::Forget(_, _, reply), Applied::Count(count)) => answer(reply, Ok(count)),
-                (op, _) => self.tell_queue(op),
-            }
-        }
-        self.handover.front.committed(committed);
-        for (reply, accepted) in replies {
-            answer(reply, Ok(accepted));
-        }
-    }
-
-    fn tell_queue(&self, op: Op) {
-        match op {
-            Op::Settle(settlement) => {
-                if let Next::RetryAt(due) = settlement.next {
-                    let attempts =
-                        settlement.attempt.map_or(settlement.delivery.attempts, |a| a.number);
-                    let again = Delivery { attempts, due, ..Delivery::clone(&settlement.delivery) };
-                    self.handover.wait_until(&Arc::new(again), due);
-                }
-                self.handover.front.settled(&settlement.delivery.key);
-            }
-            Op::Wait(delivery, state) => {
-                // An overdue delivery is still leased: its row is for the next start only.
-                match state {
-                    State::Aside => self.handover.waiting().aside_written(delivery.key),
-                    _ if delivery.due > clock::now() => {
-                        self.handover.wait_until(&delivery, delivery.due);
-                    }
-                    _ => {}
-                }
-                self.handover.front.settled(&delivery.key);
-            }
-            Op::Hold(leased, held) => {
-                match held {
-                    Held::Retry { due, .. } => self.handover.hold_until(leased.sequence, due),
-                    Held::Parked { .. } => {
-                        self.handover.parked.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Held::Dropped { .. } => {}
-                }
-                self.handover.front.dispatched(leased.sequence, Vec::new());
-            }
-            Op::Unhold(_, deliveries) => {
-                let now = clock::now();
-                let (later, ready): (Vec<_>, Vec<_>) =
-                    deliveries.into_iter().partition(|delivery| delivery.due > now);
-                for delivery in later {
-                    self.handover.wait_until(&delivery, delivery.due);
-                }
-                self.handover.offer(ready);
-            }
-            _ => {}
-        }
-    }
-
-    /// What a catalog change means for what waits.
-    fn follow(&self, change: &Change) {
-        match change {
-            Change::PutEndpoint(endpoint) if !endpoint.enabled => {
-                self.handover.waiting().remove_endpoint(endpoint.id);
-            }
-            Change::DeleteEndpoint(_, id) => self.handover.waiting().remove_endpoint(*id),
-            Change::PutPlugin(plugin) => {
-                let due = super::read::held_due(&self.connection, Some(plugin.application));
-                let parked = super::read::parked(&self.connection);
-                for (sequence, due) in due.unwrap_or_default() {
-                    self.handover.hold_until(sequence, due);
-                }
-                self.handover.parked.store(parked.unwrap_or(0), Ordering::Relaxed);
-            }
-            _ => {}
-        }
     }
 
     fn fail(&mut self, batch: Vec<Op>, error: &rusqlite::Error) {
@@ -345,11 +255,6 @@ pub fn failure(error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::SystemIoFailure) => StoreError::Full,
         _ => StoreError::Failed(error.to_string()),
     }
-}
-
-fn answer<T>(reply: Reply<T>, result: Result<T, StoreError>) {
-    // Who asked may have gone; what was done stays done.
-    let _gone = reply.send(result);
 }
 
 fn insert_messages(
@@ -392,89 +297,4 @@ fn put_waiting(
     let change = rows::Change { delivery, state, due: delivery.due, attempt: None, now };
     rows::put_delivery(c, change)?;
     Ok(Applied::Done)
-}
-
-/// The kinds of `object`.
-pub const APPLICATION: u8 = 1;
-/// An endpoint's kind.
-pub const ENDPOINT: u8 = 2;
-/// A plugin's kind; its id is its application's.
-pub const PLUGIN: u8 = 3;
-/// A key's kind.
-pub const KEY: u8 = 4;
-
-fn apply_change(
-    c: &Connection,
-    draft: &mut Snapshot,
-    change: &Change,
-    now: Millis,
-) -> rusqlite::Result<Applied> {
-    if let Err(conflict) = draft.check(change) {
-        return Ok(Applied::Refused(conflict.into()));
-    }
-    let put = |kind: u8, environment: u32, id: &[u8; 16], document: String| {
-        c.prepare_cached("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)")?
-            .execute(params![kind, environment, id, document])
-            .map(|_| ())
-    };
-    match change {
-        Change::PutApplication(a) => {
-            put(APPLICATION, a.environment.0, a.id.0.as_bytes(), rows::json(a))?;
-        }
-        Change::PutEndpoint(e) => {
-            put(ENDPOINT, e.environment.0, e.id.0.as_bytes(), rows::json(e))?;
-            if !e.enabled {
-                disable(c, e.id, now)?;
-            }
-        }
-        Change::PutPlugin(p) => {
-            put(PLUGIN, p.environment.0, p.application.0.as_bytes(), rows::json(p))?;
-            c.prepare_cached(
-                "UPDATE held SET state = 'retry', due = ?, calls = 0
-                 WHERE environment = ? AND application = ? AND state = 'parked'",
-            )?
-            .execute(params![
-                rows::signed(now),
-                p.environment.0,
-                p.application.0.as_bytes()
-            ])?;
-        }
-        Change::PutKey(k) => put(KEY, k.environment.0, k.id.0.as_bytes(), rows::json(k))?,
-        Change::DeleteApplication(id) => delete_application(c, draft, *id, now)?,
-        Change::DeleteEndpoint(_, id) => {
-            delete_object(c, ENDPOINT, id.0.as_bytes())?;
-            disable(c, *id, now)?;
-        }
-        Change::DeletePlugin(id) => delete_object(c, PLUGIN, id.0.as_bytes())?,
-    }
-    draft.apply(change.clone());
-    Ok(Applied::Done)
-}
-
-fn delete_application(
-    c: &Connection,
-    draft: &Snapshot,
-    id: ApplicationId,
-    now: Millis,
-) -> rusqlite::Result<()> {
-    delete_object(c, APPLICATION, id.0.as_bytes())?;
-    delete_object(c, PLUGIN, id.0.as_bytes())?;
-    for endpoint in draft.tenant(id).into_iter().flat_map(|tenant| tenant.endpoints.keys()) {
-        delete_object(c, ENDPOINT, endpoint.0.as_bytes())?;
-        disable(c, *endpoint, now)?;
-    }
-    Ok(())
-}
-
-fn delete_object(c: &Connection, kind: u8, id: &[u8; 16]) -> rusqlite::Result<()> {
-    c.prepare_cached("DELETE FROM object WHERE kind = ? AND id = ?")?
-        .execute(params![kind, id])
-        .map(|_| ())
-}
-
-fn disable(c: &Connection, endpoint: EndpointId, now: Millis) -> rusqlite::Result<()> {
-    let disabled = State::Disabled as u8;
-    c.prepare_cached("UPDATE delivery SET state = ?, updated = ? WHERE endpoint = ? AND state < 2")?
-        .execute(params![disabled, rows::signed(now), endpoint.0.as_bytes()])
-        .map(|_| ())
 }
