@@ -2,13 +2,19 @@
 //! deliveries that are ready, and the catalog's snapshot. Both engines are this plus a way to write and to read.
 
 use super::{
-    Depths, StoreError,
+    Depths, Settlement, StoreError,
     front::Front,
     waiting::{Due, Waiting},
 };
 use crate::{
     clock,
-    model::{Millis, catalog::Snapshot, delivery::Delivery, message::Sequence},
+    model::{
+        Millis,
+        catalog::Snapshot,
+        delivery::{Delivery, Next, State},
+        id::EndpointId,
+        message::{Held, Sequence},
+    },
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -30,8 +36,24 @@ pub struct Handover {
     ready_changed: Notify,
     catalog: ArcSwap<Snapshot>,
     version: watch::Sender<u64>,
-    /// Messages parked.
-    pub parked: AtomicU64,
+    parked: AtomicU64,
+}
+
+/// What a catalog change means for what waits.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Endpoints that are disabled or gone: their waiting deliveries have ended.
+    pub ended: Vec<EndpointId>,
+    /// Messages that were parked and are due now.
+    pub released: Vec<Sequence>,
+    /// Messages that were held and are dropped now: when they were due, or none for what was parked.
+    pub dropped: Vec<(Sequence, Option<Millis>)>,
+}
+
+/// What becomes of a held message whose application is deleted: nobody is left to release it.
+#[must_use]
+pub fn orphaned() -> Held {
+    Held::Dropped { reason: "the application was deleted".to_owned() }
 }
 
 impl Handover {
@@ -64,14 +86,77 @@ impl Handover {
         self.ready_changed.notify_one();
     }
 
-    /// A delivery's row waits until `due`, from now on.
-    pub fn wait_until(&self, delivery: &Arc<Delivery>, due: Millis) {
+    /// A delivery's row waits until its due time, from now on.
+    fn wait(&self, delivery: &Arc<Delivery>) {
+        let due = delivery.due;
         self.waiting().add_timer(delivery.key, due, Some(delivery.clone()), clock::now());
         self.ready_changed.notify_one();
     }
 
+    /// An attempt's end is recorded.
+    pub fn settled(&self, settlement: Settlement) {
+        let key = settlement.delivery.key;
+        if let Next::RetryAt(due) = settlement.next {
+            let attempts = settlement.attempt.map_or(settlement.delivery.attempts, |a| a.number);
+            let again = Delivery { attempts, due, ..Delivery::clone(&settlement.delivery) };
+            self.wait(&Arc::new(again));
+        }
+        self.front.settled(&key);
+    }
+
+    /// A delivery has a row in that state.
+    pub fn written(&self, delivery: &Arc<Delivery>, state: State) {
+        match state {
+            State::Aside => self.waiting().aside_written(delivery.key),
+            // One that is due is leased: its row is for the next start only.
+            State::Waiting if delivery.due > clock::now() => self.wait(delivery),
+            State::Disabled => self.waiting().aside_ended(delivery.key),
+            _ => {}
+        }
+        self.front.settled(&delivery.key);
+    }
+
+    /// It is noted why a message goes nowhere for now.
+    pub fn held(&self, sequence: Sequence, held: &Held) {
+        match held {
+            Held::Retry { due, .. } => self.hold_until(sequence, *due),
+            Held::Parked { .. } => {
+                self.parked.fetch_add(1, Ordering::Relaxed);
+            }
+            Held::Dropped { .. } => {}
+        }
+        self.front.dispatched(sequence, Vec::new());
+    }
+
+    /// A held message's deliveries have rows, and it is held no more.
+    pub fn unheld(&self, deliveries: Vec<Arc<Delivery>>) {
+        let now = clock::now();
+        let (later, ready): (Vec<_>, Vec<_>) =
+            deliveries.into_iter().partition(|delivery| delivery.due > now);
+        later.iter().for_each(|delivery| self.wait(delivery));
+        self.offer(ready);
+    }
+
+    /// A catalog change is durable, with these effects.
+    pub fn changed(&self, effects: &Effects) {
+        let now = clock::now();
+        let mut unparked = effects.released.len() as u64;
+        {
+            let mut waiting = self.waiting();
+            waiting.remove_endpoints(&effects.ended);
+            for (sequence, due) in &effects.dropped {
+                match due {
+                    Some(due) => waiting.remove_message(*sequence, *due),
+                    None => unparked += 1,
+                }
+            }
+        }
+        effects.released.iter().for_each(|sequence| self.hold_until(*sequence, now));
+        self.parked.fetch_sub(unparked, Ordering::Relaxed);
+    }
+
     /// A message waits until `due`, from now on.
-    pub fn hold_until(&self, sequence: Sequence, due: Millis) {
+    fn hold_until(&self, sequence: Sequence, due: Millis) {
         self.waiting().add_message(sequence, due);
         self.front.wake();
     }

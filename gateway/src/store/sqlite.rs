@@ -16,7 +16,7 @@ use crate::{
     model::{
         Millis,
         catalog::{Change, Snapshot},
-        delivery::{Delivery, State},
+        delivery::{Delivery, DeliveryKey, State},
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
         message::{Message, Sequence},
     },
@@ -129,6 +129,17 @@ impl Sqlite {
         }
     }
 
+    /// Held messages that are due, read back. Those whose reading fails stay due.
+    async fn messages_due(&self, due: Vec<Sequence>) -> Result<Vec<LeasedMessage>, StoreError> {
+        let wanted = due.clone();
+        let read = self.readers.read(move |c| read::messages_due(c, &wanted)).await;
+        read.inspect_err(|_| {
+            let now = clock::now();
+            let mut waiting = self.handover.waiting();
+            due.into_iter().for_each(|sequence| waiting.add_message(sequence, now));
+        })
+    }
+
     async fn ask<T>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.ops.send(op(reply)).map_err(|_| StoreError::Closed)?;
@@ -164,7 +175,7 @@ impl Queue for Sqlite {
             self.handover.front.check_open()?;
             let due = self.handover.waiting().due_messages(clock::now(), max);
             if !due.is_empty() {
-                let leased = self.readers.read(move |c| read::messages_due(c, &due)).await?;
+                let leased = self.messages_due(due).await?;
                 if !leased.is_empty() {
                     return Ok(leased);
                 }
@@ -208,8 +219,17 @@ impl Queue for Sqlite {
 
     async fn next_deliveries(&self, max: usize) -> Result<Vec<Arc<Delivery>>, StoreError> {
         loop {
-            let due = self.handover.next_due(max).await?;
-            let leased = self.readers.deliveries(due).await?;
+            let (mut leased, keys) = Due::split(self.handover.next_due(max).await?);
+            match self.readers.deliveries(&keys).await {
+                Ok(read) => leased.extend(read),
+                Err(error) => {
+                    self.handover.waiting().put_back(&keys, clock::now());
+                    // What is in memory needs no disk.
+                    if leased.is_empty() {
+                        return Err(error);
+                    }
+                }
+            }
             if !leased.is_empty() {
                 return Ok(leased);
             }
@@ -221,7 +241,9 @@ impl Queue for Sqlite {
     }
 
     fn set_aside(&self, delivery: Arc<Delivery>) {
-        self.handover.waiting().set_aside(delivery.clone());
+        // Under the lock, so that nobody can take it and settle it before its row is handed over.
+        let mut waiting = self.handover.waiting();
+        waiting.set_aside(delivery.clone());
         self.hand(Op::Wait(delivery, State::Aside));
     }
 
@@ -231,7 +253,14 @@ impl Queue for Sqlite {
         max: usize,
     ) -> Result<Vec<Arc<Delivery>>, StoreError> {
         let taken = self.handover.waiting().take_aside(endpoint, max);
-        self.readers.deliveries(taken).await
+        let (whole, keys) = Due::split(taken.clone());
+        match self.readers.deliveries(&keys).await {
+            Ok(read) => Ok([read, whole].concat()),
+            Err(error) => {
+                self.handover.waiting().put_aside_back(endpoint, taken);
+                Err(error)
+            }
+        }
     }
 
     fn endpoints_aside(&self) -> Vec<EndpointId> {
@@ -344,25 +373,16 @@ impl Readers {
         Ok(connection)
     }
 
-    /// The deliveries, those read back that are not in memory. What has ended meanwhile is left out.
-    async fn deliveries(&self, due: Vec<Due>) -> Result<Vec<Arc<Delivery>>, StoreError> {
-        let mut whole = Vec::with_capacity(due.len());
-        let mut keys = Vec::new();
-        for due in due {
-            match due {
-                Due::Whole(delivery) => whole.push(delivery),
-                Due::Key(key) => keys.push(key),
-            }
-        }
+    /// These deliveries, read back. What has ended meanwhile is left out.
+    async fn deliveries(&self, keys: &[DeliveryKey]) -> Result<Vec<Arc<Delivery>>, StoreError> {
         if keys.is_empty() {
-            return Ok(whole);
+            return Ok(Vec::new());
         }
-        let read = move |c: &Connection| {
+        let keys = keys.to_vec();
+        self.read(move |c| {
             let found = keys.into_iter().map(|key| rows::read_delivery(c, key));
-            found.filter_map(Result::transpose).collect::<rusqlite::Result<Vec<_>>>()
-        };
-        let mut leased = self.read(read).await?;
-        leased.extend(whole);
-        Ok(leased)
+            found.filter_map(Result::transpose).collect()
+        })
+        .await
     }
 }

@@ -27,6 +27,21 @@ pub enum Due {
     Key(DeliveryKey),
 }
 
+impl Due {
+    /// Those that are whole, and the keys of the others.
+    #[must_use]
+    pub fn split(due: Vec<Self>) -> (Vec<Arc<Delivery>>, Vec<DeliveryKey>) {
+        let (mut whole, mut keys) = (Vec::new(), Vec::new());
+        for due in due {
+            match due {
+                Self::Whole(delivery) => whole.push(delivery),
+                Self::Key(key) => keys.push(key),
+            }
+        }
+        (whole, keys)
+    }
+}
+
 /// The waiting rows' index.
 #[derive(Debug, Default)]
 pub struct Waiting {
@@ -39,10 +54,20 @@ pub struct Waiting {
 /// One endpoint's deliveries that its lane had no room for, oldest first.
 #[derive(Debug, Default)]
 struct Aside {
-    /// They have rows.
-    written: VecDeque<DeliveryKey>,
+    /// They have rows, or they were taken before and put back.
+    first: VecDeque<Due>,
     /// Younger ones, whose rows are being written.
     unwritten: VecDeque<Arc<Delivery>>,
+}
+
+impl Aside {
+    fn len(&self) -> usize {
+        self.first.len() + self.unwritten.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl Waiting {
@@ -57,7 +82,8 @@ impl Waiting {
         let keep = due <= now + SOON && self.kept < KEPT;
         let delivery = delivery.filter(|_| keep);
         self.kept += usize::from(delivery.is_some());
-        self.timers.insert((due, key), delivery);
+        let replaced = self.timers.insert((due, key), delivery);
+        self.kept -= usize::from(replaced.flatten().is_some());
     }
 
     /// A delivery waits for room in its lane; its row is being written.
@@ -67,17 +93,41 @@ impl Waiting {
 
     /// The row of a delivery that was set aside is written: its key is enough from here on.
     pub fn aside_written(&mut self, key: DeliveryKey) {
-        let Some(aside) = self.aside.get_mut(&key.endpoint) else { return };
         // It may have been taken before its row was written.
-        if aside.unwritten.front().is_some_and(|first| first.key == key) {
-            aside.unwritten.pop_front();
-            aside.written.push_back(key);
+        if let Some(aside) = self.written(key) {
+            aside.first.push_back(Due::Key(key));
+        }
+    }
+
+    /// A delivery that was set aside has ended instead: its endpoint is disabled or gone.
+    pub fn aside_ended(&mut self, key: DeliveryKey) {
+        let _taken = self.written(key);
+        self.tidy_aside(key.endpoint);
+    }
+
+    /// Ends the oldest wait for a row, if it is this one's.
+    fn written(&mut self, key: DeliveryKey) -> Option<&mut Aside> {
+        let aside = self.aside.get_mut(&key.endpoint)?;
+        aside.unwritten.pop_front_if(|oldest| oldest.key == key)?;
+        Some(aside)
+    }
+
+    fn tidy_aside(&mut self, endpoint: EndpointId) {
+        if self.aside.get(&endpoint).is_some_and(Aside::is_empty) {
+            self.aside.remove(&endpoint);
         }
     }
 
     /// A row on disk that waits for room in its lane.
     pub fn add_aside(&mut self, key: DeliveryKey) {
-        self.aside.entry(key.endpoint).or_default().written.push_back(key);
+        self.aside.entry(key.endpoint).or_default().first.push_back(Due::Key(key));
+    }
+
+    /// What was taken could not be read: it is first again.
+    pub fn put_aside_back(&mut self, endpoint: EndpointId, taken: Vec<Due>) {
+        let aside = self.aside.entry(endpoint).or_default();
+        taken.into_iter().rev().for_each(|due| aside.first.push_front(due));
+        self.tidy_aside(endpoint);
     }
 
     /// A message waits for another plugin call.
@@ -97,6 +147,11 @@ impl Waiting {
             taken.push(delivery.map_or(Due::Key(key), Due::Whole));
         }
         taken
+    }
+
+    /// What was due and taken could not be read: it is due now.
+    pub fn put_back(&mut self, keys: &[DeliveryKey], now: Millis) {
+        self.timers.extend(keys.iter().map(|key| ((now, *key), None)));
     }
 
     /// Takes messages that are due, at most `max`.
@@ -126,13 +181,11 @@ impl Waiting {
     /// Takes what was set aside for the endpoint, oldest first.
     pub fn take_aside(&mut self, endpoint: EndpointId, max: usize) -> Vec<Due> {
         let Some(aside) = self.aside.get_mut(&endpoint) else { return Vec::new() };
-        let written = max.min(aside.written.len());
-        let unwritten = (max - written).min(aside.unwritten.len());
-        let keys = aside.written.drain(..written).map(Due::Key);
-        let taken = keys.chain(aside.unwritten.drain(..unwritten).map(Due::Whole)).collect();
-        if aside.written.is_empty() && aside.unwritten.is_empty() {
-            self.aside.remove(&endpoint);
-        }
+        let first = max.min(aside.first.len());
+        let unwritten = (max - first).min(aside.unwritten.len());
+        let mut taken: Vec<Due> = aside.first.drain(..first).collect();
+        taken.extend(aside.unwritten.drain(..unwritten).map(Due::Whole));
+        self.tidy_aside(endpoint);
         taken
     }
 
@@ -142,17 +195,30 @@ impl Waiting {
         self.aside.keys().copied().collect()
     }
 
-    /// Forgets everything of an endpoint.
-    pub fn remove_endpoint(&mut self, endpoint: EndpointId) {
-        self.timers.retain(|(_, key), _| key.endpoint != endpoint);
+    /// Forgets the rows of these endpoints. What is not written yet stays until it is.
+    pub fn remove_endpoints(&mut self, endpoints: &[EndpointId]) {
+        if endpoints.is_empty() {
+            return;
+        }
+        self.timers.retain(|(_, key), _| !endpoints.contains(&key.endpoint));
         self.kept = self.timers.values().flatten().count();
-        self.aside.remove(&endpoint);
+        for endpoint in endpoints {
+            if let Some(aside) = self.aside.get_mut(endpoint) {
+                aside.first.clear();
+            }
+            self.tidy_aside(*endpoint);
+        }
+    }
+
+    /// Forgets a message that was due then.
+    pub fn remove_message(&mut self, sequence: Sequence, due: Millis) {
+        self.messages.remove(&(due, sequence));
     }
 
     /// Deliveries with a due time, deliveries set aside, messages.
     #[must_use]
     pub fn depths(&self) -> (u64, u64, u64) {
-        let aside: usize = self.aside.values().map(|a| a.written.len() + a.unwritten.len()).sum();
+        let aside: usize = self.aside.values().map(Aside::len).sum();
         (self.timers.len() as u64, aside as u64, self.messages.len() as u64)
     }
 }

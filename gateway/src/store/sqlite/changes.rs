@@ -2,13 +2,17 @@
 //! crash can fall between the two.
 
 use super::{rows, writer::Applied};
-use crate::model::{
-    Millis,
-    catalog::{Change, Snapshot},
-    delivery::State,
-    id::{ApplicationId, EndpointId},
+use crate::{
+    model::{
+        Millis,
+        catalog::{Change, Snapshot},
+        delivery::State,
+        id::{ApplicationId, EndpointId, EnvironmentId},
+        message::Sequence,
+    },
+    store::handover::{Effects, orphaned},
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Result, Row, params};
 
 /// The kinds of `object`.
 pub const APPLICATION: u8 = 1;
@@ -25,47 +29,56 @@ pub fn apply(
     draft: &mut Snapshot,
     change: &Change,
     now: Millis,
-) -> rusqlite::Result<Applied> {
+) -> Result<Applied> {
     if let Err(conflict) = draft.check(change) {
         return Ok(Applied::Refused(conflict.into()));
     }
-    let put = |kind: u8, environment: u32, id: &[u8; 16], document: String| {
-        c.prepare_cached("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)")?
-            .execute(params![kind, environment, id, document])
-            .map(|_| ())
-    };
+    let mut effects = Effects::default();
     match change {
         Change::PutApplication(a) => {
-            put(APPLICATION, a.environment.0, a.id.0.as_bytes(), rows::json(a))?;
+            put(c, APPLICATION, a.environment, a.id.0.as_bytes(), &rows::json(a))?;
         }
         Change::PutEndpoint(e) => {
-            put(ENDPOINT, e.environment.0, e.id.0.as_bytes(), rows::json(e))?;
+            put(c, ENDPOINT, e.environment, e.id.0.as_bytes(), &rows::json(e))?;
             if !e.enabled {
-                disable(c, e.id, now)?;
+                effects.ended.push(e.id);
             }
         }
         Change::PutPlugin(p) => {
-            put(PLUGIN, p.environment.0, p.application.0.as_bytes(), rows::json(p))?;
-            c.prepare_cached(
-                "UPDATE held SET state = 'retry', due = ?, calls = 0
-                 WHERE environment = ? AND application = ? AND state = 'parked'",
-            )?
-            .execute(params![
-                rows::signed(now),
-                p.environment.0,
-                p.application.0.as_bytes()
-            ])?;
+            put(c, PLUGIN, p.environment, p.application.0.as_bytes(), &rows::json(p))?;
+            effects.released = release(c, p.environment, p.application, now)?;
         }
-        Change::PutKey(k) => put(KEY, k.environment.0, k.id.0.as_bytes(), rows::json(k))?,
-        Change::DeleteApplication(id) => delete_application(c, draft, *id, now)?,
+        Change::PutKey(k) => put(c, KEY, k.environment, k.id.0.as_bytes(), &rows::json(k))?,
+        Change::DeleteApplication(id) => effects = delete_application(c, draft, *id, now)?,
         Change::DeleteEndpoint(_, id) => {
-            delete_object(c, ENDPOINT, id.0.as_bytes())?;
-            disable(c, *id, now)?;
+            delete(c, ENDPOINT, id.0.as_bytes())?;
+            effects.ended.push(*id);
         }
-        Change::DeletePlugin(id) => delete_object(c, PLUGIN, id.0.as_bytes())?,
+        Change::DeletePlugin(id) => delete(c, PLUGIN, id.0.as_bytes())?,
+    }
+    for endpoint in &effects.ended {
+        disable(c, *endpoint, now)?;
     }
     draft.apply(change.clone());
-    Ok(Applied::Done)
+    Ok(Applied::Changed(effects))
+}
+
+fn put(
+    c: &Connection,
+    kind: u8,
+    environment: EnvironmentId,
+    id: &[u8; 16],
+    document: &str,
+) -> Result<()> {
+    c.prepare_cached("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)")?
+        .execute(params![kind, environment.0, id, document])
+        .map(|_| ())
+}
+
+fn delete(c: &Connection, kind: u8, id: &[u8; 16]) -> Result<()> {
+    c.prepare_cached("DELETE FROM object WHERE kind = ? AND id = ?")?
+        .execute(params![kind, id])
+        .map(|_| ())
 }
 
 fn delete_application(
@@ -73,25 +86,69 @@ fn delete_application(
     draft: &Snapshot,
     id: ApplicationId,
     now: Millis,
-) -> rusqlite::Result<()> {
-    delete_object(c, APPLICATION, id.0.as_bytes())?;
-    delete_object(c, PLUGIN, id.0.as_bytes())?;
-    for endpoint in draft.tenant(id).into_iter().flat_map(|tenant| tenant.endpoints.keys()) {
-        delete_object(c, ENDPOINT, endpoint.0.as_bytes())?;
-        disable(c, *endpoint, now)?;
+) -> Result<Effects> {
+    let mut effects = Effects::default();
+    delete(c, APPLICATION, id.0.as_bytes())?;
+    delete(c, PLUGIN, id.0.as_bytes())?;
+    if let Some(tenant) = draft.tenant(id) {
+        for endpoint in tenant.endpoints.keys() {
+            delete(c, ENDPOINT, endpoint.0.as_bytes())?;
+            effects.ended.push(*endpoint);
+        }
+        effects.dropped = drop_held(c, tenant.application.environment, id, now)?;
     }
-    Ok(())
+    Ok(effects)
 }
 
-fn delete_object(c: &Connection, kind: u8, id: &[u8; 16]) -> rusqlite::Result<()> {
-    c.prepare_cached("DELETE FROM object WHERE kind = ? AND id = ?")?
-        .execute(params![kind, id])
-        .map(|_| ())
-}
-
-fn disable(c: &Connection, endpoint: EndpointId, now: Millis) -> rusqlite::Result<()> {
+fn disable(c: &Connection, endpoint: EndpointId, now: Millis) -> Result<()> {
     let disabled = State::Disabled as u8;
     c.prepare_cached("UPDATE delivery SET state = ?, updated = ? WHERE endpoint = ? AND state < 2")?
         .execute(params![disabled, rows::signed(now), endpoint.0.as_bytes()])
         .map(|_| ())
+}
+
+/// Makes the application's parked messages due; which ones.
+fn release(
+    c: &Connection,
+    environment: EnvironmentId,
+    application: ApplicationId,
+    now: Millis,
+) -> Result<Vec<Sequence>> {
+    let mut update = c.prepare_cached(
+        "UPDATE held SET state = 'retry', due = ?, calls = 0
+         WHERE environment = ? AND application = ? AND state = 'parked' RETURNING sequence",
+    )?;
+    let of = params![rows::signed(now), environment.0, application.0.as_bytes()];
+    update.query_map(of, sequence)?.collect()
+}
+
+/// Drops the application's held messages; which ones, and when they were due.
+fn drop_held(
+    c: &Connection,
+    environment: EnvironmentId,
+    application: ApplicationId,
+    now: Millis,
+) -> Result<Vec<(Sequence, Option<Millis>)>> {
+    let mut find = c.prepare_cached(
+        "SELECT sequence, due FROM held
+         WHERE environment = ? AND application = ? AND state IN ('parked', 'retry')",
+    )?;
+    let found = find.query_map(params![environment.0, application.0.as_bytes()], |row| {
+        Ok((sequence(row)?, row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs)))
+    })?;
+    let held = found.collect::<Result<Vec<_>>>()?;
+    let dropped = orphaned();
+    let mut update = c.prepare_cached(
+        "UPDATE held SET state = ?, due = NULL, calls = 0, kind = NULL, reason = ?, noted = ?
+         WHERE sequence = ?",
+    )?;
+    for (sequence, _) in &held {
+        let number = rows::signed(sequence.0);
+        update.execute(params![dropped.state(), dropped.reason(), rows::signed(now), number])?;
+    }
+    Ok(held)
+}
+
+fn sequence(row: &Row<'_>) -> Result<Sequence> {
+    row.get::<_, i64>(0).map(|number| Sequence(number.unsigned_abs()))
 }

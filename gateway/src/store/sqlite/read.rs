@@ -69,19 +69,16 @@ pub fn waiting(c: &Connection) -> Result<Waiting> {
     while let Some(row) = found.next()? {
         waiting.add_aside(rows::key(row, 0)?);
     }
-    for (sequence, due) in held_due(c, None)? {
+    for (sequence, due) in held_due(c)? {
         waiting.add_message(sequence, due);
     }
     Ok(waiting)
 }
 
-/// Messages that wait for another plugin call: all, or one application's.
-pub fn held_due(c: &Connection, of: Option<ApplicationId>) -> Result<Vec<(Sequence, Millis)>> {
-    let of = of.map(|application| *application.0.as_bytes());
-    let mut statement = c.prepare(
-        "SELECT sequence, due FROM held WHERE due IS NOT NULL AND (?1 IS NULL OR application = ?1)",
-    )?;
-    let found = statement.query_map([of], |row| {
+/// Messages that wait for another plugin call.
+fn held_due(c: &Connection) -> Result<Vec<(Sequence, Millis)>> {
+    let mut statement = c.prepare("SELECT sequence, due FROM held WHERE due IS NOT NULL")?;
+    let found = statement.query_map([], |row| {
         let sequence = Sequence(row.get::<_, i64>(0)?.unsigned_abs());
         Ok((sequence, row.get::<_, i64>(1)?.unsigned_abs()))
     })?;

@@ -5,8 +5,9 @@
 //! accept or more settlements will usually share their commit; if the process dies in that moment, the deliveries
 //! are made again.
 //!
-//! When a commit fails (a full disk, say), senders are told so, and what the gateway owes itself (settlements, holds)
-//! stays in memory and is tried again with every later batch, so that nothing recorded is lost when there is room.
+//! When a commit fails (a full disk, say), senders are told so and the rest is tried without theirs, so that what finds
+//! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
+//! again with every later batch, so that nothing recorded is lost when there is room.
 
 use super::{changes, checkpoint::Wal, rows};
 use crate::{
@@ -14,27 +15,32 @@ use crate::{
     model::{
         Millis,
         catalog::{Change, Snapshot},
-        delivery::{Delivery, Next, State},
+        delivery::{Delivery, DeliveryKey, Next, State},
         id::Digest,
         message::{Held, Message, Sequence},
     },
-    store::{Accepted, LeasedMessage, Settlement, StoreError, handover::Handover},
+    store::{
+        Accepted, LeasedMessage, Settlement, StoreError,
+        handover::{Effects, Handover, orphaned},
+    },
 };
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
 };
-use tell::answer;
 use tokio::sync::oneshot;
 
 mod tell;
 
-/// At most this many operations share a commit.
+pub use tell::failure;
+
+/// At most this many operations share a commit, beside those that are owed.
 const BATCH: usize = 1024;
 /// How long settlements wait for company.
 const LAZY: Duration = Duration::from_millis(8);
@@ -73,6 +79,20 @@ impl Op {
         !matches!(self, Self::Settle(_))
     }
 
+    /// The delivery that gets a row.
+    fn delivery(&self) -> Option<DeliveryKey> {
+        match self {
+            Self::Settle(settlement) => Some(settlement.delivery.key),
+            Self::Wait(delivery, _) => Some(delivery.key),
+            _ => None,
+        }
+    }
+
+    /// Whether it needs room, and somebody is there to be told that there is none.
+    const fn sent(&self) -> bool {
+        matches!(self, Self::Accept(..) | Self::PutCode(..))
+    }
+
     /// Whether the gateway owes it to itself, and it must not be given up.
     const fn owed(&self) -> bool {
         matches!(self, Self::Settle(_) | Self::Wait(..) | Self::Hold(..) | Self::Unhold(..))
@@ -85,8 +105,12 @@ pub enum Applied {
     Done,
     /// What became of each message, with its number.
     Accepted(Vec<(Accepted, Sequence)>),
+    /// What waits is concerned like this.
+    Changed(Effects),
     /// The change does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
+    /// It does not wait, since what it would wait for is gone: the delivery is disabled, the message dropped.
+    Ended,
     /// How many were deleted.
     Count(u64),
 }
@@ -108,28 +132,12 @@ pub struct Writer {
 impl Writer {
     /// Runs until told to stop, or until nobody can hand over any more.
     pub fn run(mut self) {
-        let commits = metrics::counter!("octohooks_store_commits_total");
-        let failures = metrics::counter!("octohooks_store_commit_failures_total");
-        let sizes = metrics::histogram!("octohooks_store_commit_operations");
-        let seconds = metrics::histogram!("octohooks_store_commit_seconds");
         let mut running = true;
         while running {
             let mut batch = self.gather();
             running = !batch.iter().any(|op| matches!(op, Op::Stop)) && !batch.is_empty();
             self.append_overdue(&mut batch);
-            let start = clock::instant();
-            match self.commit(&batch) {
-                Ok((applied, draft)) => {
-                    commits.increment(1);
-                    sizes.record(batch.len() as f64);
-                    seconds.record(start.elapsed().as_secs_f64());
-                    self.tell(batch, applied, draft);
-                }
-                Err(error) => {
-                    failures.increment(1);
-                    self.fail(batch, &error);
-                }
-            }
+            self.write(batch);
         }
         self.handover.close();
     }
@@ -137,44 +145,81 @@ impl Writer {
     /// What is owed, and what was handed over: at least one, unless nobody is left to hand over.
     fn gather(&mut self) -> Vec<Op> {
         let mut batch = std::mem::take(&mut self.owed);
-        let mut wait = if batch.is_empty() { None } else { Some(OWED) };
+        let limit = batch.len() + BATCH;
+        let mut until = (!batch.is_empty()).then(|| clock::instant() + OWED);
         let mut urgent = false;
-        loop {
-            while batch.len() < BATCH
-                && let Ok(op) = self.ops.try_recv()
-            {
-                urgent |= op.urgent();
-                batch.push(op);
-            }
-            if urgent || batch.len() >= BATCH {
-                return batch;
-            }
-            let received = match wait {
-                None => self.ops.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(wait) => self.ops.recv_timeout(wait),
-            };
-            match received {
-                Ok(op) => {
-                    urgent = op.urgent();
-                    // One clock read per batch: the first settlement sets how long it waits.
-                    wait = wait.or(Some(LAZY));
-                    batch.push(op);
+        while batch.len() < limit {
+            let op = match self.ops.try_recv() {
+                Ok(op) => op,
+                Err(_) if urgent => break,
+                Err(_) => {
+                    let received = match until {
+                        None => self.ops.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                        Some(until) => {
+                            let left = until.saturating_duration_since(clock::instant());
+                            self.ops.recv_timeout(left)
+                        }
+                    };
+                    let Ok(op) = received else { break };
+                    op
                 }
-                Err(_) => return batch,
+            };
+            urgent |= op.urgent();
+            // The first settlement sets how long all wait.
+            until = until.or_else(|| Some(clock::instant() + LAZY));
+            match op {
+                // It makes room for the rest.
+                Op::Forget(..) => batch.insert(0, op),
+                op => batch.push(op),
             }
         }
+        batch
     }
 
-    /// Deliveries that have held back the low-water mark for too long get rows.
+    /// Deliveries that have held back the low-water mark for too long get rows, unless they get one anyway.
     fn append_overdue(&self, batch: &mut Vec<Op>) {
         let overdue = self.handover.front.overdue();
-        batch.extend(overdue.into_iter().map(|delivery| Op::Wait(delivery, State::Waiting)));
+        if overdue.is_empty() {
+            return;
+        }
+        let written: HashSet<DeliveryKey> = batch.iter().filter_map(Op::delivery).collect();
+        let missing = overdue.into_iter().filter(|delivery| !written.contains(&delivery.key));
+        batch.extend(missing.map(|delivery| Op::Wait(delivery, State::Waiting)));
+    }
+
+    /// Commits the batch and tells of it; or refuses what was asked for and keeps what is owed.
+    fn write(&mut self, batch: Vec<Op>) {
+        let start = clock::instant();
+        let error = match self.commit(&batch) {
+            Ok((applied, draft)) => {
+                metrics::counter!("octohooks_store_commits_total").increment(1);
+                metrics::histogram!("octohooks_store_commit_operations").record(batch.len() as f64);
+                metrics::histogram!("octohooks_store_commit_seconds")
+                    .record(start.elapsed().as_secs_f64());
+                return self.tell(batch, applied, draft);
+            }
+            Err(error) => error,
+        };
+        metrics::counter!("octohooks_store_commit_failures_total").increment(1);
+        let (sent, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(Op::sent);
+        tracing::warn!(%error, sent = sent.len(), rest = rest.len(), "a commit failed");
+        if !sent.is_empty() {
+            sent.into_iter().for_each(|op| tell::refuse(op, &error));
+            if !rest.is_empty() {
+                self.write(rest);
+            }
+            return;
+        }
+        let (owed, asked): (Vec<_>, Vec<_>) = rest.into_iter().partition(Op::owed);
+        asked.into_iter().for_each(|op| tell::refuse(op, &error));
+        self.owed = owed;
     }
 
     fn commit(&mut self, batch: &[Op]) -> rusqlite::Result<(Vec<Applied>, Option<Snapshot>)> {
         let now = clock::now();
         let mark = self.handover.front.mark();
         let mut next = self.handover.front.head();
+        let snapshot = self.handover.snapshot();
         let mut draft = None;
         let _gate = self.wal.writing();
         let transaction = self.connection.transaction()?;
@@ -185,14 +230,17 @@ impl Writer {
                     Applied::Accepted(insert_messages(&transaction, messages, &mut next)?)
                 }
                 Op::Settle(settlement) => settle(&transaction, settlement, now)?,
-                Op::Wait(delivery, state) => put_waiting(&transaction, delivery, *state, now)?,
+                Op::Wait(delivery, state) => {
+                    let catalog = draft.as_ref().unwrap_or(&*snapshot);
+                    wait(&transaction, catalog, delivery, *state, now)?
+                }
                 Op::Hold(leased, held) => {
-                    rows::put_held(&transaction, leased.sequence, &leased.message, held, now)?;
-                    Applied::Done
+                    let catalog = draft.as_ref().unwrap_or(&*snapshot);
+                    hold(&transaction, catalog, leased, held, now)?
                 }
                 Op::Unhold(sequence, deliveries) => {
                     for delivery in deliveries {
-                        put_waiting(&transaction, delivery, State::Waiting, now)?;
+                        put_row(&transaction, delivery, State::Waiting, now)?;
                     }
                     transaction
                         .prepare_cached("DELETE FROM held WHERE sequence = ?")?
@@ -200,8 +248,7 @@ impl Writer {
                     Applied::Done
                 }
                 Op::Change(change, _) => {
-                    let draft =
-                        draft.get_or_insert_with(|| Snapshot::clone(&self.handover.snapshot()));
+                    let draft = draft.get_or_insert_with(|| Snapshot::clone(&snapshot));
                     changes::apply(&transaction, draft, change, now)?
                 }
                 Op::PutCode(digest, bytes, _) => {
@@ -221,39 +268,6 @@ impl Writer {
             .execute([rows::signed(mark.0)])?;
         transaction.commit()?;
         Ok((applied, draft))
-    }
-
-    fn fail(&mut self, batch: Vec<Op>, error: &rusqlite::Error) {
-        let mut told = false;
-        for op in batch {
-            if op.owed() {
-                self.owed.push(op);
-                continue;
-            }
-            told = true;
-            match op {
-                Op::Accept(_, reply) => answer(reply, Err(failure(error))),
-                Op::Change(_, reply) | Op::PutCode(_, _, reply) | Op::Flush(reply) => {
-                    answer(reply, Err(failure(error)));
-                }
-                Op::Forget(_, _, reply) => answer(reply, Err(failure(error))),
-                _ => {}
-            }
-        }
-        tracing::warn!(%error, owed = self.owed.len(), told, "a commit failed; what is owed is tried again");
-        if !told {
-            std::thread::sleep(OWED);
-        }
-    }
-}
-
-/// The store's word for an error of SQLite.
-pub fn failure(error: &rusqlite::Error) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::Full,
-        // A short write: what a full or limited file system gives where it does not say so.
-        Some(ErrorCode::SystemIoFailure) => StoreError::Full,
-        _ => StoreError::Failed(error.to_string()),
     }
 }
 
@@ -288,13 +302,42 @@ fn settle(c: &Connection, settlement: &Settlement, now: Millis) -> rusqlite::Res
     Ok(Applied::Done)
 }
 
-fn put_waiting(
+/// Gives a delivery a row in which it waits. One that is set aside would never be fetched once its endpoint is
+/// disabled or gone: it has ended.
+fn wait(
     c: &Connection,
+    catalog: &Snapshot,
     delivery: &Delivery,
     state: State,
     now: Millis,
 ) -> rusqlite::Result<Applied> {
+    let enabled = || catalog.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
+    if state == State::Aside && !enabled() {
+        put_row(c, delivery, State::Disabled, now)?;
+        return Ok(Applied::Ended);
+    }
+    put_row(c, delivery, state, now)?;
+    Ok(Applied::Done)
+}
+
+fn put_row(c: &Connection, delivery: &Delivery, state: State, now: Millis) -> rusqlite::Result<()> {
     let change = rows::Change { delivery, state, due: delivery.due, attempt: None, now };
-    rows::put_delivery(c, change)?;
+    rows::put_delivery(c, change)
+}
+
+/// Notes why a message goes nowhere for now. One whose application is gone would never be released.
+fn hold(
+    c: &Connection,
+    catalog: &Snapshot,
+    leased: &LeasedMessage,
+    held: &Held,
+    now: Millis,
+) -> rusqlite::Result<Applied> {
+    let LeasedMessage { sequence, message, .. } = leased;
+    if catalog.tenant(message.application).is_none() {
+        rows::put_held(c, *sequence, message, &orphaned(), now)?;
+        return Ok(Applied::Ended);
+    }
+    rows::put_held(c, *sequence, message, held, now)?;
     Ok(Applied::Done)
 }

@@ -1,16 +1,12 @@
-//! What the writer tells once a commit is durable: the senders their answers, the stages what is theirs now.
+//! What the writer tells: once a commit is durable, the senders their answers and the stages what is theirs now; once
+//! it has failed, the senders why.
 
 use super::{Applied, Op, Reply, Writer};
 use crate::{
-    clock,
-    model::{
-        catalog::{Change, Snapshot},
-        delivery::{Delivery, Next, State},
-        message::Held,
-    },
-    store::{Accepted, StoreError},
+    model::{catalog::Snapshot, delivery::State},
+    store::{Accepted, StoreError, handover::orphaned},
 };
-use std::sync::{Arc, atomic::Ordering};
+use rusqlite::ErrorCode;
 
 impl Writer {
     /// Tells the stages and the senders what is durable now.
@@ -29,14 +25,14 @@ impl Writer {
                     }));
                     replies.push((reply, accepted.into_iter().map(|(a, _)| a).collect()));
                 }
-                (Op::Change(change, reply), Applied::Done) => {
-                    self.follow(&change);
+                (Op::Change(_, reply), Applied::Changed(effects)) => {
+                    self.handover.changed(&effects);
                     answer(reply, Ok(()));
                 }
                 (Op::Change(_, reply), Applied::Refused(error)) => answer(reply, Err(error)),
                 (Op::PutCode(_, _, reply) | Op::Flush(reply), _) => answer(reply, Ok(())),
                 (Op::Forget(_, _, reply), Applied::Count(count)) => answer(reply, Ok(count)),
-                (op, _) => self.tell_queue(op),
+                (op, applied) => self.tell_stages(op, &applied),
             }
         }
         self.handover.front.committed(committed);
@@ -45,75 +41,46 @@ impl Writer {
         }
     }
 
-    fn tell_queue(&self, op: Op) {
-        match op {
-            Op::Settle(settlement) => {
-                if let Next::RetryAt(due) = settlement.next {
-                    let attempts =
-                        settlement.attempt.map_or(settlement.delivery.attempts, |a| a.number);
-                    let again = Delivery { attempts, due, ..Delivery::clone(&settlement.delivery) };
-                    self.handover.wait_until(&Arc::new(again), due);
-                }
-                self.handover.front.settled(&settlement.delivery.key);
+    fn tell_stages(&self, op: Op, applied: &Applied) {
+        match (op, applied) {
+            (Op::Settle(settlement), _) => self.handover.settled(settlement),
+            (Op::Wait(delivery, _), Applied::Ended) => {
+                self.handover.written(&delivery, State::Disabled);
             }
-            Op::Wait(delivery, state) => {
-                // An overdue delivery is still leased: its row is for the next start only.
-                match state {
-                    State::Aside => self.handover.waiting().aside_written(delivery.key),
-                    _ if delivery.due > clock::now() => {
-                        self.handover.wait_until(&delivery, delivery.due);
-                    }
-                    _ => {}
-                }
-                self.handover.front.settled(&delivery.key);
+            (Op::Wait(delivery, state), _) => self.handover.written(&delivery, state),
+            (Op::Hold(leased, _), Applied::Ended) => {
+                self.handover.held(leased.sequence, &orphaned());
             }
-            Op::Hold(leased, held) => {
-                match held {
-                    Held::Retry { due, .. } => self.handover.hold_until(leased.sequence, due),
-                    Held::Parked { .. } => {
-                        self.handover.parked.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Held::Dropped { .. } => {}
-                }
-                self.handover.front.dispatched(leased.sequence, Vec::new());
-            }
-            Op::Unhold(_, deliveries) => {
-                let now = clock::now();
-                let (later, ready): (Vec<_>, Vec<_>) =
-                    deliveries.into_iter().partition(|delivery| delivery.due > now);
-                for delivery in later {
-                    self.handover.wait_until(&delivery, delivery.due);
-                }
-                self.handover.offer(ready);
-            }
-            _ => {}
-        }
-    }
-
-    /// What a catalog change means for what waits.
-    fn follow(&self, change: &Change) {
-        match change {
-            Change::PutEndpoint(endpoint) if !endpoint.enabled => {
-                self.handover.waiting().remove_endpoint(endpoint.id);
-            }
-            Change::DeleteEndpoint(_, id) => self.handover.waiting().remove_endpoint(*id),
-            Change::PutPlugin(plugin) => {
-                let due = crate::store::sqlite::read::held_due(
-                    &self.connection,
-                    Some(plugin.application),
-                );
-                let parked = crate::store::sqlite::read::parked(&self.connection);
-                for (sequence, due) in due.unwrap_or_default() {
-                    self.handover.hold_until(sequence, due);
-                }
-                self.handover.parked.store(parked.unwrap_or(0), Ordering::Relaxed);
-            }
+            (Op::Hold(leased, held), _) => self.handover.held(leased.sequence, &held),
+            (Op::Unhold(_, deliveries), _) => self.handover.unheld(deliveries),
             _ => {}
         }
     }
 }
 
-pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, StoreError>) {
+/// Tells whoever asked that it was not done, and why.
+pub fn refuse(op: Op, error: &rusqlite::Error) {
+    match op {
+        Op::Accept(_, reply) => answer(reply, Err(failure(error))),
+        Op::Change(_, reply) | Op::PutCode(_, _, reply) | Op::Flush(reply) => {
+            answer(reply, Err(failure(error)));
+        }
+        Op::Forget(_, _, reply) => answer(reply, Err(failure(error))),
+        Op::Settle(_) | Op::Wait(..) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}
+    }
+}
+
+/// The store's word for an error of SQLite.
+pub fn failure(error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full,
+        // A short write: what a full or limited file system gives where it does not say so.
+        Some(ErrorCode::SystemIoFailure) => StoreError::Full,
+        _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+fn answer<T>(reply: Reply<T>, result: Result<T, StoreError>) {
     // Who asked may have gone; what was done stays done.
     let _gone = reply.send(result);
 }
