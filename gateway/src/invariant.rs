@@ -8,12 +8,10 @@ pub enum Invariant {
     SequenceFollows = 1,
     /// I2: attempts of a delivery are numbered from 1 without gaps.
     AttemptsWithoutGaps = 2,
-    /// I3: only what is leased is settled.
-    SettlesWhatIsLeased = 3,
-    /// I4: a lane never has more requests under way than its limit.
-    InFlightWithinLimit = 4,
-    /// I5: a delivery goes to an endpoint of its message's own application.
-    StaysInApplication = 5,
+    /// I3: a lane never has more requests under way than its limit.
+    InFlightWithinLimit = 3,
+    /// I4: a delivery goes to an endpoint of its message's own application.
+    StaysInApplication = 4,
 }
 
 /// Notes a breach unless the condition holds.

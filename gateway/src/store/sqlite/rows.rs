@@ -1,5 +1,6 @@
 //! Statements: nouns to rows and back. One function per statement, each prepared once per connection.
 
+use crate::invariant::{Invariant, check};
 use crate::model::{
     Millis,
     attempt::{Answer, Attempt, Failure, Outcome},
@@ -117,6 +118,10 @@ struct StoredContent {
 pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
     let Change { delivery, state, due, attempt, now } = change;
     let key = delivery.key;
+    let retry = attempt.filter(|attempt| attempt.number > 1);
+    if let Some(attempt) = retry {
+        check_number(c, key, attempt.number)?;
+    }
     // What was delivered is not sent again: the message's own payload is record enough.
     let content = delivery.content.as_deref().filter(|_| state != State::Success);
     let stored = content.map(|content| {
@@ -155,10 +160,23 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
         failure,
         detail,
     ])?;
-    match attempt.filter(|attempt| attempt.number > 1) {
+    match retry {
         Some(attempt) => insert_attempt(c, key, attempt),
         None => Ok(()),
     }
+}
+
+/// I2, where it could be broken: a first attempt follows nothing and pays for no reading.
+fn check_number(c: &Connection, key: DeliveryKey, number: u32) -> Result<()> {
+    let mut find = c.prepare_cached(
+        "SELECT attempts FROM delivery WHERE message = ? AND endpoint = ? AND ordinal = ?",
+    )?;
+    let row = params![signed(key.message.0), key.endpoint.0.as_bytes(), key.ordinal];
+    let recorded: Option<u32> = find.query_row(row, |row| row.get(0)).optional()?;
+    check(Invariant::AttemptsWithoutGaps, recorded == Some(number - 1), || {
+        format!("attempt {number} of {key:?} follows {recorded:?}")
+    });
+    Ok(())
 }
 
 fn insert_attempt(c: &Connection, key: DeliveryKey, attempt: &Attempt) -> Result<()> {
