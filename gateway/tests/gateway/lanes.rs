@@ -18,7 +18,10 @@ async fn a_rate_limit_is_kept_and_used_up() {
         gateway.message("hooli", json!({ "n": n })).await;
     }
     let received = receiver.wait_for("/ok", 55).await;
-    assert_eq!(numbers(&received), (0..55).collect::<Vec<_>>(), "in order");
+    let mut numbers = numbers(&received);
+    // Those of the burst are under way together.
+    numbers[..5].sort_unstable();
+    assert_eq!(numbers, (0..55).collect::<Vec<_>>(), "in order");
     // Five at once and fifty more at fifty a second. A slow machine makes it longer, never shorter.
     let took = received[54].at - received[0].at;
     assert!(took >= Duration::from_millis(990), "{took:?}");

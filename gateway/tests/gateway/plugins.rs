@@ -28,6 +28,7 @@ async fn a_plugins_life() {
     let configured = gateway.put("/applications/hooli/plugin/settings", settings.clone()).await;
     assert_eq!((&configured["settings"], &configured["digest"]), (&settings, &made["digest"]));
     gateway.message("hooli", report("ENROUTE")).await;
+    receiver.wait_for("/ok", 2).await;
     gateway.restart().await;
     gateway.message("hooli", report("EXPIRED")).await;
     let received = receiver.wait_for("/ok", 3).await;
@@ -152,7 +153,9 @@ const HOSTILE: [(&str, &str); 6] = [
 
 #[tokio::test]
 async fn a_hostile_plugin_hurts_only_its_own_application() {
-    let gateway = Gateway::start(&[("OCTOHOOKS_PLUGINS__CPU_MS", "50")]).await;
+    let limits =
+        [("OCTOHOOKS_PLUGINS__CPU_MS", "2000"), ("OCTOHOOKS_PLUGINS__TIMEOUT_MS", "60000")];
+    let gateway = Gateway::start(&limits).await;
     let receiver = Receiver::start().await;
     for application in ["hostile", "peaceful"] {
         gateway.application(application, &[&receiver.url(&format!("/ok/{application}"))]).await;
