@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: a table of commands.
 
 use crate::{
     app::{App, Failure},
@@ -6,6 +6,8 @@ use crate::{
 };
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
+
+mod demo;
 
 /// The exit code for a configuration that cannot be used (`EX_USAGE`).
 const USAGE: u8 = 64;
@@ -32,12 +34,20 @@ enum Command {
         #[arg(long)]
         data_dir: Option<String>,
     },
+    /// Show everything at work: a gateway, a plugin, three endpoints, and nothing lost.
+    Demo(demo::Options),
 }
 
 /// Runs the command.
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
-    let Command::Serve { config: file, listen, data_dir } = arguments.command;
+    match arguments.command {
+        Command::Serve { config, listen, data_dir } => serve(config, listen, data_dir),
+        Command::Demo(options) => demo::run(&options),
+    }
+}
+
+fn serve(file: Option<PathBuf>, listen: Option<String>, data_dir: Option<String>) -> ExitCode {
     let flags = [("server.listen", listen), ("data.dir", data_dir)];
     let flags: Vec<_> = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     let loaded = config::load(file.as_deref(), &flags).and_then(|config| {

@@ -16,4 +16,5 @@ mod gateway {
     mod full;
     mod github;
     mod crash;
+    mod demo;
 }

@@ -24,6 +24,7 @@ async fn a_plugins_life() {
     assert_eq!(made["size"], bytes.len());
     assert_eq!(gateway.get(path).await, made);
     gateway.message("hooli", report("DELIVRD")).await;
+    receiver.wait_for("/ok", 1).await;
     let settings = json!({ "intermediate": true });
     let configured = gateway.put("/applications/hooli/plugin/settings", settings.clone()).await;
     assert_eq!((&configured["settings"], &configured["digest"]), (&settings, &made["digest"]));

@@ -1,0 +1,174 @@
+//! The demo's gateway: `octohooks serve` as a process of its own on a temporary directory, set up over its API like
+//! any other. Killed when dropped, and its directory removed.
+
+use super::receiver::Endpoint;
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    fs::File,
+    net::{SocketAddr, TcpListener},
+    process::Stdio,
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// The application's uid.
+pub const APPLICATION: &str = "hooli-partner";
+/// The demo's key; the gateway listens on loopback, and for minutes.
+pub const KEY: &str = "demo-key";
+
+const PLUGIN: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/prebuilt/sms-status.wasm"));
+/// Seconds between attempts: the usual schedule takes a day and a half.
+const WAITS: &str = "[0.2, 0.4, 1, 1, 1, 1, 1]";
+/// How long a start may take.
+const START: Duration = Duration::from_secs(30);
+
+/// The process and its directory.
+pub struct Gateway {
+    child: Option<Child>,
+    // Dropped after the process.
+    directory: TempDir,
+    address: SocketAddr,
+    client: Client,
+}
+
+/// A client of the demo's own.
+pub fn client() -> Result<Client> {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().timeout(START).build().context("the HTTP client")
+}
+
+impl Gateway {
+    /// A running gateway without applications.
+    pub async fn start() -> Result<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let mut gateway = Self {
+            child: None,
+            directory: TempDir::with_prefix("octohooks-demo-").context("a temporary directory")?,
+            address: free.context("a free port")?,
+            client: client()?,
+        };
+        gateway.run().await?;
+        Ok(gateway)
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts the process, and waits until it is ready.
+    pub async fn run(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.directory.path().join("log"));
+        let program = std::env::current_exe().context("this program")?;
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        let ours = ours.filter(|name| name.to_string_lossy().starts_with("OCTOHOOKS_"));
+        let mut command = Command::new(program);
+        for name in ours {
+            command.env_remove(name);
+        }
+        command
+            .arg("serve")
+            .current_dir(self.directory.path())
+            .env("OCTOHOOKS_SERVER__LISTEN", self.address.to_string())
+            .env("OCTOHOOKS_AUTH__API_KEY", KEY)
+            .env("OCTOHOOKS_GUARD__ALLOW", "127.0.0.0/8")
+            .env("OCTOHOOKS_DELIVERY__RETRY__WAITS_SECONDS", WAITS)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.context("the gateway's log")?)
+            .kill_on_drop(true);
+        self.child = Some(command.spawn().context("the gateway")?);
+        tokio::time::timeout(START, self.is_ready()).await.context("the gateway is not ready")?
+    }
+
+    async fn is_ready(&mut self) -> Result<()> {
+        let url = format!("http://{}/health", self.address);
+        loop {
+            if let Ok(answer) = self.client.get(&url).send().await
+                && answer.status().is_success()
+            {
+                return Ok(());
+            }
+            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
+                bail!("the gateway ended ({status}):\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// SIGKILL: nothing is written, nothing is closed.
+    pub async fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It is waited for: until it is gone it owns the directory.
+            let _gone = child.kill().await;
+        }
+    }
+
+    /// The application with its plugin and its three endpoints; their secrets.
+    pub async fn set_up(&self, receiver: SocketAddr) -> Result<HashMap<Endpoint, String>> {
+        let application = json!({ "name": "Hooli, SMS partner", "uid": APPLICATION });
+        self.call(Method::POST, "/applications", application.to_string()).await?;
+        let plugin = format!("/applications/{APPLICATION}/plugin");
+        self.call(Method::PUT, &plugin, PLUGIN).await?;
+        let mut secrets = HashMap::new();
+        for endpoint in Endpoint::ALL {
+            let mut wanted = endpoint.wanted();
+            wanted["url"] = json!(format!("http://{receiver}{}", endpoint.path()));
+            let path = format!("/applications/{APPLICATION}/endpoints");
+            let made = self.call(Method::POST, &path, wanted.to_string()).await?;
+            let secret = made["secrets"][0].as_str().context("an endpoint without a secret")?;
+            secrets.insert(endpoint, secret.to_owned());
+        }
+        Ok(secrets)
+    }
+
+    /// How many messages the plugin dropped, as the gateway's record says.
+    pub async fn count_dropped(&self) -> Result<u32> {
+        let mut count = 0;
+        let mut iterator = String::new();
+        loop {
+            let path =
+                format!("/applications/{APPLICATION}/messages?state=dropped&limit=250{iterator}");
+            let page = self.call(Method::GET, &path, "").await?;
+            count += page["data"].as_array().map_or(0, Vec::len);
+            match page["iterator"].as_str() {
+                Some(next) => iterator = format!("&iterator={next}"),
+                None => return Ok(u32::try_from(count)?),
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Value> {
+        let url = format!("http://{}/api/v1{path}", self.address);
+        let request = self.client.request(method, &url).header("authorization", KEY);
+        let answer: Response = request.body(body).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status == StatusCode::OK, "{path}: {status}: {text}");
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Its last lines.
+    fn log(&self) -> String {
+        let path = self.directory.path().join("log");
+        let log = std::fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// What the gateway said last, for who must find out why the demo failed.
+    #[allow(clippy::print_stderr, reason = "the command line speaks to whoever called it")]
+    pub fn print_log(&self) {
+        eprintln!("\nThe gateway's last lines:\n{}", self.log());
+    }
+}
