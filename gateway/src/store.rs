@@ -27,6 +27,7 @@ pub mod front;
 pub mod waiting;
 pub mod handover;
 pub mod sqlite;
+pub mod memory;
 
 /// What a store could not do, and whose fault it is.
 #[derive(Debug, thiserror::Error)]

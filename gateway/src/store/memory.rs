@@ -1,0 +1,252 @@
+//! The engine in memory, for tests and simulation: the same ports and the same [`Handover`] as the embedded engine, with
+//! maps where that has a file. Durable means here that the maps have it; whoever wants to keep anything wants
+//! [`Sqlite`](super::sqlite::Sqlite).
+//!
+//! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
+
+use super::{
+    Accepted, Catalog, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log, MessageFilter,
+    MessageRecord, Queue, Settlement, StoreError,
+    front::{Front, Ready},
+    handover::{Handover, orphaned},
+    waiting::{Due, Waiting},
+};
+use crate::{
+    clock,
+    model::{
+        Millis,
+        catalog::{Change, Snapshot},
+        delivery::{Delivery, State},
+        id::{ApplicationId, Digest, EndpointId, EnvironmentId},
+        message::{Message, Sequence},
+    },
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tables::Tables;
+use tokio::sync::watch;
+
+mod tables;
+
+/// How many messages one reading from behind leases.
+const CHUNK: usize = 512;
+
+/// The store in memory.
+#[derive(Debug)]
+pub struct Memory {
+    handover: Handover,
+    tables: Mutex<Tables>,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let (front, waiting) = (Front::new(1, 1), Waiting::default());
+        let handover = Handover::new(front, waiting, Snapshot::default(), 0);
+        Arc::new(Self { handover, tables: Mutex::default() })
+    }
+
+    /// Takes and hands over nothing more.
+    pub fn close(&self) {
+        self.handover.close();
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a delivery a row in which it waits.
+    fn wait(&self, tables: &mut Tables, delivery: &Arc<Delivery>, state: State) {
+        tables.put(delivery, state, None, clock::now());
+        self.handover.written(delivery, state);
+    }
+}
+
+#[async_trait]
+impl Queue for Memory {
+    async fn accept(&self, batch: Vec<Arc<Message>>) -> Result<Vec<Accepted>, StoreError> {
+        self.handover.front.check_open()?;
+        let mut tables = self.tables();
+        let mut next = self.handover.front.head();
+        let mut accepted = Vec::with_capacity(batch.len());
+        let mut committed = Vec::with_capacity(batch.len());
+        for message in batch {
+            let result = tables.insert(Sequence(next), &message);
+            if result == Accepted::New {
+                committed.push((Sequence(next), message));
+                next += 1;
+            }
+            accepted.push(result);
+        }
+        self.handover.front.committed(committed);
+        Ok(accepted)
+    }
+
+    async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError> {
+        loop {
+            self.handover.front.check_open()?;
+            let due = self.handover.waiting().due_messages(clock::now(), max);
+            let leased = self.tables().messages_due(&due);
+            if !leased.is_empty() {
+                return Ok(leased);
+            }
+            match self.handover.front.ready(max) {
+                Ready::Fresh(leased) => return Ok(leased),
+                Ready::Behind(from, to) => {
+                    let (leased, upto) = self.tables().messages_behind(from, to, CHUNK);
+                    let sequences: Vec<Sequence> = leased.iter().map(|m| m.sequence).collect();
+                    self.handover.front.behind(upto, &sequences);
+                    if !leased.is_empty() {
+                        return Ok(leased);
+                    }
+                }
+                Ready::Nothing => self.handover.wait_for_message().await,
+            }
+        }
+    }
+
+    fn dispatched(&self, message: LeasedMessage, result: Dispatched) {
+        let now = clock::now();
+        let mut tables = self.tables();
+        match result {
+            Dispatched::Held(held) => {
+                let application = message.message.application;
+                let gone = self.handover.snapshot().tenant(application).is_none();
+                let held = if gone { orphaned() } else { held };
+                tables.hold(message.sequence, held.clone(), now);
+                self.handover.held(message.sequence, &held);
+            }
+            Dispatched::Deliveries(deliveries) if message.held => {
+                for delivery in &deliveries {
+                    tables.put(delivery, State::Waiting, None, now);
+                }
+                tables.unhold(message.sequence);
+                self.handover.unheld(deliveries);
+            }
+            Dispatched::Deliveries(deliveries) => {
+                self.handover.front.dispatched(message.sequence, deliveries.clone());
+                let (later, ready): (Vec<_>, Vec<_>) =
+                    deliveries.into_iter().partition(|delivery| delivery.due > now);
+                for delivery in later {
+                    self.wait(&mut tables, &delivery, State::Waiting);
+                }
+                self.handover.offer(ready);
+            }
+        }
+    }
+
+    async fn next_deliveries(&self, max: usize) -> Result<Vec<Arc<Delivery>>, StoreError> {
+        loop {
+            let (mut leased, keys) = Due::split(self.handover.next_due(max).await?);
+            leased.extend(self.tables().waiting(&keys));
+            if !leased.is_empty() {
+                return Ok(leased);
+            }
+        }
+    }
+
+    fn settle(&self, settlement: Settlement) {
+        let mut tables = self.tables();
+        tables.settle(&settlement, clock::now());
+        self.handover.settled(settlement);
+    }
+
+    fn set_aside(&self, delivery: Arc<Delivery>) {
+        let mut tables = self.tables();
+        self.handover.waiting().set_aside(delivery.clone());
+        let snapshot = self.handover.snapshot();
+        let enabled = snapshot.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
+        let state = if enabled { State::Aside } else { State::Disabled };
+        self.wait(&mut tables, &delivery, state);
+    }
+
+    async fn take_aside(
+        &self,
+        endpoint: EndpointId,
+        max: usize,
+    ) -> Result<Vec<Arc<Delivery>>, StoreError> {
+        let (whole, keys) = Due::split(self.handover.waiting().take_aside(endpoint, max));
+        Ok([self.tables().waiting(&keys), whole].concat())
+    }
+
+    fn endpoints_aside(&self) -> Vec<EndpointId> {
+        self.handover.waiting().endpoints_aside()
+    }
+
+    fn depths(&self) -> Depths {
+        self.handover.depths()
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.handover.front.check_open()
+    }
+}
+
+#[async_trait]
+impl Catalog for Memory {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.handover.snapshot()
+    }
+
+    async fn change(&self, change: Change) -> Result<(), StoreError> {
+        self.handover.front.check_open()?;
+        let mut tables = self.tables();
+        let mut draft = Snapshot::clone(&self.handover.snapshot());
+        draft.check(&change)?;
+        let effects = tables.follow(&draft, &change, clock::now());
+        draft.apply(change);
+        self.handover.publish(draft);
+        self.handover.changed(&effects);
+        Ok(())
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.handover.watch()
+    }
+
+    async fn put_code(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
+        self.handover.front.check_open()?;
+        self.tables().code.insert(digest, bytes);
+        Ok(())
+    }
+
+    async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.tables().code.get(&digest).cloned())
+    }
+}
+
+#[async_trait]
+impl Log for Memory {
+    async fn message(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        id_or_uid: &str,
+    ) -> Result<Option<MessageRecord>, StoreError> {
+        Ok(self.tables().message(environment, application, id_or_uid))
+    }
+
+    async fn messages(
+        &self,
+        application: ApplicationId,
+        filter: MessageFilter,
+        limit: usize,
+    ) -> Result<Vec<MessageRecord>, StoreError> {
+        Ok(self.tables().messages(application, &filter, limit))
+    }
+
+    async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let open = self.handover.front.open(message);
+        let mut records = self.tables().deliveries(message);
+        super::add_open(&mut records, &open);
+        Ok(records)
+    }
+
+    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError> {
+        self.handover.front.check_open()?;
+        let mut tables = self.tables();
+        Ok(tables.forget(before, max, self.handover.front.mark()))
+    }
+}

@@ -1,0 +1,306 @@
+//! The rows of the engine in memory: what the embedded engine has in its file.
+
+use crate::{
+    invariant::{Invariant, check},
+    model::{
+        Millis,
+        attempt::Attempt,
+        catalog::{Change, Snapshot},
+        delivery::{Delivery, DeliveryKey, Next, State},
+        id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
+        message::{Held, Message, Sequence},
+        name::Uid,
+    },
+    store::{
+        Accepted, DeliveryRecord, LeasedMessage, MessageFilter, MessageRecord, Settlement,
+        handover::{Effects, orphaned},
+    },
+};
+use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// All rows.
+#[derive(Debug, Default)]
+pub struct Tables {
+    messages: BTreeMap<Sequence, Arc<Message>>,
+    ids: HashMap<MessageId, Sequence>,
+    uids: HashMap<(EnvironmentId, ApplicationId, Uid), Sequence>,
+    held: BTreeMap<Sequence, (Held, Millis)>,
+    deliveries: BTreeMap<DeliveryKey, Row>,
+    /// Components, by digest.
+    pub code: HashMap<Digest, Bytes>,
+}
+
+/// A delivery that waits or has ended.
+#[derive(Debug)]
+struct Row {
+    delivery: Arc<Delivery>,
+    state: State,
+    due: Millis,
+    updated: Millis,
+    attempts: Vec<Attempt>,
+}
+
+impl Tables {
+    /// Appends a message, unless its uid is taken.
+    pub fn insert(&mut self, sequence: Sequence, message: &Arc<Message>) -> Accepted {
+        if let Some(uid) = &message.uid {
+            let key = (message.environment, message.application, uid.clone());
+            if let Some(first) = self.uids.get(&key).and_then(|first| self.messages.get(first)) {
+                return Accepted::Duplicate(first.id);
+            }
+            self.uids.insert(key, sequence);
+        }
+        self.ids.insert(message.id, sequence);
+        self.messages.insert(sequence, message.clone());
+        Accepted::New
+    }
+
+    /// Records an attempt and what follows.
+    pub fn settle(&mut self, settlement: &Settlement, now: Millis) {
+        let Settlement { delivery, attempt, next } = settlement;
+        let due = match next {
+            Next::RetryAt(due) => *due,
+            _ => 0,
+        };
+        let delivery = Arc::new(Delivery { due, ..Delivery::clone(delivery) });
+        self.put(&delivery, next.state(), attempt.clone(), now);
+    }
+
+    /// Writes a delivery's row: a new one, or the one it had.
+    pub fn put(
+        &mut self,
+        delivery: &Arc<Delivery>,
+        state: State,
+        attempt: Option<Attempt>,
+        now: Millis,
+    ) {
+        let new =
+            || Row { delivery: delivery.clone(), state, due: 0, updated: 0, attempts: Vec::new() };
+        let row = self.deliveries.entry(delivery.key).or_insert_with(new);
+        (row.state, row.due, row.updated) = (state, delivery.due, now);
+        if let Some(attempt) = attempt {
+            let recorded = row.attempts.len();
+            check(
+                Invariant::AttemptsWithoutGaps,
+                usize::try_from(attempt.number).ok() == Some(recorded + 1),
+                || format!("attempt {} of {:?} follows {recorded}", attempt.number, delivery.key),
+            );
+            row.attempts.push(attempt);
+        }
+    }
+
+    /// Notes why a message goes nowhere for now.
+    pub fn hold(&mut self, sequence: Sequence, held: Held, now: Millis) {
+        self.held.insert(sequence, (held, now));
+    }
+
+    /// The message goes on.
+    pub fn unhold(&mut self, sequence: Sequence) {
+        self.held.remove(&sequence);
+    }
+
+    /// What a change of this catalog means for what waits.
+    pub fn follow(&mut self, catalog: &Snapshot, change: &Change, now: Millis) -> Effects {
+        let mut effects = Effects::default();
+        match change {
+            Change::PutEndpoint(endpoint) if !endpoint.enabled => effects.ended.push(endpoint.id),
+            Change::DeleteEndpoint(_, id) => effects.ended.push(*id),
+            Change::DeleteApplication(id) => {
+                let endpoints = catalog.tenant(*id).map(|tenant| tenant.endpoints.keys().copied());
+                effects.ended.extend(endpoints.into_iter().flatten());
+                effects.dropped = self.drop_held(*id, now);
+            }
+            Change::PutPlugin(plugin) => effects.released = self.release(plugin.application, now),
+            _ => {}
+        }
+        self.disable(&effects.ended, now);
+        effects
+    }
+
+    fn disable(&mut self, endpoints: &[EndpointId], now: Millis) {
+        for row in self.deliveries.values_mut() {
+            if endpoints.contains(&row.delivery.key.endpoint) && !row.state.is_final() {
+                (row.state, row.updated) = (State::Disabled, now);
+            }
+        }
+    }
+
+    fn drop_held(
+        &mut self,
+        application: ApplicationId,
+        now: Millis,
+    ) -> Vec<(Sequence, Option<Millis>)> {
+        let mut dropped = Vec::new();
+        for (sequence, held) in self.held_of(application) {
+            let due = match &held.0 {
+                Held::Parked { .. } => None,
+                Held::Retry { due, .. } => Some(*due),
+                Held::Dropped { .. } => continue,
+            };
+            *held = (orphaned(), now);
+            dropped.push((sequence, due));
+        }
+        dropped
+    }
+
+    fn release(&mut self, application: ApplicationId, now: Millis) -> Vec<Sequence> {
+        let mut released = Vec::new();
+        for (sequence, (held, _)) in self.held_of(application) {
+            if let Held::Parked { reason, .. } = held {
+                *held = Held::Retry { due: now, calls: 0, reason: std::mem::take(reason) };
+                released.push(sequence);
+            }
+        }
+        released
+    }
+
+    fn held_of(
+        &mut self,
+        application: ApplicationId,
+    ) -> impl Iterator<Item = (Sequence, &mut (Held, Millis))> {
+        let messages = &self.messages;
+        let own = move |sequence: &Sequence| {
+            messages.get(sequence).is_some_and(|message| message.application == application)
+        };
+        self.held
+            .iter_mut()
+            .filter(move |(sequence, _)| own(sequence))
+            .map(|(sequence, held)| (*sequence, held))
+    }
+
+    /// Messages to dispatch in `from..to`, at most `max`, and how far the reading got.
+    pub fn messages_behind(
+        &self,
+        from: Sequence,
+        to: Sequence,
+        max: usize,
+    ) -> (Vec<LeasedMessage>, Sequence) {
+        let range: Vec<_> = self.messages.range(from..to).take(max).collect();
+        let upto = match range.last() {
+            Some((last, _)) if range.len() == max => Sequence(last.0 + 1),
+            _ => to,
+        };
+        let waiting = range.into_iter().filter(|(sequence, _)| !self.held.contains_key(sequence));
+        let leased = waiting.map(|(sequence, message)| self.lease(*sequence, message, 0, false));
+        (leased.collect(), upto)
+    }
+
+    /// Held messages that are due, to be dispatched again.
+    pub fn messages_due(&self, sequences: &[Sequence]) -> Vec<LeasedMessage> {
+        let due = sequences.iter().filter_map(|sequence| {
+            let (Held::Retry { calls, .. }, _) = self.held.get(sequence)? else { return None };
+            Some(self.lease(*sequence, self.messages.get(sequence)?, *calls, true))
+        });
+        due.collect()
+    }
+
+    fn lease(
+        &self,
+        sequence: Sequence,
+        message: &Arc<Message>,
+        calls: u32,
+        held: bool,
+    ) -> LeasedMessage {
+        let done = self.rows(sequence).map(|row| row.delivery.key).collect();
+        LeasedMessage { sequence, message: message.clone(), done, calls, held }
+    }
+
+    fn rows(&self, message: Sequence) -> impl Iterator<Item = &Row> {
+        let first = DeliveryKey { message, ordinal: 0, endpoint: EndpointId(uuid::Uuid::nil()) };
+        let of = move |(key, _): &(&DeliveryKey, &Row)| key.message == message;
+        self.deliveries.range(first..).take_while(of).map(|(_, row)| row)
+    }
+
+    /// These deliveries, to be attempted again. What has ended meanwhile is left out.
+    pub fn waiting(&self, keys: &[DeliveryKey]) -> Vec<Arc<Delivery>> {
+        let rows = keys.iter().filter_map(|key| self.deliveries.get(key));
+        let waiting = rows.filter(|row| !row.state.is_final()).map(|row| {
+            let attempts = u32::try_from(row.attempts.len()).unwrap_or(u32::MAX);
+            Arc::new(Delivery { attempts, due: row.due, ..Delivery::clone(&row.delivery) })
+        });
+        waiting.collect()
+    }
+
+    fn record(&self, sequence: Sequence, message: &Message) -> MessageRecord {
+        let held = self.held.get(&sequence).cloned();
+        MessageRecord { sequence, message: message.clone(), held }
+    }
+
+    /// The application's message with that id or uid.
+    pub fn message(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        id_or_uid: &str,
+    ) -> Option<MessageRecord> {
+        let by_id = id_or_uid.parse().ok().and_then(|id: MessageId| self.ids.get(&id));
+        let by_uid = || {
+            let uid = Uid::new(id_or_uid).ok()?;
+            self.uids.get(&(environment, application, uid))
+        };
+        let own = |sequence: &&Sequence| {
+            self.messages.get(sequence).is_some_and(|message| {
+                (message.environment, message.application) == (environment, application)
+            })
+        };
+        let sequence = by_id.filter(own).or_else(by_uid)?;
+        Some(self.record(*sequence, self.messages.get(sequence)?))
+    }
+
+    /// A page of the application's messages, newest first.
+    pub fn messages(
+        &self,
+        application: ApplicationId,
+        filter: &MessageFilter,
+        limit: usize,
+    ) -> Vec<MessageRecord> {
+        let before = filter.before.unwrap_or(Sequence(u64::MAX));
+        let own = self.messages.range(..before).rev().filter(|(_, m)| m.application == application);
+        let records = own.map(|(sequence, message)| self.record(*sequence, message));
+        let wanted = |record: &MessageRecord| match &filter.held {
+            None => true,
+            Some(state) => record.held.as_ref().is_some_and(|(held, _)| held.state() == state),
+        };
+        records.filter(wanted).take(limit).collect()
+    }
+
+    /// The message's deliveries that have rows, with their attempts.
+    pub fn deliveries(&self, message: Sequence) -> Vec<DeliveryRecord> {
+        let records = self.rows(message).map(|row| DeliveryRecord {
+            key: row.delivery.key,
+            state: Some(row.state),
+            due: (row.state == State::Waiting).then_some(row.due),
+            updated: row.updated,
+            attempts: row.attempts.clone(),
+        });
+        records.collect()
+    }
+
+    /// Deletes at most `max` messages that were accepted before that time and have nothing open.
+    pub fn forget(&mut self, before: Millis, max: usize, mark: Sequence) -> u64 {
+        let ended = |sequence: Sequence| {
+            let waits = matches!(
+                self.held.get(&sequence),
+                Some((Held::Parked { .. } | Held::Retry { .. }, _))
+            );
+            !waits && self.rows(sequence).all(|row| row.state.is_final())
+        };
+        let old = self.messages.range(..mark).filter(|(_, message)| message.accepted < before);
+        let old: Vec<Sequence> =
+            old.map(|(sequence, _)| *sequence).filter(|s| ended(*s)).take(max).collect();
+        for sequence in &old {
+            self.deliveries.retain(|key, _| key.message != *sequence);
+            self.held.remove(sequence);
+            let Some(message) = self.messages.remove(sequence) else { continue };
+            self.ids.remove(&message.id);
+            if let Some(uid) = &message.uid {
+                self.uids.remove(&(message.environment, message.application, uid.clone()));
+            }
+        }
+        old.len() as u64
+    }
+}
