@@ -28,6 +28,8 @@ pub mod waiting;
 pub mod handover;
 pub mod sqlite;
 pub mod memory;
+#[cfg(test)]
+mod contract;
 
 /// What a store could not do, and whose fault it is.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! A catalog change's statements, with what it means for deliveries and messages that wait: one step, so that no
 //! crash can fall between the two.
 
-use super::{rows, writer::Applied};
+use super::rows;
 use crate::{
     model::{
         Millis,
@@ -23,16 +23,13 @@ pub const PLUGIN: u8 = 3;
 /// A key's kind.
 pub const KEY: u8 = 4;
 
-/// Applies a change that keeps the rules to the tables and to the draft of the next snapshot.
+/// Applies a change that was checked to the tables and to the draft of the next snapshot.
 pub fn apply(
     c: &Connection,
     draft: &mut Snapshot,
     change: &Change,
     now: Millis,
-) -> Result<Applied> {
-    if let Err(conflict) = draft.check(change) {
-        return Ok(Applied::Refused(conflict.into()));
-    }
+) -> Result<Effects> {
     let mut effects = Effects::default();
     match change {
         Change::PutApplication(a) => {
@@ -60,7 +57,7 @@ pub fn apply(
         disable(c, *endpoint, now)?;
     }
     draft.apply(change.clone());
-    Ok(Applied::Changed(effects))
+    Ok(effects)
 }
 
 fn put(

@@ -247,10 +247,13 @@ impl Writer {
                         .execute([rows::signed(sequence.0)])?;
                     Applied::Done
                 }
-                Op::Change(change, _) => {
-                    let draft = draft.get_or_insert_with(|| Snapshot::clone(&snapshot));
-                    changes::apply(&transaction, draft, change, now)?
-                }
+                Op::Change(change, _) => match draft.as_ref().unwrap_or(&*snapshot).check(change) {
+                    Err(conflict) => Applied::Refused(conflict.into()),
+                    Ok(()) => {
+                        let draft = draft.get_or_insert_with(|| Snapshot::clone(&snapshot));
+                        Applied::Changed(changes::apply(&transaction, draft, change, now)?)
+                    }
+                },
                 Op::PutCode(digest, bytes, _) => {
                     transaction
                         .prepare_cached("INSERT OR IGNORE INTO code VALUES (?, ?)")?

@@ -1,0 +1,172 @@
+//! The catalog: changes keep the rules, are seen at once, and are told to whoever watches.
+
+use super::*;
+use crate::model::{
+    catalog::{Conflict, Key, MAX_ENDPOINTS},
+    id::{Digest, EnvironmentId, KeyId},
+    name::Uid,
+    plugin::Plugin,
+};
+use uuid::Uuid;
+
+on_every_engine![
+    a_change_is_seen_at_once_and_told_to_whoever_watches,
+    a_uid_is_not_given_twice,
+    a_change_of_what_was_changed_meanwhile_is_refused,
+    of_two_changes_at_once_one_is_refused,
+    what_needs_an_application_is_refused_without_it,
+    a_deleted_application_takes_what_belongs_to_it_along,
+    an_application_has_so_many_endpoints_and_no_more,
+    components_are_kept_by_digest,
+];
+
+fn plugin(application: &Application) -> Plugin {
+    Plugin {
+        environment: application.environment,
+        application: application.id,
+        digest: Digest([7; 32]),
+        size: 1,
+        settings: serde_json::Map::new(),
+        declared: false,
+        created: 1,
+        updated: 1,
+    }
+}
+
+fn named(uid: &str) -> Application {
+    Application { uid: Some(Uid::new(uid).expect("legal")), ..sample::application() }
+}
+
+async fn refused(store: &Store, change: Change) -> Conflict {
+    let before = *store.catalog.watch().borrow();
+    let error = soon(store.catalog.change(change)).await.expect_err("is refused");
+    assert_eq!(*store.catalog.watch().borrow(), before, "a refused change is told to nobody");
+    match error {
+        StoreError::Conflict(conflict) => conflict,
+        other => panic!("{other}"),
+    }
+}
+
+async fn a_change_is_seen_at_once_and_told_to_whoever_watches(store: &Store) {
+    let mut watch = store.catalog.watch();
+    let before = *watch.borrow_and_update();
+    let application = named("acme");
+    let environment = application.environment;
+    store.change(Change::PutApplication(application.clone())).await;
+    soon(watch.changed()).await.expect("the store is there");
+    assert!(*watch.borrow_and_update() > before);
+    let snapshot = store.catalog.snapshot();
+    let found = snapshot.find(environment, "acme").expect("is there");
+    assert_eq!(found.application, application);
+    assert!(snapshot.find(EnvironmentId(2), "acme").is_none(), "another environment");
+
+    let endpoint = Endpoint { application: application.id, ..sample::endpoint() };
+    store.change(Change::PutEndpoint(endpoint.clone())).await;
+    store.change(Change::PutPlugin(plugin(&application))).await;
+    let hash = Digest([1; 32]);
+    store.change(Change::PutKey(Key { id: KeyId(Uuid::from_u128(1)), environment, hash })).await;
+    let snapshot = store.catalog.snapshot();
+    assert_eq!(**snapshot.endpoint(endpoint.id).expect("is there"), endpoint);
+    assert!(snapshot.tenant(application.id).expect("is there").plugin.is_some());
+    assert_eq!(snapshot.key(&hash).map(|key| key.environment), Some(environment));
+
+    store.change(Change::DeletePlugin(application.id)).await;
+    store.change(Change::DeleteEndpoint(application.id, endpoint.id)).await;
+    let snapshot = store.catalog.snapshot();
+    assert!(snapshot.endpoint(endpoint.id).is_none());
+    assert!(snapshot.tenant(application.id).expect("is there").plugin.is_none());
+}
+
+async fn a_uid_is_not_given_twice(store: &Store) {
+    let first = named("acme");
+    store.change(Change::PutApplication(first.clone())).await;
+    assert_eq!(refused(store, Change::PutApplication(named("acme"))).await, Conflict::UidTaken);
+    let elsewhere = Application { environment: EnvironmentId(2), ..named("acme") };
+    store.change(Change::PutApplication(elsewhere)).await;
+
+    let endpoint = || Endpoint { uid: first.uid.clone(), ..sample::endpoint() };
+    let of = |application| Change::PutEndpoint(Endpoint { application, ..endpoint() });
+    store.change(of(first.id)).await;
+    assert_eq!(refused(store, of(first.id)).await, Conflict::UidTaken);
+    let other = store.tenant(0).await.application;
+    store.change(of(other.id)).await;
+
+    let renamed = Application { uid: None, revision: 2, ..first };
+    store.change(Change::PutApplication(renamed)).await;
+    store.change(Change::PutApplication(named("acme"))).await;
+}
+
+async fn a_change_of_what_was_changed_meanwhile_is_refused(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let application = tenant.application.clone();
+    let endpoint = Endpoint::clone(&tenant.endpoints[&first_endpoint(&tenant)]);
+    for revision in [1, 3] {
+        let application = Application { revision, ..application.clone() };
+        assert_eq!(refused(store, Change::PutApplication(application)).await, Conflict::Stale);
+        let endpoint = Endpoint { revision, ..endpoint.clone() };
+        assert_eq!(refused(store, Change::PutEndpoint(endpoint)).await, Conflict::Stale);
+    }
+    store.change(Change::PutApplication(Application { revision: 2, ..application })).await;
+    store.change(Change::PutEndpoint(Endpoint { revision: 2, ..endpoint })).await;
+}
+
+async fn of_two_changes_at_once_one_is_refused(store: &Store) {
+    let application = store.tenant(0).await.application;
+    let put = |name: &str| {
+        let name = name.to_owned();
+        let application = Application { name, revision: 2, ..application.clone() };
+        store.catalog.change(Change::PutApplication(application))
+    };
+    let (one, two) = soon(async { tokio::join!(put("one"), put("two")) }).await;
+    let name = if one.is_ok() { "one" } else { "two" };
+    let refused = one.and(two).expect_err("one of them");
+    assert!(matches!(refused, StoreError::Conflict(Conflict::Stale)), "{refused}");
+    let snapshot = store.catalog.snapshot();
+    assert_eq!(snapshot.tenant(application.id).expect("is there").application.name, name);
+}
+
+async fn what_needs_an_application_is_refused_without_it(store: &Store) {
+    let gone = sample::application();
+    let endpoint = Endpoint { application: gone.id, ..sample::endpoint() };
+    let id = endpoint.id;
+    let table = [
+        (Change::PutEndpoint(endpoint), Conflict::NoApplication),
+        (Change::PutPlugin(plugin(&gone)), Conflict::NoApplication),
+        (Change::DeletePlugin(gone.id), Conflict::Stale),
+        (Change::DeleteEndpoint(gone.id, id), Conflict::Stale),
+        (Change::DeleteApplication(gone.id), Conflict::Stale),
+    ];
+    for (change, expected) in table {
+        assert_eq!(refused(store, change).await, expected);
+    }
+}
+
+async fn a_deleted_application_takes_what_belongs_to_it_along(store: &Store) {
+    let tenant = store.tenant(2).await;
+    store.change(Change::PutPlugin(plugin(&tenant.application))).await;
+    store.change(Change::DeleteApplication(tenant.application.id)).await;
+    let snapshot = store.catalog.snapshot();
+    assert!(snapshot.tenant(tenant.application.id).is_none());
+    for endpoint in tenant.endpoints.keys() {
+        assert!(snapshot.endpoint(*endpoint).is_none());
+    }
+}
+
+async fn an_application_has_so_many_endpoints_and_no_more(store: &Store) {
+    let application = store.tenant(MAX_ENDPOINTS).await.application.id;
+    let endpoint = Endpoint { application, ..sample::endpoint() };
+    let conflict = refused(store, Change::PutEndpoint(endpoint)).await;
+    assert_eq!(conflict, Conflict::TooManyEndpoints);
+}
+
+async fn components_are_kept_by_digest(store: &Store) {
+    let digest = Digest([3; 32]);
+    assert!(soon(store.catalog.code(digest)).await.expect("reads").is_none());
+    for _ in 0..2 {
+        let kept = store.catalog.put_code(digest, vec![0, 1, 2].into());
+        soon(kept).await.expect("is kept");
+    }
+    let code = soon(store.catalog.code(digest)).await.expect("reads");
+    assert_eq!(code.as_deref(), Some(&[0, 1, 2][..]));
+    assert!(soon(store.catalog.code(Digest([4; 32]))).await.expect("reads").is_none());
+}

@@ -1,0 +1,181 @@
+//! Held messages: parked until a plugin comes, due for another call, or dropped.
+
+use super::*;
+use crate::{
+    clock,
+    model::{id::Digest, plugin::Plugin},
+    store::{MessageFilter, MessageRecord},
+};
+
+on_every_engine![
+    parked_messages_are_released_in_order_by_a_plugin,
+    a_plugin_releases_only_its_own_applications_messages,
+    a_plugin_does_not_release_what_is_leased,
+    a_message_to_retry_comes_when_it_is_due,
+    a_dropped_message_is_seen_and_never_comes,
+    a_held_messages_deliveries_go_their_way,
+    a_deleted_application_has_nothing_held,
+    what_is_held_after_its_application_is_dropped,
+];
+
+fn parked() -> Held {
+    Held::Parked { kind: "trap".into(), reason: "unreachable".into() }
+}
+
+fn retry(due: u64) -> Held {
+    Held::Retry { due, calls: 3, reason: "later".into() }
+}
+
+fn plugin(tenant: &Tenant) -> Change {
+    Change::PutPlugin(Plugin {
+        environment: tenant.application.environment,
+        application: tenant.application.id,
+        digest: Digest([7; 32]),
+        size: 1,
+        settings: serde_json::Map::new(),
+        declared: false,
+        created: 1,
+        updated: 1,
+    })
+}
+
+async fn held_as(store: &Store, tenant: &Tenant, state: &str) -> Vec<MessageRecord> {
+    store.flush().await;
+    let filter = MessageFilter { held: Some(state.to_owned()), before: None };
+    soon(store.log.messages(tenant.application.id, filter, 100)).await.expect("reads")
+}
+
+fn sequences(leased: &[LeasedMessage]) -> Vec<Sequence> {
+    leased.iter().map(|leased| leased.sequence).collect()
+}
+
+async fn parked_messages_are_released_in_order_by_a_plugin(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let leased = store.leased(&tenant, 4).await;
+    for leased in [&leased[2], &leased[0], &leased[3]] {
+        store.hold(leased, parked());
+    }
+    store.dispatch(&leased[1], Vec::new());
+    assert_eq!(store.depths().await, Depths { parked: 3, ..Depths::default() });
+    let seen = held_as(store, &tenant, "parked").await;
+    let newest_first: Vec<_> = seen.iter().map(|record| record.sequence).collect();
+    assert_eq!(newest_first, [leased[3].sequence, leased[2].sequence, leased[0].sequence]);
+    assert!(seen.iter().all(|r| r.held.as_ref().is_some_and(|(held, _)| *held == parked())));
+
+    store.change(plugin(&tenant)).await;
+    assert_eq!(store.queue.depths().parked, 0);
+    assert!(held_as(store, &tenant, "parked").await.is_empty());
+    let again = store.lease(3).await;
+    let expected = [leased[0].sequence, leased[2].sequence, leased[3].sequence];
+    assert_eq!(sequences(&again), expected);
+    assert!(again.iter().all(|leased| leased.held && leased.calls == 0));
+    again.iter().for_each(|leased| store.dispatch(leased, Vec::new()));
+    assert_eq!(store.depths().await, Depths::default());
+    assert!(held_as(store, &tenant, "retry").await.is_empty());
+    store.assert_nothing_comes().await;
+}
+
+async fn a_plugin_releases_only_its_own_applications_messages(store: &Store) {
+    let (tenant, other) = (store.tenant(1).await, store.tenant(1).await);
+    for tenant in [&tenant, &other] {
+        store.hold(&store.leased(tenant, 1).await[0], parked());
+    }
+    store.change(plugin(&tenant)).await;
+    let again = store.lease(1).await;
+    assert_eq!(again[0].message.application, tenant.application.id);
+    assert_eq!(store.depths().await.parked, 1);
+    store.assert_nothing_comes().await;
+    // One that fails again is parked again.
+    store.hold(&again[0], parked());
+    assert_eq!(store.depths().await.parked, 2);
+}
+
+async fn a_plugin_does_not_release_what_is_leased(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let leased = store.leased(&tenant, 2).await;
+    store.hold(&leased[0], retry(0));
+    let again = store.lease(1).await;
+    assert_eq!(again[0].sequence, leased[0].sequence);
+    store.change(plugin(&tenant)).await;
+    store.assert_nothing_comes().await;
+}
+
+async fn a_message_to_retry_comes_when_it_is_due(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let leased = store.leased(&tenant, 2).await;
+    let due = clock::now() + 300;
+    store.hold(&leased[0], retry(due));
+    store.hold(&leased[1], retry(due - 100));
+    assert_eq!(store.depths().await, Depths { undispatched: 2, ..Depths::default() });
+    let seen = held_as(store, &tenant, "retry").await;
+    assert_eq!(seen[1].held.as_ref().map(|(held, _)| held), Some(&retry(due)));
+    let again = store.lease(2).await;
+    assert!(clock::now() >= due, "it came too early");
+    assert_eq!(sequences(&again), [leased[1].sequence, leased[0].sequence]);
+    assert!(again.iter().all(|leased| leased.held && leased.calls == 3));
+    assert_eq!(*again[1].message, *leased[0].message);
+}
+
+async fn a_dropped_message_is_seen_and_never_comes(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let leased = store.leased(&tenant, 1).await;
+    let held = Held::Dropped { reason: "a test".into() };
+    store.hold(&leased[0], held.clone());
+    let seen = held_as(store, &tenant, "dropped").await;
+    assert_eq!(seen[0].sequence, leased[0].sequence);
+    assert_eq!(seen[0].held.as_ref().map(|(held, _)| held), Some(&held));
+    assert_eq!(store.depths().await, Depths::default());
+    store.change(plugin(&tenant)).await;
+    store.assert_nothing_comes().await;
+}
+
+async fn a_held_messages_deliveries_go_their_way(store: &Store) {
+    let tenant = store.tenant(3).await;
+    let leased = store.leased(&tenant, 1).await;
+    store.hold(&leased[0], retry(0));
+    let again = store.lease(1).await.remove(0);
+    assert!(again.done.is_empty());
+    let due = clock::now() + 300;
+    let mut made: Vec<Delivery> =
+        tenant.endpoints.keys().map(|endpoint| delivery(&again, *endpoint)).collect();
+    made[0].due = due;
+    store.dispatch(&again, made.clone());
+    let taken = store.take(3).await;
+    let order = [&made[1], &made[2], &made[0]];
+    assert!(taken.iter().map(|delivery| &**delivery).eq(order));
+    assert!(clock::now() >= due, "it came too early");
+    taken.iter().for_each(|delivery| store.settle(delivery, 200, Next::Delivered));
+    let records = store.records(again.sequence).await;
+    assert_eq!(records.iter().filter(|record| record.attempts.len() == 1).count(), 3);
+    assert!(held_as(store, &tenant, "retry").await.is_empty());
+    assert_eq!(store.depths().await, Depths::default());
+}
+
+async fn a_deleted_application_has_nothing_held(store: &Store) {
+    let (tenant, other) = (store.tenant(1).await, store.tenant(1).await);
+    let leased = store.leased(&tenant, 3).await;
+    store.hold(&leased[0], parked());
+    store.hold(&leased[1], retry(clock::now() + 3_600_000));
+    store.hold(&leased[2], Held::Dropped { reason: "a test".into() });
+    store.hold(&store.leased(&other, 1).await[0], parked());
+    store.change(Change::DeleteApplication(tenant.application.id)).await;
+    assert_eq!(store.depths().await, Depths { parked: 1, ..Depths::default() });
+    assert!(held_as(store, &tenant, "parked").await.is_empty());
+    assert!(held_as(store, &tenant, "retry").await.is_empty());
+    let dropped = held_as(store, &tenant, "dropped").await;
+    let reasons: Vec<_> =
+        dropped.iter().filter_map(|r| r.held.as_ref()).map(|(held, _)| held.reason()).collect();
+    assert_eq!(reasons, ["a test", "the application was deleted", "the application was deleted"]);
+    store.assert_nothing_comes().await;
+}
+
+async fn what_is_held_after_its_application_is_dropped(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let leased = store.leased(&tenant, 2).await;
+    store.change(Change::DeleteApplication(tenant.application.id)).await;
+    store.hold(&leased[0], parked());
+    store.hold(&leased[1], retry(clock::now()));
+    assert_eq!(held_as(store, &tenant, "dropped").await.len(), 2);
+    assert_eq!(store.depths().await, Depths::default());
+    store.assert_nothing_comes().await;
+}

@@ -1,0 +1,173 @@
+//! The log: what was recorded, by key and by page, for as long as it must be kept.
+
+use super::*;
+use crate::{
+    clock,
+    model::{attempt::Failure, id::EnvironmentId, name::Uid},
+    store::MessageFilter,
+};
+
+on_every_engine![
+    a_message_is_found_by_its_id_or_uid_where_it_belongs,
+    messages_come_by_pages_newest_first,
+    attempts_are_recorded_as_they_were,
+    what_is_old_and_has_ended_is_forgotten,
+    what_is_open_is_kept,
+    only_so_many_are_forgotten_at_once,
+    a_forgotten_uid_is_free,
+];
+
+/// Later than anything.
+const NEVER: u64 = u64::MAX / 2;
+
+async fn forget(store: &Store, before: u64, max: usize) -> u64 {
+    // What was settled shortly before counts.
+    store.flush().await;
+    soon(store.log.forget(before, max)).await.expect("forgets")
+}
+
+async fn kept(store: &Store, tenant: &Tenant) -> Vec<Sequence> {
+    let page = store.log.messages(tenant.application.id, MessageFilter::default(), 1000);
+    soon(page).await.expect("reads").into_iter().rev().map(|record| record.sequence).collect()
+}
+
+async fn a_message_is_found_by_its_id_or_uid_where_it_belongs(store: &Store) {
+    let application = sample::application().id;
+    let uid = Uid::new("a uid").expect("legal");
+    let sent = Message { uid: Some(uid), ..sample::message(application) };
+    store.accept([sent.clone()]).await;
+    let id = sent.id.to_string();
+    let (here, there) = (EnvironmentId::DEFAULT, EnvironmentId(2));
+    let other = sample::application().id;
+    let table = [
+        (here, application, &*id, true),
+        (here, application, "a uid", true),
+        (here, application, "another", false),
+        (here, application, "0199b5a6-0000-7000-8000-000000000000", false),
+        (here, other, &*id, false),
+        (here, other, "a uid", false),
+        (there, application, &*id, false),
+        (there, application, "a uid", false),
+    ];
+    for (environment, application, wanted, expected) in table {
+        let found = soon(store.log.message(environment, application, wanted)).await;
+        let found = found.expect("reads").map(|record| record.message);
+        assert_eq!(found, expected.then(|| sent.clone()), "{wanted}");
+    }
+}
+
+async fn messages_come_by_pages_newest_first(store: &Store) {
+    let (one, two) = (sample::application().id, sample::application().id);
+    let sent: Vec<Message> =
+        (0..14).map(|n| sample::message(if n % 2 == 0 { one } else { two })).collect();
+    store.accept(sent.clone()).await;
+    let mut filter = MessageFilter::default();
+    let mut sizes = Vec::new();
+    let mut seen = Vec::new();
+    loop {
+        let page = soon(store.log.messages(one, filter.clone(), 3)).await.expect("reads");
+        sizes.push(page.len());
+        let Some(last) = page.last() else { break };
+        filter.before = Some(last.sequence);
+        seen.extend(page.into_iter().map(|record| record.message));
+    }
+    assert_eq!(sizes, [3, 3, 1, 0]);
+    let mut expected: Vec<Message> =
+        sent.into_iter().filter(|message| message.application == one).collect();
+    expected.reverse();
+    assert_eq!(seen, expected);
+}
+
+async fn attempts_are_recorded_as_they_were(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let answered = |status, body: &[u8]| {
+        Outcome::Answered(Answer { status, retry_after: None, body: body.to_vec() })
+    };
+    let failed = |class| Outcome::Failed { class, detail: "in détail".into() };
+    let outcomes = [
+        answered(503, &[0, 159, 146, 150]),
+        failed(Failure::Guard),
+        failed(Failure::Timeout),
+        answered(429, b""),
+        failed(Failure::Tls),
+        answered(204, b""),
+    ];
+    let mut made = Vec::new();
+    let mut taken = store.deliveries(&tenant, first_endpoint(&tenant), 1).await.remove(0);
+    let message = taken.key.message;
+    for (number, outcome) in (1..).zip(outcomes) {
+        let next = if number == 6 { Next::Delivered } else { Next::RetryAt(clock::now()) };
+        let at = 1_000 * u64::from(number);
+        let attempt = Attempt { number, at, latency: number * 7, outcome };
+        made.push(attempt.clone());
+        let (delivery, attempt) = (taken.clone(), Some(attempt));
+        store.queue.settle(Settlement { delivery, attempt, next });
+        if number < 6 {
+            taken = store.take(1).await.remove(0);
+        }
+    }
+    assert_eq!(store.records(message).await[0].attempts, made);
+}
+
+async fn what_is_old_and_has_ended_is_forgotten(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let endpoint = first_endpoint(&tenant);
+    let young = Message { accepted: 5_000, ..sample::message(tenant.application.id) };
+    let ended = store.deliveries(&tenant, endpoint, 2).await;
+    store.settle(&ended[0], 200, Next::Delivered);
+    store.settle(&ended[1], 500, Next::RetryAt(clock::now()));
+    let again = store.take(1).await;
+    store.settle(&again[0], 500, Next::DeadLetter);
+    let held = store.leased(&tenant, 1).await;
+    store.hold(&held[0], Held::Dropped { reason: "a test".into() });
+    store.accept([young.clone()]).await;
+    let leased = store.lease(1).await;
+    store.dispatch(&leased[0], Vec::new());
+
+    assert_eq!(forget(store, 1_000, 100).await, 0, "accepted at that time, not before");
+    assert_eq!(forget(store, 5_000, 100).await, 3);
+    assert_eq!(kept(store, &tenant).await, [leased[0].sequence]);
+    assert!(store.records(ended[1].key.message).await.is_empty());
+    assert_eq!(forget(store, NEVER, 100).await, 1);
+    assert!(kept(store, &tenant).await.is_empty());
+}
+
+async fn what_is_open_is_kept(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let endpoint = first_endpoint(&tenant);
+    let deliveries = store.deliveries(&tenant, endpoint, 2).await;
+    store.settle(&deliveries[0], 500, Next::RetryAt(NEVER));
+    store.queue.set_aside(deliveries[1].clone());
+    let held = store.leased(&tenant, 2).await;
+    store.hold(&held[0], Held::Parked { kind: "trap".into(), reason: "why".into() });
+    store.hold(&held[1], Held::Retry { due: NEVER, calls: 1, reason: "why".into() });
+    let leased = store.leased(&tenant, 2).await;
+    store.dispatch(&leased[0], vec![delivery(&leased[0], endpoint)]);
+    store.accept([sample::message(tenant.application.id)]).await;
+    assert_eq!(forget(store, NEVER, 100).await, 0);
+    assert_eq!(kept(store, &tenant).await.len(), 7);
+}
+
+async fn only_so_many_are_forgotten_at_once(store: &Store) {
+    let tenant = store.tenant(1).await;
+    for leased in store.leased(&tenant, 5).await {
+        store.dispatch(&leased, Vec::new());
+    }
+    for (expected, left) in [(2, 3), (2, 1), (1, 0), (0, 0)] {
+        assert_eq!(forget(store, NEVER, 2).await, expected);
+        assert_eq!(kept(store, &tenant).await.len(), left);
+    }
+}
+
+async fn a_forgotten_uid_is_free(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let uid = || Some(Uid::new("a uid").expect("legal"));
+    let sent = || Message { uid: uid(), ..sample::message(tenant.application.id) };
+    store.accept([sent()]).await;
+    let leased = store.lease(1).await;
+    store.dispatch(&leased[0], Vec::new());
+    assert_eq!(forget(store, NEVER, 1).await, 1);
+    assert_eq!(store.accept([sent()]).await, [Accepted::New]);
+    let again = store.lease(1).await;
+    assert!(again[0].sequence > leased[0].sequence, "a number is not used again");
+}
