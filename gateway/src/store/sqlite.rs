@@ -44,6 +44,8 @@ mod retention;
 mod rows;
 mod schema;
 mod writer;
+#[cfg(test)]
+mod tests;
 
 /// How many senders may wait for a commit at once; more are told to come back.
 const ACCEPTS: usize = 20_000;

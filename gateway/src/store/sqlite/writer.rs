@@ -37,6 +37,8 @@ use std::{
 use tokio::sync::oneshot;
 
 mod tell;
+#[cfg(test)]
+mod tests;
 
 pub use tell::failure;
 
