@@ -18,6 +18,7 @@ mod cargo;
 mod rust;
 
 use clap::Parser;
+use std::process::ExitCode;
 
 /// The project's own chores.
 #[derive(Parser)]
@@ -37,13 +38,21 @@ enum Command {
     Crash(crash::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Command::parse() {
+#[allow(clippy::print_stderr, reason = "an error is an answer too")]
+fn main() -> ExitCode {
+    let result = match Command::parse() {
         Command::Test(options) => test::run(&options),
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
         Command::Plugins(options) => plugins::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Crash(options) => crash::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -250,3 +250,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,3 +222,6 @@ impl Waiting {
         (self.timers.len() as u64, aside as u64, self.messages.len() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests;

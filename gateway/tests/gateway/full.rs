@@ -1,8 +1,11 @@
 //! A full disk: senders are told, nothing breaks, and it goes on when there is room.
 
-use super::{receiver::Receiver, rig::Gateway};
+use super::{
+    receiver::{Received, Receiver},
+    rig::Gateway,
+};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::HashSet;
 
 #[tokio::test]
@@ -44,10 +47,6 @@ async fn a_full_store_refuses_senders_and_loses_nothing() {
     assert_eq!(listed["data"].as_array().expect("a list").len(), accepted.len());
 }
 
-fn numbers(received: &[super::receiver::Received]) -> HashSet<usize> {
-    let number = |r: &super::receiver::Received| {
-        let payload: Value = serde_json::from_slice(&r.body).expect("JSON");
-        payload["n"].as_u64().and_then(|n| usize::try_from(n).ok()).expect("a number")
-    };
-    received.iter().map(number).collect()
+fn numbers(received: &[Received]) -> HashSet<usize> {
+    received.iter().map(Received::n).collect()
 }

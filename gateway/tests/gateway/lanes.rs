@@ -85,11 +85,7 @@ async fn what_waits_on_disk_for_its_lane_survives_a_kill() {
 
 /// The `n` of each payload.
 fn numbers(received: &[Received]) -> Vec<usize> {
-    let number = |r: &Received| {
-        let payload: Value = serde_json::from_slice(&r.body).expect("JSON");
-        payload["n"].as_u64().and_then(|n| usize::try_from(n).ok()).expect("a number")
-    };
-    received.iter().map(number).collect()
+    received.iter().map(Received::n).collect()
 }
 
 #[tokio::test]

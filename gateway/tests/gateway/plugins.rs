@@ -28,8 +28,8 @@ async fn a_plugins_life() {
     let settings = json!({ "intermediate": true });
     let configured = gateway.put("/applications/hooli/plugin/settings", settings.clone()).await;
     assert_eq!((&configured["settings"], &configured["digest"]), (&settings, &made["digest"]));
-    gateway.message("hooli", report("ENROUTE")).await;
-    receiver.wait_for("/ok", 2).await;
+    let second = gateway.message("hooli", report("ENROUTE")).await;
+    gateway.settled("hooli", &second).await;
     gateway.restart().await;
     gateway.message("hooli", report("EXPIRED")).await;
     let received = receiver.wait_for("/ok", 3).await;

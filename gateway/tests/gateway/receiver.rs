@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
+use serde_json::Value;
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -31,6 +32,12 @@ impl Received {
     /// A header's value, empty if it is absent.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// The payload's `n`.
+    pub(crate) fn n(&self) -> usize {
+        let payload: Value = serde_json::from_slice(&self.body).expect("JSON");
+        payload["n"].as_u64().and_then(|n| usize::try_from(n).ok()).expect("a number")
     }
 }
 

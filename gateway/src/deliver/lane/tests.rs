@@ -3,38 +3,15 @@
 use super::*;
 use crate::{
     clock,
-    model::{
-        delivery::DeliveryKey,
-        endpoint::Per,
-        id::{ApplicationId, EndpointId, EnvironmentId, MessageId},
-        message::{Message, Sequence},
-        name::EventType,
-    },
+    model::{endpoint::Per, id::ApplicationId, message::Sequence, sample},
 };
 use proptest::prelude::*;
 use std::{num::NonZeroU32, time::Duration};
 use uuid::Uuid;
 
 fn delivery(sequence: u64) -> Arc<Delivery> {
-    let message = Message {
-        environment: EnvironmentId::DEFAULT,
-        application: ApplicationId(Uuid::from_u128(1)),
-        id: MessageId(Uuid::from_u128(u128::from(sequence))),
-        uid: None,
-        event_type: EventType::new("sms.status").expect("legal"),
-        channels: Vec::new(),
-        payload: "{}".into(),
-        accepted: 0,
-    };
-    let endpoint = EndpointId(Uuid::from_u128(2));
-    Arc::new(Delivery {
-        key: DeliveryKey { message: Sequence(sequence), ordinal: 0, endpoint },
-        message: Arc::new(message),
-        content: None,
-        plugin: None,
-        attempts: 0,
-        due: 0,
-    })
+    let message = Arc::new(sample::message(ApplicationId(Uuid::nil())));
+    Arc::new(sample::delivery(&message, Sequence(sequence)))
 }
 
 fn limits(rate: Option<(u32, u32)>, in_flight: usize) -> Limits {
