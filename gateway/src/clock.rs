@@ -3,7 +3,8 @@
 
 use crate::model::Millis;
 use rand::{Rng, RngCore};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 /// Now, in milliseconds since the Unix epoch.
@@ -19,6 +20,13 @@ pub fn now() -> Millis {
 #[allow(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 pub fn instant() -> Instant {
     Instant::now()
+}
+
+/// The CPU time of this thread. A system call.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// A new id (UUID version 7: ordered by time).

@@ -36,8 +36,10 @@ const BATCH: usize = 256;
 const CALLS: usize = 2048;
 /// How long those are held, in milliseconds.
 const CROWDED: Millis = 1000;
-/// How often a plugin may ask for another try.
+/// How often a message may be called again.
 const RETRIES: u32 = 20;
+/// How much longer each time, in milliseconds, when the plugin did not get the CPU it may have.
+const STARVED: Millis = 1000;
 
 /// The dispatch stage.
 pub struct Dispatcher {
@@ -57,6 +59,8 @@ type Prepared = (Arc<Plugin>, Arc<Settings>);
 struct Meters {
     dispatched: metrics::Counter,
     seconds: metrics::Histogram,
+    passed: metrics::Counter,
+    sent: metrics::Counter,
     call_seconds: metrics::Histogram,
     wait_seconds: metrics::Histogram,
 }
@@ -73,6 +77,8 @@ impl Dispatcher {
         let meters = Meters {
             dispatched: metrics::counter!("octohooks_messages_dispatched_total"),
             seconds: metrics::histogram!("octohooks_dispatch_seconds"),
+            passed: metrics::counter!("octohooks_plugin_calls_total", "outcome" => "pass"),
+            sent: metrics::counter!("octohooks_plugin_calls_total", "outcome" => "send"),
             call_seconds: metrics::histogram!("octohooks_plugin_call_seconds"),
             wait_seconds: metrics::histogram!("octohooks_plugin_wait_seconds"),
         };
@@ -124,8 +130,9 @@ impl Dispatcher {
         let loaded = match self.loaded(plugin.digest).await {
             Ok(loaded) => loaded,
             Err(reason) => {
-                let held = Held::Parked { kind: "not-loaded".into(), reason };
-                return self.hold(leased, plugin.digest, held);
+                let kind = "not-loaded";
+                let held = Held::Parked { kind: kind.into(), reason };
+                return self.hold(leased, plugin.digest, kind, held);
             }
         };
         let call = Call {
@@ -138,15 +145,19 @@ impl Dispatcher {
         self.meters.wait_seconds.record(called.cost.queued.as_secs_f64());
         note_log(&leased, &called);
         match called.result {
-            Ok(Verdict::Drop(reason)) => self.hold(leased, plugin.digest, Held::Dropped { reason }),
+            Ok(Verdict::Drop(reason)) => {
+                self.hold(leased, plugin.digest, "drop", Held::Dropped { reason });
+            }
             Ok(verdict) => {
-                let outcome = if verdict == Verdict::Pass { "pass" } else { "send" };
-                count_outcome(outcome);
+                match verdict {
+                    Verdict::Pass => self.meters.passed.increment(1),
+                    _ => self.meters.sent.increment(1),
+                }
                 self.finish(leased, tenant, Some(plugin.digest), &verdict);
             }
             Err(failure) => {
                 let held = after_failure(&failure, leased.calls + 1);
-                self.hold(leased, plugin.digest, held);
+                self.hold(leased, plugin.digest, failure.kind(), held);
             }
         }
     }
@@ -167,16 +178,16 @@ impl Dispatcher {
         self.queue.dispatched(leased, Dispatched::Deliveries(deliveries));
     }
 
-    fn hold(&self, leased: LeasedMessage, plugin: Digest, held: Held) {
+    fn hold(&self, leased: LeasedMessage, plugin: Digest, outcome: &'static str, held: Held) {
+        metrics::counter!("octohooks_plugin_calls_total", "outcome" => outcome).increment(1);
+        let message_id = leased.message.id;
         match &held {
-            Held::Dropped { .. } => count_outcome("drop"),
+            Held::Dropped { .. } => {}
             Held::Retry { reason, .. } => {
-                count_outcome("retry");
-                tracing::info!(message_id = %leased.message.id, %plugin, reason, "the plugin wants another try");
+                tracing::info!(%message_id, %plugin, outcome, reason, "a message waits for another call");
             }
-            Held::Parked { kind, reason } => {
-                count_outcome(kind);
-                tracing::warn!(message_id = %leased.message.id, %plugin, kind, reason, "a message is parked");
+            Held::Parked { reason, .. } => {
+                tracing::warn!(%message_id, %plugin, outcome, reason, "a message is parked");
             }
         }
         self.queue.dispatched(leased, Dispatched::Held(held));
@@ -280,16 +291,17 @@ fn content(dispatch: &Dispatch) -> Option<Arc<Content>> {
 /// What becomes of a message whose plugin failed, after that many calls.
 fn after_failure(failure: &CallFailure, calls: u32) -> Held {
     match failure {
+        // Nothing it did: the CPU was not to be had.
+        CallFailure::Timeout(_) if calls < RETRIES => {
+            let due = clock::now().saturating_add(STARVED * u64::from(calls));
+            Held::Retry { due, calls, reason: failure.to_string() }
+        }
         CallFailure::Retry { reason, after_ms } if calls < RETRIES => {
             let due = clock::now().saturating_add(*after_ms);
             Held::Retry { due, calls, reason: reason.clone() }
         }
         other => Held::Parked { kind: other.kind().to_owned(), reason: other.to_string() },
     }
-}
-
-fn count_outcome(outcome: &str) {
-    metrics::counter!("octohooks_plugin_calls_total", "outcome" => outcome.to_owned()).increment(1);
 }
 
 fn note_log(leased: &LeasedMessage, called: &Called) {
@@ -310,5 +322,28 @@ fn note_log(leased: &LeasedMessage, called: &Called) {
     }
     if called.log_dropped > 0 {
         tracing::warn!(target: "plugin", message_id = %message.id, dropped = called.log_dropped, "too many log lines");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_starved_call_is_made_again_and_a_failed_one_waits_for_a_person() {
+        let starved = CallFailure::Timeout(1000);
+        let before = clock::now();
+        for calls in [1, 2, RETRIES - 1] {
+            let Held::Retry { due, calls: noted, .. } = after_failure(&starved, calls) else {
+                panic!("call {calls} is not the last")
+            };
+            assert_eq!(noted, calls);
+            assert!(due >= before + STARVED * u64::from(calls));
+        }
+        for (failure, calls) in [(starved, RETRIES), (CallFailure::CpuLimit(100), 1)] {
+            let held = after_failure(&failure, calls);
+            assert_eq!(held.state(), "parked");
+            assert_eq!(held.reason(), failure.to_string());
+        }
     }
 }

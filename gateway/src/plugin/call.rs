@@ -49,7 +49,7 @@ pub struct Called {
 pub struct Cost {
     /// From its start to its end.
     pub wall: Duration,
-    /// On a thread.
+    /// On the CPU. Of a call that ended within a tick, as all quick ones do, the time on a thread.
     pub cpu: Duration,
     /// Waiting for its turn, before the start.
     pub queued: Duration,

@@ -164,7 +164,7 @@ impl Host {
         store.set_epoch_deadline(1);
         let (meter, budget) = (Arc::clone(meter), Duration::from_millis(options.cpu_ms));
         store.epoch_deadline_callback(move |_| {
-            if meter.used() > budget {
+            if meter.tick() > budget {
                 return Err(wasmtime::Error::new(OutOfCpu));
             }
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))

@@ -1,10 +1,10 @@
 //! How much a plugin may use: the options an operator sets, and the two counters that hold a running
-//! call to them, [`Memory`] for what it allocates and [`Meter`] for its time on a thread.
+//! call to them, [`Memory`] for what it allocates and [`Meter`] for its CPU time.
 
 use crate::clock;
 use serde::{Deserialize, Serialize};
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 use wasmtime::ResourceLimiter;
@@ -14,11 +14,11 @@ use wasmtime::ResourceLimiter;
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// From the start of a call to its end, in milliseconds, waiting for a turn not included. A call
-    /// never waits for the outside, so what takes a second is stuck or starved.
+    /// never waits for the outside and its CPU time is limited, so what takes a second was starved by the
+    /// machine or by other plugins: it is called again later.
     pub timeout_ms: u64,
-    /// On a thread, in milliseconds, looked at every [`TICK`]. It is the time between getting the thread
-    /// and giving it back, so being preempted by the system counts too. Measured: a small Rust plugin
-    /// needs 0.01 ms, a JavaScript one 0.7 (its first call 4), filling 64 MiB of memory 37.
+    /// CPU time, in milliseconds, looked at every [`TICK`]. Measured: a small Rust plugin needs 0.01 ms,
+    /// a JavaScript one 0.7 (its first call 4), filling 64 MiB of memory 37.
     pub cpu_ms: u64,
     /// Of all linear memories together. Measured at 1 KiB of payload: 1.2 MB in Rust, 9.5 in JavaScript.
     pub memory_bytes: usize,
@@ -142,41 +142,71 @@ impl ResourceLimiter for Memory {
     }
 }
 
-/// Counts the time a call spends on a thread: `enter` and `leave` stand around every poll of its future.
-/// Atomic only because the store must be `Send`; one thread at a time uses it.
+/// Counts the CPU time of a call: `enter` and `leave` stand around every poll of its future, and `tick` is where the
+/// guest notices the epoch.
+///
+/// A thread's CPU clock costs a system call, so it is read from the first tick on; most calls end before it and are
+/// shown with their wall time. What came before the first tick counts as one tick, however long the system kept the
+/// thread waiting: a busy machine must not look like a busy plugin. Atomic only because the store must be `Send`; one
+/// thread at a time uses it.
 #[derive(Debug)]
 pub(super) struct Meter {
     start: Instant,
+    /// When the poll began, until there was a tick.
     entered: AtomicU64,
+    ticked: AtomicBool,
+    /// The CPU clock as it was read last, from the first tick on.
+    cpu: AtomicU64,
     used: AtomicU64,
 }
 
 impl Meter {
     pub(super) const fn new(start: Instant) -> Self {
-        Self { start, entered: AtomicU64::new(0), used: AtomicU64::new(0) }
+        Self {
+            start,
+            entered: AtomicU64::new(0),
+            ticked: AtomicBool::new(false),
+            cpu: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+        }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(clock::instant().duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+    fn wall(&self) -> u64 {
+        nanoseconds(clock::instant().duration_since(self.start))
     }
 
     pub(super) fn enter(&self) {
-        self.entered.store(self.now(), Relaxed);
+        match self.ticked.load(Relaxed) {
+            true => self.cpu.store(nanoseconds(clock::thread_cpu()), Relaxed),
+            false => self.entered.store(self.wall(), Relaxed),
+        }
+    }
+
+    /// What was used so far.
+    pub(super) fn tick(&self) -> Duration {
+        let cpu = nanoseconds(clock::thread_cpu());
+        let since = match self.ticked.swap(true, Relaxed) {
+            true => cpu.saturating_sub(self.cpu.load(Relaxed)),
+            false => nanoseconds(TICK).min(self.wall().saturating_sub(self.entered.load(Relaxed))),
+        };
+        self.cpu.store(cpu, Relaxed);
+        Duration::from_nanos(self.used.fetch_add(since, Relaxed).saturating_add(since))
     }
 
     pub(super) fn leave(&self) {
-        let running = self.now().saturating_sub(self.entered.load(Relaxed));
-        self.used.fetch_add(running, Relaxed);
+        let since = match self.ticked.load(Relaxed) {
+            true => nanoseconds(clock::thread_cpu()).saturating_sub(self.cpu.load(Relaxed)),
+            false => self.wall().saturating_sub(self.entered.load(Relaxed)),
+        };
+        self.used.fetch_add(since, Relaxed);
     }
 
-    /// What was used in all, for the one after the last `leave`.
+    /// What was used in all, after the last `leave`.
     pub(super) fn total(&self) -> Duration {
         Duration::from_nanos(self.used.load(Relaxed))
     }
+}
 
-    /// What was used so far, for the one between `enter` and `leave`.
-    pub(super) fn used(&self) -> Duration {
-        let running = self.now().saturating_sub(self.entered.load(Relaxed));
-        Duration::from_nanos(self.used.load(Relaxed).saturating_add(running))
-    }
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

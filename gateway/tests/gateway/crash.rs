@@ -107,6 +107,8 @@ async fn one_round(
         (quiet && ended()).then_some(())
     })
     .await;
+    let held = gateway.get(&format!("/applications/{APPLICATION}/messages?state=parked")).await;
+    assert_eq!(held["data"], json!([]), "a good message is never parked");
     let after = receiver.take();
 
     let again = count(&after);

@@ -4,7 +4,6 @@
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use std::{
-    fmt::Write,
     fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -242,9 +241,9 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let mut text = String::new();
-            let _written = writeln!(text, "the gateway said:\n{}", self.log());
-            eprintln!("{}", &text[..text.len().min(8000)]);
+            let log = self.log();
+            let end = log.ceil_char_boundary(log.len().saturating_sub(8000));
+            eprintln!("the gateway's last words:\n{}", &log[end..]);
         }
     }
 }
