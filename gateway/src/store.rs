@@ -149,11 +149,14 @@ pub trait Queue: Send + Sync + 'static {
     async fn flush(&self) -> Result<(), StoreError>;
 }
 
+/// The catalog at one moment. To be held for a moment: unlike an `Arc` it has no count that all threads would share.
+pub type Current = arc_swap::Guard<Arc<Snapshot>>;
+
 /// Applications, endpoints, plugins, keys.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
     /// The catalog as it is now.
-    fn snapshot(&self) -> Arc<Snapshot>;
+    fn snapshot(&self) -> Current;
 
     /// Makes a change durable and visible in the snapshot, or refuses it. In the same step the waiting deliveries
     /// of an endpoint that is disabled or removed become `disabled`, and the parked messages of an application that

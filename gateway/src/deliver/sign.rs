@@ -26,13 +26,20 @@ pub fn sign(secrets: &[Secret], id: &str, seconds: u64, body: &[u8]) -> Signatur
     for secret in secrets {
         let own = mac(secret.0.as_bytes(), &[time.as_bytes(), b".", body]);
         octohooks.push_str(",v1=");
-        octohooks.push_str(&hex::encode(own));
+        push_hex(&mut octohooks, &own);
         let parts = [id.as_bytes(), b".", time.as_bytes(), b".", body];
         let standards = mac(&standard_key(secret), &parts);
         standard.push_str(if standard.is_empty() { "v1," } else { " v1," });
         STANDARD.encode_string(standards, &mut standard);
     }
     Signatures { octohooks, standard }
+}
+
+fn push_hex(text: &mut String, bytes: &[u8; 32]) {
+    let mut digits = [0; 64];
+    // The room is twice the bytes, and digits are UTF-8.
+    let _encoded = hex::encode_to_slice(bytes, &mut digits);
+    text.push_str(str::from_utf8(&digits).unwrap_or_default());
 }
 
 /// A secret written `whsec_<base64>` is used decoded, any other as its UTF-8 bytes.

@@ -44,14 +44,15 @@ pub enum Refused {
 
 /// Takes messages for durable keeping.
 #[derive(Clone)]
-pub struct Acceptor {
+pub struct Acceptor(Arc<Inner>);
+
+struct Inner {
     queue: Arc<dyn Queue>,
     catalog: Arc<dyn Catalog>,
     payload_limit: usize,
     meters: Meters,
 }
 
-#[derive(Clone)]
 struct Meters {
     accepted: metrics::Counter,
     refused: metrics::Counter,
@@ -66,13 +67,13 @@ impl Acceptor {
             refused: metrics::counter!("octohooks_messages_refused_total"),
             seconds: metrics::histogram!("octohooks_accept_seconds"),
         };
-        Self { queue, catalog, payload_limit, meters }
+        Self(Arc::new(Inner { queue, catalog, payload_limit, meters }))
     }
 
     /// The largest payload, in bytes.
     #[must_use]
-    pub const fn payload_limit(&self) -> usize {
-        self.payload_limit
+    pub fn payload_limit(&self) -> usize {
+        self.0.payload_limit
     }
 
     /// Accepts a message for the application with that id or uid. `Ok` means that it is on disk.
@@ -83,15 +84,18 @@ impl Acceptor {
         draft: Draft,
     ) -> Result<Arc<Message>, Refused> {
         let start = clock::instant();
-        let accepted = self.keep(environment, application, draft).await;
+        let Inner { meters, .. } = &*self.0;
+        let accepted = self.0.keep(environment, application, draft).await;
         match &accepted {
-            Ok(_) => self.meters.accepted.increment(1),
-            Err(_) => self.meters.refused.increment(1),
+            Ok(_) => meters.accepted.increment(1),
+            Err(_) => meters.refused.increment(1),
         }
-        self.meters.seconds.record(start.elapsed().as_secs_f64());
+        meters.seconds.record(start.elapsed().as_secs_f64());
         accepted
     }
+}
 
+impl Inner {
     async fn keep(
         &self,
         environment: EnvironmentId,
@@ -101,11 +105,12 @@ impl Acceptor {
         if draft.payload.len() > self.payload_limit {
             return Err(Refused::TooLarge(self.payload_limit));
         }
-        let tenant = self.catalog.snapshot().find(environment, application).cloned();
-        let tenant = tenant.ok_or(Refused::NoApplication)?;
+        let found =
+            self.catalog.snapshot().find(environment, application).map(|t| t.application.id);
+        let application = found.ok_or(Refused::NoApplication)?;
         let message = Arc::new(Message {
             environment,
-            application: tenant.application.id,
+            application,
             id: MessageId(clock::id()),
             uid: draft.uid,
             event_type: draft.event_type,

@@ -2,7 +2,7 @@
 //! deliveries that are ready, and the catalog's snapshot. Both engines are this plus a way to write and to read.
 
 use super::{
-    Depths, Settlement, StoreError,
+    Current, Depths, Settlement, StoreError,
     front::Front,
     waiting::{Due, Waiting},
 };
@@ -163,8 +163,8 @@ impl Handover {
 
     /// The catalog as it is.
     #[must_use]
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.catalog.load_full()
+    pub fn snapshot(&self) -> Current {
+        self.catalog.load()
     }
 
     /// The catalog is this from now on.

@@ -5,8 +5,8 @@
 //! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
 
 use super::{
-    Accepted, Catalog, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log, MessageFilter,
-    MessageRecord, Queue, Settlement, StoreError,
+    Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log,
+    MessageFilter, MessageRecord, Queue, Settlement, StoreError,
     front::{Front, Ready},
     handover::{Handover, orphaned},
     waiting::{Due, Waiting},
@@ -186,7 +186,7 @@ impl Queue for Memory {
 
 #[async_trait]
 impl Catalog for Memory {
-    fn snapshot(&self) -> Arc<Snapshot> {
+    fn snapshot(&self) -> Current {
         self.handover.snapshot()
     }
 

@@ -5,8 +5,8 @@
 //! dispatch is behind, for a retry that was not due soon, and after a start.
 
 use super::{
-    Accepted, Catalog, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log, MessageFilter,
-    MessageRecord, Queue, Settlement, StoreError,
+    Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log,
+    MessageFilter, MessageRecord, Queue, Settlement, StoreError,
     front::{Front, Ready},
     handover::Handover,
     waiting::Due,
@@ -15,7 +15,7 @@ use crate::{
     clock,
     model::{
         Millis,
-        catalog::{Change, Snapshot},
+        catalog::Change,
         delivery::{Delivery, DeliveryKey, State},
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
         message::{Message, Sequence},
@@ -280,7 +280,7 @@ impl Queue for Sqlite {
 
 #[async_trait]
 impl Catalog for Sqlite {
-    fn snapshot(&self) -> Arc<Snapshot> {
+    fn snapshot(&self) -> Current {
         self.handover.snapshot()
     }
 

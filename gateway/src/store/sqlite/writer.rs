@@ -221,7 +221,8 @@ impl Writer {
         let now = clock::now();
         let mark = self.handover.front.mark();
         let mut next = self.handover.front.head();
-        let snapshot = self.handover.snapshot();
+        let current = self.handover.snapshot();
+        let snapshot: &Snapshot = &current;
         let mut draft = None;
         let _gate = self.wal.writing();
         let transaction = self.connection.transaction()?;
@@ -233,11 +234,11 @@ impl Writer {
                 }
                 Op::Settle(settlement) => settle(&transaction, settlement, now)?,
                 Op::Wait(delivery, state) => {
-                    let catalog = draft.as_ref().unwrap_or(&*snapshot);
+                    let catalog = draft.as_ref().unwrap_or(snapshot);
                     wait(&transaction, catalog, delivery, *state, now)?
                 }
                 Op::Hold(leased, held) => {
-                    let catalog = draft.as_ref().unwrap_or(&*snapshot);
+                    let catalog = draft.as_ref().unwrap_or(snapshot);
                     hold(&transaction, catalog, leased, held, now)?
                 }
                 Op::Unhold(sequence, deliveries) => {
@@ -249,10 +250,10 @@ impl Writer {
                         .execute([rows::signed(sequence.0)])?;
                     Applied::Done
                 }
-                Op::Change(change, _) => match draft.as_ref().unwrap_or(&*snapshot).check(change) {
+                Op::Change(change, _) => match draft.as_ref().unwrap_or(snapshot).check(change) {
                     Err(conflict) => Applied::Refused(conflict.into()),
                     Ok(()) => {
-                        let draft = draft.get_or_insert_with(|| Snapshot::clone(&snapshot));
+                        let draft = draft.get_or_insert_with(|| snapshot.clone());
                         Applied::Changed(changes::apply(&transaction, draft, change, now)?)
                     }
                 },
