@@ -44,6 +44,9 @@ use tower_http::cors::CorsLayer;
 /// How long threads may take to end once everything is done.
 const LINGER: Duration = Duration::from_millis(200);
 
+/// A limit on the size of files was reached. The same number on every Linux but MIPS.
+const SIGXFSZ: i32 = 25;
+
 /// Reads the configuration again.
 pub type Reload = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
@@ -131,6 +134,8 @@ impl App {
 
     async fn serve(self, reload: Reload) -> Result<(), Failure> {
         let Server { listen, body_timeout_ms, drain_ms } = self.config.server;
+        // A file that may not grow is an error of the write then, and not the process's end.
+        let _handled = signal(SignalKind::from_raw(SIGXFSZ));
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;

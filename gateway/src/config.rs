@@ -132,6 +132,8 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
 const FILE: &str = "config/octohooks.toml";
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "OCTOHOOKS_";
+/// The variable of the fixed key.
+const API_KEY: &str = "OCTOHOOKS_AUTH__API_KEY";
 
 /// Loads the configuration. An error is the line for the operator.
 pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, String> {
@@ -141,7 +143,13 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Str
         Some(path) => figment.merge(Toml::file_exact(path)),
         None => figment.merge(Toml::file(FILE)),
     };
-    figment = figment.merge(Env::prefixed(PREFIX).split("__"));
+    // One without a section is not ours: Kubernetes makes some for a service of our name.
+    let own = Env::prefixed(PREFIX).filter(|name| name.as_str().contains("__"));
+    figment = figment.merge(own.split("__"));
+    if let Ok(key) = std::env::var(API_KEY) {
+        // As it is written: figment would make a number of `007`.
+        figment = figment.merge(Serialized::default("auth.api_key", key));
+    }
     for (key, value) in flags {
         figment = figment.merge(Serialized::default(key, value));
     }
@@ -179,10 +187,15 @@ fn check(config: &Config) -> Result<(), String> {
     config.delivery.retry.check().map_err(|(key, right)| {
         format!("configuration: key `delivery.retry.{key}`: must be {right}")
     })?;
-    match config.delivery.max_in_flight {
-        0 => Err("configuration: key `delivery.max_in_flight`: must be at least 1".into()),
-        _ => Ok(()),
+    if config.delivery.max_in_flight == 0 {
+        return Err("configuration: key `delivery.max_in_flight`: must be at least 1".into());
     }
+    if config.auth.api_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+        return Err(format!(
+            "configuration: key `auth.api_key`: is empty; give a key, or leave {API_KEY} out to have one made"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

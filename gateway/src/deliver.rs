@@ -9,7 +9,7 @@ use crate::{
     clock,
     invariant::{Invariant, check},
     model::{
-        attempt::{Attempt, Outcome},
+        attempt::{Attempt, Failure, Outcome},
         delivery::{Delivery, Next},
         endpoint::Endpoint,
         id::EndpointId,
@@ -17,11 +17,13 @@ use crate::{
     store::{Catalog, Queue, Settlement, StoreError},
 };
 use client::Client;
+use futures_util::FutureExt;
 use lane::{Lane, Limits, Step};
 use schedule::RetryOptions;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -228,7 +230,12 @@ impl Deliver {
         );
         let start = clock::instant();
         let at = clock::now();
-        let outcome = self.client.send(endpoint, &delivery, at / 1000).await;
+        // A fault of ours must not hold the lane's place for ever: it is an outcome like any other.
+        let sent = AssertUnwindSafe(self.client.send(endpoint, &delivery, at / 1000));
+        let outcome = sent.catch_unwind().await.unwrap_or_else(|_| Outcome::Failed {
+            class: Failure::Internal,
+            detail: "the gateway failed while sending; its log says why".into(),
+        });
         let took = start.elapsed();
         let attempt = Attempt {
             number: delivery.attempts + 1,

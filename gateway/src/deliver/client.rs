@@ -84,15 +84,20 @@ fn request(endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> Request {
     let id = delivery.webhook_id();
     let signatures = sign(&endpoint.secrets, &id, seconds, body);
     let mut headers = HeaderMap::with_capacity(12);
+    // Names, values and their number were checked where they came in.
+    let from_plugin = delivery.content.iter().flat_map(|content| &content.headers);
+    for (name, value) in from_plugin {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+            let _room = headers.try_append(name, value);
+        }
+    }
     let mut put = |name: HeaderName, text: &str| {
-        // Names and values were checked where they came in.
         if let Ok(value) = HeaderValue::from_str(text) {
-            headers.insert(name, value);
+            let _room = headers.try_insert(name, value);
         }
     };
-    let from_plugin = delivery.content.iter().flat_map(|content| &content.headers);
-    for (name, value) in from_plugin.chain(&endpoint.headers) {
-        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+    for (name, value) in &endpoint.headers {
+        if let Ok(name) = name.parse() {
             put(name, value);
         }
     }

@@ -54,7 +54,7 @@ impl RetryOptions {
         // Checked to be finite, not negative and far below 2^53.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
         let wait = jittered.max(0.0) as Millis;
-        let asked = asked.unwrap_or(0).min(self.retry_after_max_seconds * 1000);
+        let asked = asked.unwrap_or(0).min(self.retry_after_max_seconds.saturating_mul(1000));
         Some(wait.max(asked))
     }
 }

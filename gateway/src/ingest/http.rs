@@ -21,7 +21,7 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -50,9 +50,14 @@ struct Create<'a> {
     #[serde(borrow)]
     event_type: Option<Cow<'a, str>>,
     channels: Option<Vec<Channel>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     payload: Option<&'a RawValue>,
     uid: Option<Uid>,
+}
+
+/// `null` is a payload; only an absent one is none.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 async fn create(

@@ -59,6 +59,8 @@ pub enum Failure {
     Reset,
     /// The answer was not HTTP.
     Protocol,
+    /// The gateway itself failed.
+    Internal,
 }
 
 impl Failure {
@@ -73,6 +75,7 @@ impl Failure {
             Self::Timeout => "timeout",
             Self::Reset => "reset",
             Self::Protocol => "protocol",
+            Self::Internal => "internal",
         }
     }
 
@@ -80,7 +83,8 @@ impl Failure {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         use Failure::*;
-        [Guard, Dns, Connect, Tls, Timeout, Reset, Protocol].into_iter().find(|f| f.name() == name)
+        let all = [Guard, Dns, Connect, Tls, Timeout, Reset, Protocol, Internal];
+        all.into_iter().find(|failure| failure.name() == name)
     }
 }
 

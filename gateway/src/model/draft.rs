@@ -58,10 +58,14 @@ pub struct Fresh {
     pub now: Millis,
 }
 
+/// The longest URL, in bytes.
+const URL: usize = 4096;
 /// How many names a list may have, how many headers, how many secrets.
 const NAMES: usize = 1000;
 const HEADERS: usize = 50;
 const SECRETS: usize = 10;
+/// How many requests to one endpoint may be under way at once.
+const IN_FLIGHT: u32 = 1000;
 
 impl EndpointDraft {
     /// A new endpoint.
@@ -130,10 +134,16 @@ impl EndpointDraft {
         let url = match self.url.as_deref().map(Url::parse) {
             None => Err("is required".to_owned()),
             Some(Err(error)) => Err(format!("is not a URL: {error}")),
+            Some(Ok(url)) if url.as_str().len() > URL => {
+                Err(format!("must have at most {URL} bytes"))
+            }
             Some(Ok(url)) => check_url(&url).map(|()| url),
         };
         if let Err(text) = &url {
             no("/url", text.clone());
+        }
+        if self.max_in_flight.is_some_and(|most| most.get() > IN_FLIGHT) {
+            no("/maxInFlight", format!("must be at most {IN_FLIGHT}"));
         }
         if self.name.as_ref().is_some_and(|name| name.chars().count() > 256) {
             no("/name", "must have at most 256 characters".into());

@@ -17,6 +17,10 @@ pub(super) const MAX_DELAY: u64 = 365 * 24 * 60 * 60 * 1000;
 /// Bytes of an ordering key, as many as of a uid.
 const MAX_ORDERING_KEY: usize = 256;
 
+/// How many headers a dispatch may set, and how long they may be together, in bytes: what most receivers take.
+const HEADERS: usize = 64;
+const HEADER_BYTES: usize = 16 << 10;
+
 /// Set by the gateway for each request, or about one connection only.
 const RESERVED: [&str; 13] = [
     "connection",
@@ -81,6 +85,11 @@ fn one(dispatch: &Dispatch, tenant: &Tenant) -> Result<(), CallFailure> {
     }
     if let Some(value) = &dispatch.content_type {
         legal_value("content-type", value)?;
+    }
+    let bytes = dispatch.headers.iter().map(|(name, value)| name.len() + value.len());
+    if dispatch.headers.len() > HEADERS || bytes.sum::<usize>() > HEADER_BYTES {
+        let limit = format!("{HEADERS} headers, or {HEADER_BYTES} bytes of them");
+        return Err(bad(format!("a dispatch has more than {limit}")));
     }
     for (name, value) in &dispatch.headers {
         header(name, value)?;

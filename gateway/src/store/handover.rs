@@ -108,8 +108,7 @@ impl Handover {
     pub fn written(&self, delivery: &Arc<Delivery>, state: State) {
         match state {
             State::Aside => self.waiting().aside_written(delivery.key),
-            // One that is due is leased: its row is for the next start only.
-            State::Waiting if delivery.due > clock::now() => self.wait(delivery),
+            State::Waiting => self.wait(delivery),
             State::Disabled => self.waiting().aside_ended(delivery.key),
             _ => {}
         }

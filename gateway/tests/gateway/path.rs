@@ -11,6 +11,17 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 #[tokio::test]
+async fn any_json_is_a_payload() {
+    let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/ok")]).await;
+    for (count, payload) in (1..).zip([json!(null), json!("text"), json!(7), json!([])]) {
+        gateway.message("hooli", payload.clone()).await;
+        let received = receiver.wait_for("/ok", count).await.remove(count - 1);
+        assert_eq!(received.body, payload.to_string());
+    }
+}
+
+#[tokio::test]
 async fn a_payload_arrives_byte_for_byte_and_signed() {
     let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
     gateway.application("hooli", &[&receiver.url("/ok")]).await;

@@ -57,7 +57,8 @@ async fn a_verdict_is_followed() {
     }
     assert_eq!(gateway.upload("hooli", component("scripted")).await.0, 200);
     let dispatches = json!([
-        { "target": "subscribed", "payload": { "part": 1 }, "headers": [["x-part", "1"]] },
+        { "target": "subscribed", "payload": { "part": 1 },
+          "headers": [["x-part", "1"], ["x-more", "a"], ["x-more", "b"]] },
         { "target": { "channels": ["alerts"] }, "text": "two", "contentType": "text/plain" },
         { "target": { "endpoints": ["named"] }, "payload": { "part": 3 }, "delayMs": 50 },
     ]);
@@ -70,6 +71,7 @@ async fn a_verdict_is_followed() {
     assert_eq!(ids, [message.clone(), format!("{message}-1")], "each part has an id of its own");
     let first = all.iter().find(|r| r.header("x-part") == "1").expect("the first part");
     assert_eq!(first.body, r#"{"part":1}"#);
+    assert!(first.headers.get_all("x-more").iter().eq(["a", "b"]), "{:?}", first.headers);
     let alert = receiver.received("/ok/alerts").remove(0);
     assert_eq!((&*alert.body, alert.header("content-type")), (&b"two"[..], "text/plain"));
     let named = receiver.received("/ok/named").remove(0);

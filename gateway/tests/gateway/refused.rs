@@ -153,6 +153,8 @@ async fn a_bad_endpoint_is_refused_with_the_place_and_what_would_be_right() {
         (json!({ "url": ok, "headers": { "x": "a\nb" } }), "/headers/x"),
         (json!({ "url": ok, "rateLimit": { "limit": 0 } }), "/rateLimit/limit"),
         (json!({ "url": ok, "maxInFlight": 0 }), "/maxInFlight"),
+        (json!({ "url": ok, "maxInFlight": 4_000_000_000_u32 }), "/maxInFlight"),
+        (json!({ "url": format!("{ok}?{}", "x".repeat(5000)) }), "/url"),
         (json!({ "url": ok, "uid": "a\u{0}b" }), "/uid"),
     ] {
         let url = "/applications/hooli/endpoints";

@@ -38,6 +38,7 @@ fn a_configuration_that_cannot_be_used_stops_the_start_with_one_clear_line() {
         ("", &[], &["--listen", "here"], &["server.listen", "address"]),
         ("", &[("OCTOHOOKS_PLUGINS__CONCURRENCY", "0")], &[], &["concurrency", "1"]),
         ("[delivery.retry]\njitter = 2.0", &[], &[], &["jitter", "0.9"]),
+        ("", &[("OCTOHOOKS_AUTH__API_KEY", "")], &[], &["auth.api_key", "empty"]),
     ] {
         let (code, said) = refused(file, environment, flags);
         assert_eq!(code, Some(64), "{file:?} {environment:?}: {said}");
@@ -45,6 +46,17 @@ fn a_configuration_that_cannot_be_used_stops_the_start_with_one_clear_line() {
         for word in expected {
             assert!(said.contains(word), "{file:?} {environment:?}: `{word}` is not in: {said}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_text_and_what_kubernetes_sets_is_not_ours() {
+    let set = [("OCTOHOOKS_AUTH__API_KEY", "007"), ("OCTOHOOKS_SERVICE_HOST", "10.0.0.1")];
+    let gateway = Gateway::start(&set).await;
+    let url = format!("http://{}/api/v1/applications", gateway.address());
+    for (key, expected) in [("007", 200), ("7", 401), ("", 401)] {
+        let answer = client().get(&url).header("authorization", key).send().await;
+        assert_eq!(answer.expect("an answer").status(), expected, "{key:?}");
     }
 }
 

@@ -9,6 +9,10 @@ async fn a_guest_that_misbehaves_harms_nobody() {
     // Time enough to touch 64 MiB, also where the tests share few cores.
     let options = Options { concurrency: 2, ..Options::default() };
     let stage = Stage::with(Options { cpu_ms: 2000, timeout_ms: 20_000, ..options });
+    let many = |count, value: &str| {
+        (0..count).map(|n| json!([format!("x{n}"), value])).collect::<Vec<_>>()
+    };
+    let long = "x".repeat(600);
     let cases = [
         (json!({ "do": "spin" }), "cpu-limit"),
         (json!({ "do": "fill-memory" }), "memory-limit"),
@@ -16,6 +20,8 @@ async fn a_guest_that_misbehaves_harms_nobody() {
         (json!({ "do": "send-many", "count": 1001 }), "bad-output"),
         (json!({ "do": "big-output", "bytes": (4 << 20) + 1 }), "output-too-large"),
         (json!({ "do": "big-output", "bytes": 20 << 20 }), "output-too-large"),
+        (json!({ "do": "send", "dispatches": [{ "headers": many(65, "x") }] }), "bad-output"),
+        (json!({ "do": "send", "dispatches": [{ "headers": many(30, &long) }] }), "bad-output"),
         (json!({ "do": "recurse" }), "trap"),
         (json!({ "do": "panic", "reason": "oh no" }), "trap"),
     ];

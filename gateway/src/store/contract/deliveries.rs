@@ -14,6 +14,7 @@ on_every_engine![
     dispatched_deliveries_are_handed_over_in_order,
     a_message_for_nobody_is_settled,
     a_delayed_delivery_comes_when_it_is_due,
+    what_is_due_before_it_is_written_comes,
     a_delivered_one_never_comes_again,
     a_retry_comes_again_and_its_attempts_are_counted,
     a_delivery_that_has_ended_never_comes_again,
@@ -73,6 +74,19 @@ async fn a_delayed_delivery_comes_when_it_is_due(store: &Store) {
     let records = store.records(leased.sequence).await;
     assert_eq!(states(&records), [Some(State::Waiting), None]);
     assert_eq!(records[0].due, Some(due));
+}
+
+async fn what_is_due_before_it_is_written_comes(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let endpoint = *tenant.endpoints.keys().next().expect("one");
+    let leased = store.leased(&tenant, 200).await;
+    for leased in &leased {
+        store.dispatch(
+            leased,
+            vec![Delivery { due: clock::now() + 1, ..delivery(leased, endpoint) }],
+        );
+    }
+    assert_eq!(store.take(leased.len()).await.len(), leased.len());
 }
 
 async fn a_delivered_one_never_comes_again(store: &Store) {

@@ -18,6 +18,8 @@ const LIMIT: u64 = 64 << 20;
 const WORTH: u64 = 8 << 20;
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_millis(500);
+/// How long the last copy waits for readers.
+const LAST: Duration = Duration::from_secs(5);
 
 /// What the writer and the checkpointer share.
 #[derive(Debug, Default)]
@@ -62,17 +64,21 @@ pub fn run(connection: &Connection, database: &Path, wal: &Arc<Wal>) {
         if size < WORTH {
             continue;
         }
-        checkpoint(connection, "PASSIVE");
+        checkpoint(connection, "PASSIVE", Duration::ZERO);
         if size > LIMIT {
+            // Who reads may take long: the writer does not wait for readers, the next look will do.
             let _gate = wal.writing();
-            checkpoint(connection, "TRUNCATE");
+            checkpoint(connection, "TRUNCATE", Duration::ZERO);
         }
     }
-    checkpoint(connection, "TRUNCATE");
+    checkpoint(connection, "TRUNCATE", LAST);
 }
 
-fn checkpoint(connection: &Connection, mode: &str) {
-    let done = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+/// `patience` is how long it waits for readers.
+fn checkpoint(connection: &Connection, mode: &str, patience: Duration) {
+    let done = connection.busy_timeout(patience).and_then(|()| {
+        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+    });
     if let Err(error) = done {
         tracing::warn!(%error, mode, "the write-ahead log could not be copied; tried again later");
     }

@@ -58,8 +58,10 @@ pub enum Op {
     Accept(Vec<Arc<Message>>, Reply<Vec<Accepted>>),
     /// Record an attempt and what follows.
     Settle(Settlement),
-    /// Give a delivery a row in which it waits.
+    /// Give a delivery a row in which it waits: for its due time, or for room in its lane.
     Wait(Arc<Delivery>, State),
+    /// Give a delivery that is leased a row, for the next start only.
+    Note(Arc<Delivery>),
     /// Note why a message goes nowhere for now.
     Hold(LeasedMessage, Held),
     /// Give a held message's deliveries their rows and end the hold.
@@ -85,7 +87,7 @@ impl Op {
     fn delivery(&self) -> Option<DeliveryKey> {
         match self {
             Self::Settle(settlement) => Some(settlement.delivery.key),
-            Self::Wait(delivery, _) => Some(delivery.key),
+            Self::Wait(delivery, _) | Self::Note(delivery) => Some(delivery.key),
             _ => None,
         }
     }
@@ -97,7 +99,10 @@ impl Op {
 
     /// Whether the gateway owes it to itself, and it must not be given up.
     const fn owed(&self) -> bool {
-        matches!(self, Self::Settle(_) | Self::Wait(..) | Self::Hold(..) | Self::Unhold(..))
+        matches!(
+            self,
+            Self::Settle(_) | Self::Wait(..) | Self::Note(_) | Self::Hold(..) | Self::Unhold(..)
+        )
     }
 }
 
@@ -186,7 +191,7 @@ impl Writer {
         }
         let written: HashSet<DeliveryKey> = batch.iter().filter_map(Op::delivery).collect();
         let missing = overdue.into_iter().filter(|delivery| !written.contains(&delivery.key));
-        batch.extend(missing.map(|delivery| Op::Wait(delivery, State::Waiting)));
+        batch.extend(missing.map(Op::Note));
     }
 
     /// Commits the batch and tells of it; or refuses what was asked for and keeps what is owed.
@@ -236,6 +241,10 @@ impl Writer {
                 Op::Wait(delivery, state) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     wait(&transaction, catalog, delivery, *state, now)?
+                }
+                Op::Note(delivery) => {
+                    put_row(&transaction, delivery, State::Waiting, now)?;
+                    Applied::Done
                 }
                 Op::Hold(leased, held) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);

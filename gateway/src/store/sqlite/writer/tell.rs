@@ -48,6 +48,7 @@ impl Writer {
                 self.handover.written(&delivery, State::Disabled);
             }
             (Op::Wait(delivery, state), _) => self.handover.written(&delivery, state),
+            (Op::Note(delivery), _) => self.handover.front.settled(&delivery.key),
             (Op::Hold(leased, _), Applied::Ended) => {
                 self.handover.held(leased.sequence, &orphaned());
             }
@@ -66,7 +67,7 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
             answer(reply, Err(failure(error)));
         }
         Op::Forget(_, _, reply) => answer(reply, Err(failure(error))),
-        Op::Settle(_) | Op::Wait(..) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}
+        Op::Settle(_) | Op::Wait(..) | Op::Note(_) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}
     }
 }
 
