@@ -9,8 +9,7 @@ use crate::{
     model::{
         Millis,
         catalog::Tenant,
-        delivery::{Content, Delivery, DeliveryKey},
-        dispatch::{Dispatch, Target, Verdict},
+        dispatch::Verdict,
         id::{ApplicationId, Digest},
         message::Held,
         plugin::Plugin,
@@ -18,24 +17,23 @@ use crate::{
     plugin::{Call, CallFailure, Called, Host, Level, Loaded, Registry, Settings},
     store::{Catalog, Dispatched, LeasedMessage, Queue, StoreError},
 };
+use deliveries::deliveries;
+use futures_util::FutureExt;
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 use tokio::runtime::Handle;
+use turnstile::Turnstile;
 
+mod deliveries;
 pub mod route;
+pub mod turnstile;
 
 /// How many messages are taken from the store at once.
 const BATCH: usize = 256;
-/// How many messages of one application may be in its plugin or wait for it; more are held for a moment.
-const CALLS: usize = 2048;
-/// How long those are held, in milliseconds.
-const CROWDED: Millis = 1000;
 /// How often a message may be called again.
 const RETRIES: u32 = 20;
 /// How much longer each time, in milliseconds, when the plugin did not get the CPU it may have.
@@ -49,7 +47,7 @@ pub struct Dispatcher {
     registry: Arc<Registry>,
     guests: Handle,
     settings: RwLock<HashMap<ApplicationId, Prepared>>,
-    calls: Mutex<HashMap<ApplicationId, Arc<AtomicUsize>>>,
+    turnstiles: Mutex<HashMap<ApplicationId, Turnstile>>,
     meters: Meters,
 }
 
@@ -82,12 +80,16 @@ impl Dispatcher {
             call_seconds: metrics::histogram!("octohooks_plugin_call_seconds"),
             wait_seconds: metrics::histogram!("octohooks_plugin_wait_seconds"),
         };
-        let (settings, calls) = (RwLock::default(), Mutex::default());
-        Arc::new(Self { queue, catalog, host, registry, guests, settings, calls, meters })
+        let (settings, turnstiles) = (RwLock::default(), Mutex::default());
+        Arc::new(Self { queue, catalog, host, registry, guests, settings, turnstiles, meters })
     }
 
     /// Dispatches until the store is closed.
     pub async fn run(self: Arc<Self>) {
+        for application in self.queue.applications_crowded() {
+            self.turnstile(application, |turnstile| *turnstile = Turnstile::crowded());
+            self.advance(application);
+        }
         loop {
             match self.queue.next_messages(BATCH).await {
                 Ok(messages) => messages.into_iter().for_each(|message| self.dispatch(message)),
@@ -100,111 +102,150 @@ impl Dispatcher {
         }
     }
 
-    /// One message: at once where no plugin is concerned, else on the guests' runtime.
+    /// One message: at once where no plugin is concerned, else on the guests' runtime when there is room.
     fn dispatch(self: &Arc<Self>, leased: LeasedMessage) {
-        let snapshot = self.catalog.snapshot();
-        let Some(tenant) = snapshot.tenant(leased.message.application) else {
-            // The application was deleted: nobody is left to send to.
-            return self.queue.dispatched(leased, Dispatched::Deliveries(Vec::new()));
+        let application = leased.message.application;
+        let has_plugin = {
+            let catalog = self.catalog.snapshot();
+            let tenant = catalog.tenant(application);
+            tenant.is_some_and(|tenant| tenant.plugin.is_some())
         };
-        let Some(plugin) = tenant.plugin.clone() else {
-            return self.finish(leased, tenant, None, &Verdict::Pass);
-        };
-        let calls = self.calls_of(leased.message.application);
-        if calls.fetch_add(1, Ordering::Relaxed) >= CALLS {
-            calls.fetch_sub(1, Ordering::Relaxed);
-            let due = clock::now() + CROWDED;
-            let reason = "the plugin is slower than its messages come".to_owned();
-            let held = Held::Retry { due, calls: leased.calls, reason };
-            return self.queue.dispatched(leased, Dispatched::Held(held));
+        if !has_plugin {
+            let made = self.untouched(&leased);
+            return self.queue.dispatched(leased, made);
         }
-        let (stage, tenant) = (self.clone(), tenant.clone());
+        let bytes = leased.message.payload.len();
+        match self.turnstile(application, |turnstile| turnstile.enter(bytes)) {
+            true => self.call(leased),
+            false => {
+                let held = Held::Crowded { calls: leased.calls };
+                self.queue.dispatched(leased, Dispatched::Held(held, None));
+            }
+        }
+    }
+
+    /// One message that went in, on the guests' runtime.
+    fn call(self: &Arc<Self>, leased: LeasedMessage) {
+        let stage = self.clone();
         self.guests.spawn(async move {
-            stage.transform(leased, &tenant, &plugin).await;
-            calls.fetch_sub(1, Ordering::Relaxed);
+            let (application, bytes) = (leased.message.application, leased.message.payload.len());
+            // A fault of ours must not keep the message leased, or its place, for ever.
+            let transformed = AssertUnwindSafe(stage.transform(&leased)).catch_unwind().await;
+            let made = transformed.unwrap_or_else(|_| {
+                let reason = "the gateway failed while calling the plugin; its log says why";
+                let (kind, reason) = ("internal".to_owned(), reason.to_owned());
+                Dispatched::Held(Held::Parked { kind, reason }, None)
+            });
+            stage.queue.dispatched(leased, made);
+            stage.turnstile(application, |turnstile| turnstile.leave(bytes));
+            stage.advance(application);
         });
     }
 
-    /// Runs the plugin and follows its verdict, or holds the message.
-    async fn transform(&self, leased: LeasedMessage, tenant: &Arc<Tenant>, plugin: &Arc<Plugin>) {
+    /// Fetches what waits on disk for room, if there is room.
+    fn advance(self: &Arc<Self>, application: ApplicationId) {
+        if let Some(count) = self.turnstile(application, Turnstile::fetch) {
+            self.guests.spawn(self.clone().fetch(application, count));
+        }
+    }
+
+    async fn fetch(self: Arc<Self>, application: ApplicationId, count: usize) {
+        match self.queue.take_crowded(application, count).await {
+            Ok(taken) => {
+                self.turnstile(application, |turnstile| {
+                    turnstile.fetched(taken.len());
+                    taken.iter().for_each(|leased| turnstile.admit(leased.message.payload.len()));
+                });
+                taken.into_iter().for_each(|leased| self.call(leased));
+            }
+            Err(error) => {
+                tracing::error!(%application, %error, "messages could not be read; tried again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.turnstile(application, Turnstile::not_fetched);
+            }
+        }
+        self.advance(application);
+    }
+
+    fn turnstile<T>(&self, application: ApplicationId, act: impl FnOnce(&mut Turnstile) -> T) -> T {
+        let mut turnstiles = self.turnstiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let turnstile = turnstiles.entry(application).or_default();
+        let acted = act(turnstile);
+        if turnstile.idle() {
+            turnstiles.remove(&application);
+        }
+        acted
+    }
+
+    /// Runs the plugin: what its verdict makes of the message, or why that waits.
+    async fn transform(&self, leased: &LeasedMessage) -> Dispatched {
+        let arrived = clock::instant();
+        let application = leased.message.application;
+        let turn = self.host.turn(application).await;
+        self.meters.wait_seconds.record(arrived.elapsed().as_secs_f64());
+        // After the wait: what was uploaded meanwhile counts.
+        let tenant = self.catalog.snapshot().tenant(application).cloned();
+        let with_plugin = tenant.and_then(|tenant| Some((tenant.plugin.clone()?, tenant)));
+        let Some((plugin, tenant)) = with_plugin else { return self.untouched(leased) };
         let loaded = match self.loaded(plugin.digest).await {
             Ok(loaded) => loaded,
-            Err(reason) => {
-                let kind = "not-loaded";
-                let held = Held::Parked { kind: kind.into(), reason };
-                return self.hold(leased, plugin.digest, kind, held);
-            }
+            Err(failure) => return hold(leased, &plugin, "not-loaded", failure.held(leased.calls)),
         };
-        let call = Call {
-            message: leased.message.clone(),
-            tenant: tenant.clone(),
-            settings: self.settings_of(plugin),
-        };
-        let called = self.host.call(&loaded, call).await;
+        let settings = self.settings_of(&plugin);
+        let call = Call { message: leased.message.clone(), tenant: tenant.clone(), settings };
+        let called = self.host.call_in_turn(turn, &loaded, call).await;
         self.meters.call_seconds.record(called.cost.wall.as_secs_f64());
-        self.meters.wait_seconds.record(called.cost.queued.as_secs_f64());
-        note_log(&leased, &called);
+        note_log(leased, &called);
         match called.result {
-            Ok(Verdict::Drop(reason)) => {
-                self.hold(leased, plugin.digest, "drop", Held::Dropped { reason });
-            }
+            Ok(Verdict::Drop(reason)) => hold(leased, &plugin, "drop", Held::Dropped { reason }),
             Ok(verdict) => {
                 match verdict {
                     Verdict::Pass => self.meters.passed.increment(1),
                     _ => self.meters.sent.increment(1),
                 }
-                self.finish(leased, tenant, Some(plugin.digest), &verdict);
+                self.route(leased, &tenant, Some(plugin.digest), &verdict)
             }
             Err(failure) => {
                 let held = after_failure(&failure, leased.calls + 1);
-                self.hold(leased, plugin.digest, failure.kind(), held);
+                hold(leased, &plugin, failure.kind(), held)
             }
+        }
+    }
+
+    /// The deliveries of a message that no plugin is to see. None if its application is gone: nobody is left to send to.
+    fn untouched(&self, leased: &LeasedMessage) -> Dispatched {
+        match self.catalog.snapshot().tenant(leased.message.application) {
+            Some(tenant) => self.route(leased, tenant, None, &Verdict::Pass),
+            None => Dispatched::Deliveries(Vec::new()),
         }
     }
 
     /// Routes the verdict's dispatches and makes the deliveries.
-    fn finish(
+    fn route(
         &self,
-        leased: LeasedMessage,
+        leased: &LeasedMessage,
         tenant: &Tenant,
         plugin: Option<Digest>,
         verdict: &Verdict,
-    ) {
+    ) -> Dispatched {
         let now = clock::now();
-        let deliveries = deliveries(&leased, tenant, plugin, verdict, now);
         self.meters.dispatched.increment(1);
         let since = Duration::from_millis(now.saturating_sub(leased.message.accepted));
         self.meters.seconds.record(since.as_secs_f64());
-        self.queue.dispatched(leased, Dispatched::Deliveries(deliveries));
-    }
-
-    fn hold(&self, leased: LeasedMessage, plugin: Digest, outcome: &'static str, held: Held) {
-        metrics::counter!("octohooks_plugin_calls_total", "outcome" => outcome).increment(1);
-        let message_id = leased.message.id;
-        match &held {
-            Held::Dropped { .. } => {}
-            Held::Retry { reason, .. } => {
-                tracing::info!(%message_id, %plugin, outcome, reason, "a message waits for another call");
-            }
-            Held::Parked { reason, .. } => {
-                tracing::warn!(%message_id, %plugin, outcome, reason, "a message is parked");
-            }
-        }
-        self.queue.dispatched(leased, Dispatched::Held(held));
+        Dispatched::Deliveries(deliveries(leased, tenant, plugin, verdict, now))
     }
 
     /// The component, compiled when it was uploaded or declared, or now after a start.
-    async fn loaded(&self, digest: Digest) -> Result<Arc<Loaded>, String> {
-        if let Some(loaded) = self.registry.get(&digest) {
-            return Ok(loaded);
-        }
-        let code = self.catalog.code(digest).await.map_err(|error| error.to_string())?;
-        let code = code.ok_or_else(|| format!("the component {digest} is not in the store"))?;
-        let host = self.host.clone();
-        let load = tokio::task::spawn_blocking(move || host.load(&code)).await;
-        let loaded = load.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-        self.registry.insert(&loaded);
-        Ok(loaded)
+    async fn loaded(&self, digest: Digest) -> Result<Arc<Loaded>, NotLoaded> {
+        let load = async {
+            let code = self.catalog.code(digest).await?;
+            let missing = || NotLoaded::Bad(format!("the component {digest} is not in the store"));
+            let (code, host) = (code.ok_or_else(missing)?, self.host.clone());
+            let load = tokio::task::spawn_blocking(move || host.load(&code)).await;
+            let bad = |error: &dyn std::fmt::Display| NotLoaded::Bad(error.to_string());
+            load.map_err(|error| bad(&error))?.map_err(|error| bad(&error))
+        };
+        self.registry.get_or_load(&digest, load).await
     }
 
     fn settings_of(&self, plugin: &Arc<Plugin>) -> Arc<Settings> {
@@ -220,72 +261,49 @@ impl Dispatcher {
         known.insert(plugin.application, (plugin.clone(), settings.clone()));
         settings
     }
-
-    fn calls_of(&self, application: ApplicationId) -> Arc<AtomicUsize> {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.entry(application).or_default().clone()
-    }
 }
 
-/// The deliveries of a message. One that exists from before a crash is not made again.
-fn deliveries(
-    leased: &LeasedMessage,
-    tenant: &Tenant,
-    plugin: Option<Digest>,
-    verdict: &Verdict,
-    now: Millis,
-) -> Vec<Arc<Delivery>> {
-    let pass = [pass()];
-    let dispatches = match verdict {
-        Verdict::Pass => &pass[..],
-        Verdict::Drop(_) => &[],
-        Verdict::Send(dispatches) => dispatches,
-    };
-    let message = &leased.message;
-    let mut made = Vec::new();
-    for (ordinal, dispatch) in (0..).zip(dispatches) {
-        let event_type = dispatch.event_type.as_ref().unwrap_or(&message.event_type);
-        let content = content(dispatch);
-        for endpoint in route::recipients(tenant, &dispatch.target, event_type, &message.channels) {
-            let key = DeliveryKey { message: leased.sequence, ordinal, endpoint: endpoint.id };
-            if leased.done.contains(&key) {
-                continue;
-            }
-            made.push(Arc::new(Delivery {
-                key,
-                message: message.clone(),
-                content: content.clone(),
-                plugin,
-                attempts: 0,
-                due: now + dispatch.delay,
-            }));
+/// Why a component that was checked when it came is not there.
+#[derive(Debug, thiserror::Error)]
+enum NotLoaded {
+    /// Not the component's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It will not be there next time either.
+    #[error("{0}")]
+    Bad(String),
+}
+
+impl NotLoaded {
+    /// What becomes of a message that has had that many calls.
+    fn held(&self, calls: u32) -> Held {
+        let reason = self.to_string();
+        match self {
+            Self::Store(_) => Held::Retry { due: clock::now() + STARVED, calls, reason },
+            Self::Bad(_) => Held::Parked { kind: "not-loaded".into(), reason },
         }
     }
-    made
 }
 
-const fn pass() -> Dispatch {
-    Dispatch {
-        target: Target::Subscribed,
-        event_type: None,
-        content_type: None,
-        payload: None,
-        headers: Vec::new(),
-        ordering_key: None,
-        delay: 0,
+/// Notes that a message goes nowhere for now, and why.
+fn hold(
+    leased: &LeasedMessage,
+    plugin: &Arc<Plugin>,
+    outcome: &'static str,
+    held: Held,
+) -> Dispatched {
+    metrics::counter!("octohooks_plugin_calls_total", "outcome" => outcome).increment(1);
+    let (message_id, digest) = (leased.message.id, plugin.digest);
+    match &held {
+        Held::Dropped { .. } | Held::Crowded { .. } => {}
+        Held::Retry { reason, .. } => {
+            tracing::info!(%message_id, plugin = %digest, outcome, reason, "a message waits for another call");
+        }
+        Held::Parked { reason, .. } => {
+            tracing::warn!(%message_id, plugin = %digest, outcome, reason, "a message is parked");
+        }
     }
-}
-
-/// What a dispatch wants different from its message, if anything.
-fn content(dispatch: &Dispatch) -> Option<Arc<Content>> {
-    let content = Content {
-        event_type: dispatch.event_type.clone(),
-        content_type: dispatch.content_type.clone(),
-        payload: dispatch.payload.clone(),
-        headers: dispatch.headers.clone(),
-        ordering_key: dispatch.ordering_key.clone(),
-    };
-    (content != Content::default()).then(|| Arc::new(content))
+    Dispatched::Held(held, Some(plugin.clone()))
 }
 
 /// What becomes of a message whose plugin failed, after that many calls.

@@ -27,6 +27,7 @@ mod tests;
 pub use cache::Cache;
 pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings};
 pub use compile::{Loaded, Rejected};
+pub use gate::Turn;
 pub use host::{Host, HostError};
 pub use limits::Options;
 pub use registry::Registry;

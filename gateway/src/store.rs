@@ -18,6 +18,7 @@ use crate::model::{
     delivery::{Delivery, DeliveryKey, Next, State},
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
     message::{Held, Message, Sequence},
+    plugin::Plugin,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,8 +81,9 @@ pub struct LeasedMessage {
 pub enum Dispatched {
     /// These deliveries, possibly none.
     Deliveries(Vec<Arc<Delivery>>),
-    /// None, now or ever: why.
-    Held(Held),
+    /// None, now or ever: why, and the plugin that was called. What it parks is due again at once if it is not the
+    /// application's plugin any more.
+    Held(Held, Option<Arc<Plugin>>),
 }
 
 /// An attempt's end: what was tried, and what follows.
@@ -99,7 +101,7 @@ pub struct Settlement {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Depths {
-    /// Messages accepted and not yet handed to dispatch.
+    /// Messages accepted and not yet handed to dispatch, or to be handed to it again.
     pub undispatched: u64,
     /// Messages handed to dispatch whose deliveries are not all recorded.
     pub unsettled: u64,
@@ -119,6 +121,17 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Leases the next messages in order of acceptance, at least one and at most `max`; waits for them.
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError>;
+
+    /// Leases the application's messages that were held as [`Held::Crowded`], oldest first, at most `max`; does not
+    /// wait.
+    async fn take_crowded(
+        &self,
+        application: ApplicationId,
+        max: usize,
+    ) -> Result<Vec<LeasedMessage>, StoreError>;
+
+    /// The applications that have such messages.
+    fn applications_crowded(&self) -> Vec<ApplicationId>;
 
     /// Makes the message's deliveries and ends its lease.
     fn dispatched(&self, message: LeasedMessage, result: Dispatched);

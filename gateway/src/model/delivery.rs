@@ -78,6 +78,16 @@ impl Delivery {
         self.content.as_ref().and_then(|c| c.payload.as_ref()).unwrap_or(&self.message.payload)
     }
 
+    /// What it holds in memory, but for names: its message's payload and what the plugin made, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let content = self.content.as_ref();
+        let made = content.and_then(|content| content.payload.as_ref()).map_or(0, Bytes::len);
+        let headers = content.iter().flat_map(|content| &content.headers);
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        self.message.payload.len() + made + headers
+    }
+
     /// The type of those bytes.
     #[must_use]
     pub fn content_type(&self) -> &str {

@@ -54,6 +54,11 @@ pub enum Held {
         /// What the plugin said.
         reason: String,
     },
+    /// More came than the plugin keeps up with; its turn comes.
+    Crowded {
+        /// How many calls it has had.
+        calls: u32,
+    },
     /// The plugin dropped it: sent to nobody, on purpose.
     Dropped {
         /// What the plugin said.
@@ -68,6 +73,7 @@ impl Held {
         match self {
             Self::Parked { .. } => "parked",
             Self::Retry { .. } => "retry",
+            Self::Crowded { .. } => "crowded",
             Self::Dropped { .. } => "dropped",
         }
     }
@@ -76,6 +82,7 @@ impl Held {
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
+            Self::Crowded { .. } => "the plugin is slower than its messages come",
             Self::Parked { reason, .. } | Self::Retry { reason, .. } | Self::Dropped { reason } => {
                 reason
             }

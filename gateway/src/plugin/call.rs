@@ -51,8 +51,6 @@ pub struct Cost {
     pub wall: Duration,
     /// On the CPU. Of a call that ended within a tick, as all quick ones do, the time on a thread.
     pub cpu: Duration,
-    /// Waiting for its turn, before the start.
-    pub queued: Duration,
     /// The size of its linear memories, in bytes.
     pub memory_peak: u64,
 }

@@ -16,9 +16,9 @@ pub(super) struct Gate {
     applications: Mutex<HashMap<ApplicationId, Arc<Semaphore>>>,
 }
 
-/// The right to call, given back when dropped.
+/// The right to make one call, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'g> {
+pub struct Turn<'g> {
     _application: Waiting<'g>,
     _all: Option<SemaphorePermit<'g>>,
 }

@@ -7,13 +7,13 @@ use super::{
     call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, cut, reason},
     check, compile,
     compile::{Loaded, Rejected},
-    gate::Gate,
+    gate::{Gate, Turn},
     limits::{self, Memory, Meter, Options, TICK},
     v1, wasi,
 };
 use crate::{
     clock,
-    model::{catalog::Tenant, dispatch::Verdict, message::Message},
+    model::{catalog::Tenant, dispatch::Verdict, id::ApplicationId, message::Message},
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
 use wasmtime::{
@@ -117,12 +117,21 @@ impl Host {
         compile::load(engine, linker, cache.as_ref(), options.component_bytes, bytes).map(Arc::new)
     }
 
-    /// Calls a plugin with one message, in an instance of its own, when its turn comes. Dropping the future
-    /// stops the guest.
+    /// Waits for the application's turn to call. Dropping the future gives up.
+    pub async fn turn(&self, application: ApplicationId) -> Turn<'_> {
+        self.0.gate.turn(application).await
+    }
+
+    /// [`Self::call_in_turn`] when it is the application's turn.
     pub async fn call(&self, loaded: &Loaded, call: Call) -> Called {
+        let turn = self.turn(call.tenant.application.id).await;
+        self.call_in_turn(turn, loaded, call).await
+    }
+
+    /// Calls a plugin with one message, in an instance of its own, and ends the turn. Dropping the future stops the
+    /// guest.
+    pub async fn call_in_turn(&self, turn: Turn<'_>, loaded: &Loaded, call: Call) -> Called {
         let options = &self.0.options;
-        let arrived = clock::instant();
-        let _turn = self.0.gate.turn(call.tenant.application.id).await;
         let start = clock::instant();
         let meter = Arc::new(Meter::new(start));
         let mut store = self.store(&call, &meter);
@@ -136,12 +145,8 @@ impl Host {
             Ok(ran) => outcome(ran, store.data(), options),
         };
         let State { memory, log, log_dropped, .. } = store.into_data();
-        let cost = Cost {
-            wall: start.elapsed(),
-            cpu: meter.total(),
-            queued: start.duration_since(arrived),
-            memory_peak: memory.peak(),
-        };
+        drop(turn);
+        let cost = Cost { wall: start.elapsed(), cpu: meter.total(), memory_peak: memory.peak() };
         Called { result, cost, log, log_dropped }
     }
 

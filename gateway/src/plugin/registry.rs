@@ -1,15 +1,20 @@
-//! The loaded components, by digest. Filled at start and at each upload, read for every message. A
-//! component stays for as long as something runs it, whatever happens here.
+//! The loaded components, by digest. Filled at each upload, and after a start by the first message; read for every
+//! message. A component stays for as long as something runs it, whatever happens here.
 
 use super::compile::Loaded;
 use crate::model::id::Digest;
 use arc_swap::ArcSwap;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// What is loaded. Readers take no lock; a change copies the map, which has an entry per version in use.
 #[derive(Debug, Default)]
 pub struct Registry {
     loaded: ArcSwap<HashMap<Digest, Arc<Loaded>>>,
+    /// What is being loaded.
+    loading: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Registry {
@@ -20,6 +25,27 @@ impl Registry {
             map.insert(loaded.digest, Arc::clone(loaded));
             map
         });
+    }
+
+    /// The component with that digest, loaded by the first who asks while the others wait.
+    pub async fn get_or_load<E>(
+        &self,
+        digest: &Digest,
+        load: impl Future<Output = Result<Arc<Loaded>, E>>,
+    ) -> Result<Arc<Loaded>, E> {
+        if let Some(loaded) = self.get(digest) {
+            return Ok(loaded);
+        }
+        let loading = || self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = loading().entry(*digest).or_default().clone();
+        let _turn = turn.lock().await;
+        if let Some(loaded) = self.get(digest) {
+            return Ok(loaded);
+        }
+        let loaded = load.await?;
+        self.insert(&loaded);
+        loading().remove(digest);
+        Ok(loaded)
     }
 
     /// The component with that digest.

@@ -159,7 +159,7 @@ impl Store {
     }
 
     pub fn hold(&self, leased: &LeasedMessage, held: Held) {
-        self.queue.dispatched(leased.clone(), Dispatched::Held(held));
+        self.queue.dispatched(leased.clone(), Dispatched::Held(held, None));
     }
 
     /// Leases that many deliveries.

@@ -16,7 +16,7 @@ use crate::model::{
     message::{Message, Sequence},
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Notify;
@@ -46,6 +46,8 @@ struct State {
     head: u64,
     /// What was handed over and is not settled, from `next - ledger.len()` on.
     ledger: VecDeque<Entry>,
+    /// Held messages that were leased before the reading from behind came to them, as after a start.
+    early: BTreeSet<Sequence>,
     closed: bool,
 }
 
@@ -77,6 +79,7 @@ impl Front {
             next,
             head,
             ledger: VecDeque::new(),
+            early: BTreeSet::new(),
             closed: false,
         };
         Self { state: Mutex::new(state), changed: Notify::new() }
@@ -141,12 +144,17 @@ impl Front {
         Ready::Fresh(taken.into_iter().map(lease).collect())
     }
 
-    /// Notes that everything below `upto` was read from disk, and that of it only these are to be dispatched.
-    pub fn behind(&self, upto: Sequence, leased: &[Sequence]) {
+    /// Notes that everything below `upto` was read from disk, and that of it these are to be dispatched: leases them,
+    /// but for those that were leased as held messages meanwhile and are held no more.
+    #[must_use]
+    pub fn behind(&self, upto: Sequence, mut read: Vec<LeasedMessage>) -> Vec<LeasedMessage> {
         let mut state = self.lock();
+        let later = state.early.split_off(&upto);
+        let early = std::mem::replace(&mut state.early, later);
+        read.retain(|leased| !early.contains(&leased.sequence));
         let from = state.next;
         for number in from..upto.0 {
-            let entry = match leased.binary_search(&Sequence(number)) {
+            let entry = match read.binary_search_by_key(&number, |leased| leased.sequence.0) {
                 Ok(_) => Entry::Leased,
                 Err(_) => Entry::Settled,
             };
@@ -154,6 +162,15 @@ impl Front {
         }
         state.next = upto.0.max(from);
         state.trim();
+        read
+    }
+
+    /// Notes that these held messages are leased.
+    pub fn held_leased(&self, leased: &[LeasedMessage]) {
+        let mut state = self.lock();
+        let next = state.next;
+        let early = leased.iter().map(|leased| leased.sequence).filter(|s| s.0 >= next);
+        state.early.extend(early);
     }
 
     /// Ends a message's lease: these deliveries are open now.

@@ -12,8 +12,9 @@ use crate::{
         Millis,
         catalog::Snapshot,
         delivery::{Delivery, Next, State},
-        id::EndpointId,
-        message::{Held, Sequence},
+        id::{ApplicationId, EndpointId},
+        message::{Held, Message, Sequence},
+        plugin::Plugin,
     },
 };
 use arc_swap::ArcSwap;
@@ -48,6 +49,27 @@ pub struct Effects {
     pub released: Vec<Sequence>,
     /// Messages that were held and are dropped now: when they were due, or none for what was parked.
     pub dropped: Vec<(Sequence, Option<Millis>)>,
+    /// The application that is gone, with what was crowded.
+    pub gone: Option<ApplicationId>,
+}
+
+/// As what a message is held, by the catalog at the moment its row is written. One whose application is gone would never
+/// be released; one that was parked by a plugin that was replaced meanwhile is for the new one.
+#[must_use]
+pub fn held_as(
+    catalog: &Snapshot,
+    message: &Message,
+    held: &Held,
+    called: Option<&Arc<Plugin>>,
+    now: Millis,
+) -> Held {
+    let Some(tenant) = catalog.tenant(message.application) else { return orphaned() };
+    match (held, called, &tenant.plugin) {
+        (Held::Parked { reason, .. }, Some(called), Some(active)) if called != active => {
+            Held::Retry { due: now, calls: 0, reason: reason.clone() }
+        }
+        _ => held.clone(),
+    }
 }
 
 /// What becomes of a held message whose application is deleted: nobody is left to release it.
@@ -115,14 +137,23 @@ impl Handover {
         self.front.settled(&delivery.key);
     }
 
-    /// It is noted why a message goes nowhere for now.
-    pub fn held(&self, sequence: Sequence, held: &Held) {
+    /// A message waits until its application's plugin has room; `note` hands its row over. Under the lock, so that
+    /// nobody can take it before.
+    pub fn crowd(&self, application: ApplicationId, sequence: Sequence, note: impl FnOnce()) {
+        let mut waiting = self.waiting();
+        waiting.crowd(application, sequence);
+        note();
+    }
+
+    /// It is noted why a message of that application goes nowhere for now.
+    pub fn held(&self, application: ApplicationId, sequence: Sequence, held: &Held) {
         match held {
             Held::Retry { due, .. } => self.hold_until(sequence, *due),
             Held::Parked { .. } => {
                 self.parked.fetch_add(1, Ordering::Relaxed);
             }
-            Held::Dropped { .. } => {}
+            Held::Dropped { .. } => self.waiting().uncrowd(application, sequence),
+            Held::Crowded { .. } => {}
         }
         self.front.dispatched(sequence, Vec::new());
     }
@@ -143,6 +174,9 @@ impl Handover {
         {
             let mut waiting = self.waiting();
             waiting.remove_endpoints(&effects.ended);
+            if let Some(application) = effects.gone {
+                waiting.remove_crowded(application);
+            }
             for (sequence, due) in &effects.dropped {
                 match due {
                     Some(due) => waiting.remove_message(*sequence, *due),

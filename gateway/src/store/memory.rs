@@ -8,7 +8,7 @@ use super::{
     Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log,
     MessageFilter, MessageRecord, Queue, Settlement, StoreError,
     front::{Front, Ready},
-    handover::{Handover, orphaned},
+    handover::{Handover, held_as},
     waiting::{Due, Waiting},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         catalog::{Change, Snapshot},
         delivery::{Delivery, State},
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
-        message::{Message, Sequence},
+        message::{Held, Message, Sequence},
     },
 };
 use async_trait::async_trait;
@@ -28,9 +28,6 @@ use tables::Tables;
 use tokio::sync::watch;
 
 mod tables;
-
-/// How many messages one reading from behind leases.
-const CHUNK: usize = 512;
 
 /// The store in memory.
 #[derive(Debug)]
@@ -87,36 +84,50 @@ impl Queue for Memory {
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError> {
         loop {
             self.handover.front.check_open()?;
-            let due = self.handover.waiting().due_messages(clock::now(), max);
-            let leased = self.tables().messages_due(&due);
+            let due = self.handover.waiting().due_messages(clock::now(), max.div_ceil(2));
+            let mut leased = self.tables().messages_held(&due);
+            let room = max - leased.len();
+            match self.handover.front.ready(room) {
+                Ready::Fresh(fresh) => leased.extend(fresh),
+                Ready::Behind(from, to) if room > 0 => {
+                    let (read, upto) = self.tables().messages_behind(from, to, room);
+                    leased.extend(self.handover.front.behind(upto, read));
+                }
+                Ready::Nothing if leased.is_empty() => self.handover.wait_for_message().await,
+                Ready::Behind(..) | Ready::Nothing => {}
+            }
             if !leased.is_empty() {
                 return Ok(leased);
             }
-            match self.handover.front.ready(max) {
-                Ready::Fresh(leased) => return Ok(leased),
-                Ready::Behind(from, to) => {
-                    let (leased, upto) = self.tables().messages_behind(from, to, CHUNK);
-                    let sequences: Vec<Sequence> = leased.iter().map(|m| m.sequence).collect();
-                    self.handover.front.behind(upto, &sequences);
-                    if !leased.is_empty() {
-                        return Ok(leased);
-                    }
-                }
-                Ready::Nothing => self.handover.wait_for_message().await,
-            }
         }
+    }
+
+    async fn take_crowded(
+        &self,
+        application: ApplicationId,
+        max: usize,
+    ) -> Result<Vec<LeasedMessage>, StoreError> {
+        let taken = self.handover.waiting().take_crowded(application, max);
+        Ok(self.tables().messages_held(&taken))
+    }
+
+    fn applications_crowded(&self) -> Vec<ApplicationId> {
+        self.handover.waiting().applications_crowded()
     }
 
     fn dispatched(&self, message: LeasedMessage, result: Dispatched) {
         let now = clock::now();
         let mut tables = self.tables();
         match result {
-            Dispatched::Held(held) => {
-                let application = message.message.application;
-                let gone = self.handover.snapshot().tenant(application).is_none();
-                let held = if gone { orphaned() } else { held };
-                tables.hold(message.sequence, held.clone(), now);
-                self.handover.held(message.sequence, &held);
+            Dispatched::Held(held, called) => {
+                let LeasedMessage { sequence, message, .. } = message;
+                let catalog = self.handover.snapshot();
+                let held = held_as(&catalog, &message, &held, called.as_ref(), now);
+                tables.hold(sequence, held.clone(), now);
+                if matches!(held, Held::Crowded { .. }) {
+                    self.handover.crowd(message.application, sequence, || {});
+                }
+                self.handover.held(message.application, sequence, &held);
             }
             Dispatched::Deliveries(deliveries) if message.held => {
                 for delivery in &deliveries {

@@ -16,17 +16,18 @@ use crate::{
     model::{
         Millis,
         catalog::Change,
-        delivery::{Delivery, DeliveryKey, State},
+        delivery::{Delivery, State},
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
-        message::{Message, Sequence},
+        message::{Held, Message, Sequence},
     },
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use readers::Readers;
+use rusqlite::{Connection, OptionalExtension};
 use std::{
     fs::File,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Sender, channel},
@@ -40,6 +41,7 @@ use writer::{Op, Reply, Writer};
 mod changes;
 mod checkpoint;
 mod read;
+mod readers;
 mod retention;
 mod rows;
 mod schema;
@@ -49,8 +51,6 @@ mod tests;
 
 /// How many senders may wait for a commit at once; more are told to come back.
 const ACCEPTS: usize = 20_000;
-/// How many messages one reading from behind leases.
-const CHUNK: usize = 512;
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Sqlite {
                 move || checkpoint::run(&copier, &path, &wal)
             })?,
         ];
-        let readers = Readers { path, idle: Mutex::default() };
+        let readers = Readers::new(path);
         Ok(Arc::new(Self {
             handover,
             ops,
@@ -132,14 +132,29 @@ impl Sqlite {
     }
 
     /// Held messages that are due, read back. Those whose reading fails stay due.
-    async fn messages_due(&self, due: Vec<Sequence>) -> Result<Vec<LeasedMessage>, StoreError> {
+    async fn held_messages(&self, due: Vec<Sequence>) -> Result<Vec<LeasedMessage>, StoreError> {
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
         let wanted = due.clone();
         let read = self.readers.read(move |c| read::messages_due(c, &wanted)).await;
-        read.inspect_err(|_| {
+        read.inspect(|leased| self.handover.front.held_leased(leased)).inspect_err(|_| {
             let now = clock::now();
             let mut waiting = self.handover.waiting();
             due.into_iter().for_each(|sequence| waiting.add_message(sequence, now));
         })
+    }
+
+    /// Messages that dispatch was too slow for, read back.
+    async fn messages_behind(
+        &self,
+        from: Sequence,
+        to: Sequence,
+        max: usize,
+    ) -> Result<Vec<LeasedMessage>, StoreError> {
+        let chunk = move |c: &Connection| read::messages_behind(c, from, to, max);
+        let (read, upto) = self.readers.read(chunk).await?;
+        Ok(self.handover.front.behind(upto, read))
     }
 
     async fn ask<T>(&self, op: impl FnOnce(Reply<T>) -> Op) -> Result<T, StoreError> {
@@ -175,32 +190,56 @@ impl Queue for Sqlite {
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError> {
         loop {
             self.handover.front.check_open()?;
-            let due = self.handover.waiting().due_messages(clock::now(), max);
-            if !due.is_empty() {
-                let leased = self.messages_due(due).await?;
-                if !leased.is_empty() {
-                    return Ok(leased);
-                }
-            }
-            match self.handover.front.ready(max) {
-                Ready::Fresh(leased) => return Ok(leased),
-                Ready::Behind(from, to) => {
-                    let chunk = move |c: &Connection| read::messages_behind(c, from, to, CHUNK);
-                    let (leased, upto) = self.readers.read(chunk).await?;
-                    let sequences: Vec<Sequence> = leased.iter().map(|m| m.sequence).collect();
-                    self.handover.front.behind(upto, &sequences);
-                    if !leased.is_empty() {
-                        return Ok(leased);
+            // Half of it for what is due again: neither keeps the other out.
+            let due = self.handover.waiting().due_messages(clock::now(), max.div_ceil(2));
+            let mut leased = self.held_messages(due).await?;
+            let room = max - leased.len();
+            match self.handover.front.ready(room) {
+                Ready::Fresh(fresh) => leased.extend(fresh),
+                Ready::Behind(from, to) if room > 0 => {
+                    match self.messages_behind(from, to, room).await {
+                        Ok(behind) => leased.extend(behind),
+                        // What is leased already must not be lost with an error, which comes again.
+                        Err(error) if leased.is_empty() => return Err(error),
+                        Err(_) => {}
                     }
                 }
-                Ready::Nothing => self.handover.wait_for_message().await,
+                Ready::Nothing if leased.is_empty() => self.handover.wait_for_message().await,
+                Ready::Behind(..) | Ready::Nothing => {}
+            }
+            if !leased.is_empty() {
+                return Ok(leased);
             }
         }
     }
 
+    async fn take_crowded(
+        &self,
+        application: ApplicationId,
+        max: usize,
+    ) -> Result<Vec<LeasedMessage>, StoreError> {
+        let taken = self.handover.waiting().take_crowded(application, max);
+        let wanted = taken.clone();
+        let read = self.readers.read(move |c| read::messages_crowded(c, &wanted)).await;
+        read.inspect(|leased| self.handover.front.held_leased(leased)).inspect_err(|_| {
+            let mut waiting = self.handover.waiting();
+            taken.into_iter().for_each(|sequence| waiting.crowd(application, sequence));
+        })
+    }
+
+    fn applications_crowded(&self) -> Vec<ApplicationId> {
+        self.handover.waiting().applications_crowded()
+    }
+
     fn dispatched(&self, message: LeasedMessage, result: Dispatched) {
         match result {
-            Dispatched::Held(held) => self.hand(Op::Hold(message, held)),
+            Dispatched::Held(held @ Held::Crowded { .. }, _) => {
+                let application = message.message.application;
+                self.handover.crowd(application, message.sequence, || {
+                    self.hand(Op::Hold(message, held, None));
+                });
+            }
+            Dispatched::Held(held, called) => self.hand(Op::Hold(message, held, called)),
             Dispatched::Deliveries(deliveries) if message.held => {
                 self.hand(Op::Unhold(message.sequence, deliveries));
             }
@@ -223,7 +262,10 @@ impl Queue for Sqlite {
         loop {
             let (mut leased, keys) = Due::split(self.handover.next_due(max).await?);
             match self.readers.deliveries(&keys).await {
-                Ok(read) => leased.extend(read),
+                Ok((read, rest)) => {
+                    leased.extend(read);
+                    self.handover.waiting().put_back(&rest, clock::now());
+                }
                 Err(error) => {
                     self.handover.waiting().put_back(&keys, clock::now());
                     // What is in memory needs no disk.
@@ -257,7 +299,13 @@ impl Queue for Sqlite {
         let taken = self.handover.waiting().take_aside(endpoint, max);
         let (whole, keys) = Due::split(taken.clone());
         match self.readers.deliveries(&keys).await {
-            Ok(read) => Ok([read, whole].concat()),
+            Ok((read, rest)) if rest.is_empty() => Ok([read, whole].concat()),
+            Ok((read, rest)) => {
+                let rest = rest.into_iter().map(Due::Key);
+                let later = rest.chain(whole.into_iter().map(Due::Whole)).collect();
+                self.handover.waiting().put_aside_back(endpoint, later);
+                Ok(read)
+            }
             Err(error) => {
                 self.handover.waiting().put_aside_back(endpoint, taken);
                 Err(error)
@@ -337,54 +385,5 @@ impl Log for Sqlite {
 
     async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError> {
         self.ask(|reply| Op::Forget(before, max, reply)).await
-    }
-}
-
-/// Connections that read, as many as read at once.
-#[derive(Debug)]
-struct Readers {
-    path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
-}
-
-impl Readers {
-    /// Runs a query on a blocking thread.
-    async fn read<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => self.open().map_err(|error| writer::failure(&error))?,
-        };
-        let run = move || (query(&connection), connection);
-        let (result, connection) = tokio::task::spawn_blocking(run)
-            .await
-            .map_err(|error| StoreError::Failed(error.to_string()))?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        result.map_err(|error| StoreError::Failed(error.to_string()))
-    }
-
-    fn open(&self) -> rusqlite::Result<Connection> {
-        let connection =
-            Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.execute_batch("PRAGMA query_only = TRUE; PRAGMA cache_size = -8192;")?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        connection.set_prepared_statement_cache_capacity(32);
-        Ok(connection)
-    }
-
-    /// These deliveries, read back. What has ended meanwhile is left out.
-    async fn deliveries(&self, keys: &[DeliveryKey]) -> Result<Vec<Arc<Delivery>>, StoreError> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys = keys.to_vec();
-        self.read(move |c| {
-            let found = keys.into_iter().map(|key| rows::read_delivery(c, key));
-            found.filter_map(Result::transpose).collect()
-        })
-        .await
     }
 }

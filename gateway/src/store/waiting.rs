@@ -1,11 +1,12 @@
-//! What waits: deliveries for their due time, deliveries for room in their lane, messages for another plugin call.
+//! What waits: deliveries for their due time, deliveries for room in their lane, messages for another plugin call or for
+//! room in their plugin.
 //! Only keys are kept here (about 60 bytes each); what is due soon keeps its delivery too, so that the immediate retry
 //! reads nothing back.
 
 use crate::model::{
     Millis,
     delivery::{Delivery, DeliveryKey},
-    id::EndpointId,
+    id::{ApplicationId, EndpointId},
     message::Sequence,
 };
 use std::{
@@ -49,6 +50,7 @@ pub struct Waiting {
     kept: usize,
     aside: HashMap<EndpointId, Aside>,
     messages: BTreeSet<(Millis, Sequence)>,
+    crowded: HashMap<ApplicationId, BTreeSet<Sequence>>,
 }
 
 /// One endpoint's deliveries that its lane had no room for, oldest first.
@@ -135,6 +137,42 @@ impl Waiting {
         self.messages.insert((due, sequence));
     }
 
+    /// A message waits until its application's plugin has room.
+    pub fn crowd(&mut self, application: ApplicationId, sequence: Sequence) {
+        self.crowded.entry(application).or_default().insert(sequence);
+    }
+
+    /// Takes the application's crowded messages, oldest first.
+    pub fn take_crowded(&mut self, application: ApplicationId, max: usize) -> Vec<Sequence> {
+        let Some(crowded) = self.crowded.get_mut(&application) else { return Vec::new() };
+        let taken = (0..max).map_while(|_| crowded.pop_first()).collect();
+        if crowded.is_empty() {
+            self.crowded.remove(&application);
+        }
+        taken
+    }
+
+    /// Forgets the application's crowded messages.
+    pub fn remove_crowded(&mut self, application: ApplicationId) {
+        self.crowded.remove(&application);
+    }
+
+    /// Forgets a crowded message, if it still waits.
+    pub fn uncrowd(&mut self, application: ApplicationId, sequence: Sequence) {
+        if let Some(crowded) = self.crowded.get_mut(&application) {
+            crowded.remove(&sequence);
+            if crowded.is_empty() {
+                self.crowded.remove(&application);
+            }
+        }
+    }
+
+    /// The applications that have crowded messages.
+    #[must_use]
+    pub fn applications_crowded(&self) -> Vec<ApplicationId> {
+        self.crowded.keys().copied().collect()
+    }
+
     /// Takes deliveries that are due, at most `max`.
     pub fn due(&mut self, now: Millis, max: usize) -> Vec<Due> {
         let mut taken = Vec::new();
@@ -219,7 +257,8 @@ impl Waiting {
     #[must_use]
     pub fn depths(&self) -> (u64, u64, u64) {
         let aside: usize = self.aside.values().map(Aside::len).sum();
-        (self.timers.len() as u64, aside as u64, self.messages.len() as u64)
+        let crowded: usize = self.crowded.values().map(BTreeSet::len).sum();
+        (self.timers.len() as u64, aside as u64, (self.messages.len() + crowded) as u64)
     }
 }
 

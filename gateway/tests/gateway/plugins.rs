@@ -1,7 +1,7 @@
 //! Plugins in a live gateway: uploaded, called, parked for, replaced, and survived.
 
 use super::{
-    receiver::Receiver,
+    receiver::{Received, Receiver},
     rig::{Gateway, component, until},
 };
 use reqwest::Method;
@@ -122,6 +122,46 @@ async fn what_a_failing_plugin_parks_goes_out_with_the_next_version() {
         (list["data"] == json!([])).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_slow_plugin_is_replaced_and_all_that_waited_goes_out_with_the_next_version() {
+    let limits = [
+        ("OCTOHOOKS_PLUGINS__CPU_MS", "60000"),
+        ("OCTOHOOKS_PLUGINS__TIMEOUT_MS", "60000"),
+        ("OCTOHOOKS_PLUGINS__PER_APPLICATION", "1"),
+    ];
+    let (mut gateway, receiver) = (Gateway::start(&limits).await, Receiver::start().await);
+    for (uid, path) in [("slow", "/ok/slow"), ("other", "/ok/other")] {
+        gateway.application(uid, &[&receiver.url(path)]).await;
+        gateway.upload(uid, component("scripted")).await;
+    }
+    let script = json!({ "script": r#"{"do":"spin"}"# });
+    gateway.put("/applications/slow/plugin/settings", script).await;
+    // More than may wait for the plugin.
+    const COUNT: usize = 1500;
+    for n in 0..COUNT {
+        gateway.message("slow", json!({ "n": n })).await;
+    }
+    let other = gateway.message("other", json!({ "n": 0 })).await;
+    assert_eq!(gateway.settled("other", &other).await[0]["status"], "success");
+    let crowded = gateway.get("/applications/slow/messages?state=crowded&limit=1").await;
+    assert!(crowded["data"][0]["reason"].as_str().expect("one").contains("slower"), "{crowded}");
+
+    gateway.set("OCTOHOOKS_PLUGINS__CPU_MS", "100");
+    gateway.restart().await;
+    gateway.put("/applications/slow/plugin/settings", json!({})).await;
+    let received = receiver.wait_for("/ok/slow", COUNT).await;
+    let mut numbers: Vec<_> = received.iter().map(Received::n).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+    for state in ["crowded", "parked", "retry"] {
+        let path = format!("/applications/slow/messages?state={state}");
+        until("nothing waits", async || {
+            (gateway.get(&path).await["data"] == json!([])).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -89,8 +89,9 @@ pub async fn list(
     if !(1..=250).contains(&limit) {
         return Err(ApiError::field("?limit", "must be from 1 to 250"));
     }
-    if wanted.state.as_deref().is_some_and(|s| !matches!(s, "parked" | "retry" | "dropped")) {
-        return Err(ApiError::field("?state", "must be parked, retry or dropped"));
+    let states = ["parked", "retry", "crowded", "dropped"];
+    if wanted.state.as_deref().is_some_and(|state| !states.contains(&state)) {
+        return Err(ApiError::field("?state", "must be parked, retry, crowded or dropped"));
     }
     let before = match wanted.iterator.map(|text| u64::from_str_radix(&text, 36)) {
         None => None,

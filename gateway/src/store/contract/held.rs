@@ -16,6 +16,9 @@ on_every_engine![
     a_held_messages_deliveries_go_their_way,
     a_deleted_application_has_nothing_held,
     what_is_held_after_its_application_is_dropped,
+    what_a_replaced_plugin_parks_is_for_the_new_one,
+    crowded_messages_are_taken_in_order_when_there_is_room,
+    what_is_due_again_keeps_nobody_else_out,
 ];
 
 fn parked() -> Held {
@@ -37,6 +40,69 @@ fn plugin(tenant: &Tenant) -> Change {
         created: 1,
         updated: 1,
     })
+}
+
+async fn what_a_replaced_plugin_parks_is_for_the_new_one(store: &Store) {
+    let tenant = store.tenant(1).await;
+    store.change(plugin(&tenant)).await;
+    let leased = store.leased(&tenant, 2).await;
+    let called = |store: &Store| {
+        let tenant = store.catalog.snapshot().tenant(tenant.application.id).cloned();
+        tenant.and_then(|tenant| tenant.plugin.clone())
+    };
+    let (old, Change::PutPlugin(new)) = (called(store), plugin(&tenant)) else { panic!() };
+    store.queue.dispatched(leased[0].clone(), Dispatched::Held(parked(), old.clone()));
+    assert_eq!(store.depths().await.parked, 1);
+    store.change(Change::PutPlugin(Plugin { digest: Digest([8; 32]), ..new })).await;
+    let again = store.lease(1).await;
+    assert_eq!(sequences(&again), [leased[0].sequence]);
+    // It ran under the old one all this time.
+    store.queue.dispatched(leased[1].clone(), Dispatched::Held(parked(), old));
+    let again = store.lease(1).await.remove(0);
+    assert_eq!((again.sequence, again.calls), (leased[1].sequence, 0));
+    store.queue.dispatched(again, Dispatched::Held(parked(), called(store)));
+    assert_eq!(store.depths().await.parked, 1);
+}
+
+async fn crowded_messages_are_taken_in_order_when_there_is_room(store: &Store) {
+    let (tenant, other) = (store.tenant(1).await, store.tenant(1).await);
+    let (id, other_id) = (tenant.application.id, other.application.id);
+    let leased = store.leased(&tenant, 4).await;
+    let others = store.leased(&other, 1).await;
+    for leased in leased.iter().chain(&others) {
+        store.hold(leased, Held::Crowded { calls: 2 });
+    }
+    // At once, whether their rows are written or not.
+    let first = soon(store.queue.take_crowded(id, 2)).await.expect("reads");
+    assert_eq!(sequences(&first), sequences(&leased[..2]));
+    assert!(first.iter().all(|leased| leased.held));
+    assert_eq!(held_as(store, &tenant, "crowded").await.len(), 4);
+    assert_eq!(store.depths().await, Depths { undispatched: 3, ..Depths::default() });
+    first.iter().for_each(|leased| store.dispatch(leased, Vec::new()));
+    store.assert_nothing_comes().await;
+    let rest = soon(store.queue.take_crowded(id, 10)).await.expect("reads");
+    assert_eq!(sequences(&rest), sequences(&leased[2..]));
+    assert!(rest.iter().all(|leased| leased.held && leased.calls == 2));
+    rest.iter().for_each(|leased| store.dispatch(leased, Vec::new()));
+    assert!(held_as(store, &tenant, "crowded").await.is_empty());
+    assert!(soon(store.queue.take_crowded(id, 10)).await.expect("reads").is_empty());
+
+    assert_eq!(store.queue.applications_crowded(), [other_id]);
+    store.change(Change::DeleteApplication(other_id)).await;
+    assert_eq!(store.queue.applications_crowded(), []);
+    assert_eq!(held_as(store, &other, "dropped").await.len(), 1);
+    assert_eq!(store.depths().await, Depths::default());
+}
+
+async fn what_is_due_again_keeps_nobody_else_out(store: &Store) {
+    let (tenant, other) = (store.tenant(1).await, store.tenant(1).await);
+    let leased = store.leased(&tenant, 20).await;
+    leased.iter().for_each(|leased| store.hold(leased, retry(0)));
+    store.flush().await;
+    store.accept([sample::message(other.application.id)]).await;
+    let next = soon(store.queue.next_messages(4)).await.expect("are leased");
+    assert_eq!(next.len(), 3, "at most half is what is due again");
+    assert_eq!(next[2].message.application, other.application.id);
 }
 
 async fn held_as(store: &Store, tenant: &Tenant, state: &str) -> Vec<MessageRecord> {

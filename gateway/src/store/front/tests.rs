@@ -28,6 +28,11 @@ impl Modelled {
         Self { front: Front::new(0, 0), message, fates: Vec::new(), handed: 0 }
     }
 
+    fn lease(&self, number: u64) -> LeasedMessage {
+        let (sequence, message) = (Sequence(number), self.message.clone());
+        LeasedMessage { sequence, message, done: Vec::new(), calls: 0, held: false }
+    }
+
     fn commit(&mut self, count: usize) {
         let from = self.fates.len();
         let batch = (from..from + count).map(|n| (Sequence(n as u64), self.message.clone()));
@@ -48,8 +53,10 @@ impl Modelled {
             Ready::Behind(from, head) => {
                 assert_eq!(head.0, self.fates.len() as u64);
                 let upto = head.0.min(from.0 + max as u64);
-                let leased: Vec<_> = (from.0..upto).filter(|n| n % 3 != 0).map(Sequence).collect();
-                self.front.behind(Sequence(upto), &leased);
+                let read = (from.0..upto).filter(|n| n % 3 != 0);
+                let read: Vec<_> = read.map(|n| self.lease(n)).collect();
+                let leased = self.front.behind(Sequence(upto), read.clone());
+                assert_eq!(leased.len(), read.len());
                 for number in from.0..upto {
                     let settled = number % 3 == 0;
                     self.handed_over(number, if settled { Fate::Settled } else { Fate::Leased });
@@ -145,6 +152,19 @@ fn what_holds_the_mark_back_for_too_long_is_overdue() {
     keys.iter().for_each(|key| modelled.front.settled(key));
     assert_eq!(modelled.front.overdue(), []);
     assert_eq!(modelled.front.mark(), Sequence(1));
+}
+
+#[test]
+fn what_was_held_and_leased_before_is_not_leased_again() {
+    let mut modelled = Modelled::new();
+    modelled.front = Front::new(0, 20);
+    // Of what was held at the start, 2 and 12 are due before the reading comes to them.
+    modelled.front.held_leased(&[modelled.lease(2), modelled.lease(12)]);
+    let read = (0..5).map(|number| modelled.lease(number)).collect();
+    let leased = modelled.front.behind(Sequence(5), read);
+    assert_eq!(leased.iter().map(|leased| leased.sequence.0).collect::<Vec<_>>(), [0, 1, 3, 4]);
+    let read = (5..13).map(|number| modelled.lease(number)).collect();
+    assert_eq!(modelled.front.behind(Sequence(13), read).len(), 7);
 }
 
 #[test]

@@ -113,6 +113,7 @@ impl Tables {
                 let endpoints = catalog.tenant(*id).map(|tenant| tenant.endpoints.keys().copied());
                 effects.ended.extend(endpoints.into_iter().flatten());
                 effects.dropped = self.drop_held(*id, now);
+                effects.gone = Some(*id);
             }
             Change::PutPlugin(plugin) => effects.released = self.release(plugin.application, now),
             _ => {}
@@ -140,6 +141,10 @@ impl Tables {
                 Held::Parked { .. } => None,
                 Held::Retry { due, .. } => Some(*due),
                 Held::Dropped { .. } => continue,
+                Held::Crowded { .. } => {
+                    *held = (orphaned(), now);
+                    continue;
+                }
             };
             *held = (orphaned(), now);
             dropped.push((sequence, due));
@@ -189,10 +194,14 @@ impl Tables {
         (leased.collect(), upto)
     }
 
-    /// Held messages that are due, to be dispatched again.
-    pub fn messages_due(&self, sequences: &[Sequence]) -> Vec<LeasedMessage> {
+    /// Held messages that are due or have room, to be dispatched again.
+    pub fn messages_held(&self, sequences: &[Sequence]) -> Vec<LeasedMessage> {
         let due = sequences.iter().filter_map(|sequence| {
-            let (Held::Retry { calls, .. }, _) = self.held.get(sequence)? else { return None };
+            let (Held::Retry { calls, .. } | Held::Crowded { calls }, _) =
+                self.held.get(sequence)?
+            else {
+                return None;
+            };
             Some(self.lease(*sequence, self.messages.get(sequence)?, *calls, true))
         });
         due.collect()
@@ -285,7 +294,7 @@ impl Tables {
         let ended = |sequence: Sequence| {
             let waits = matches!(
                 self.held.get(&sequence),
-                Some((Held::Parked { .. } | Held::Retry { .. }, _))
+                Some((Held::Parked { .. } | Held::Retry { .. } | Held::Crowded { .. }, _))
             );
             !waits && self.rows(sequence).all(|row| row.state.is_final())
         };

@@ -84,7 +84,7 @@ fn delete_application(
     id: ApplicationId,
     now: Millis,
 ) -> Result<Effects> {
-    let mut effects = Effects::default();
+    let mut effects = Effects { gone: Some(id), ..Effects::default() };
     delete(c, APPLICATION, id.0.as_bytes())?;
     delete(c, PLUGIN, id.0.as_bytes())?;
     if let Some(tenant) = draft.tenant(id) {
@@ -119,7 +119,7 @@ fn release(
     update.query_map(of, sequence)?.collect()
 }
 
-/// Drops the application's held messages; which ones, and when they were due.
+/// Drops the application's held messages; which ones of those parked or due, and when they were due.
 fn drop_held(
     c: &Connection,
     environment: EnvironmentId,
@@ -127,11 +127,12 @@ fn drop_held(
     now: Millis,
 ) -> Result<Vec<(Sequence, Option<Millis>)>> {
     let mut find = c.prepare_cached(
-        "SELECT sequence, due FROM held
-         WHERE environment = ? AND application = ? AND state IN ('parked', 'retry')",
+        "SELECT sequence, due, state = 'crowded' FROM held
+         WHERE environment = ? AND application = ? AND state <> 'dropped'",
     )?;
     let found = find.query_map(params![environment.0, application.0.as_bytes()], |row| {
-        Ok((sequence(row)?, row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs)))
+        let due = row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs);
+        Ok((sequence(row)?, due, row.get::<_, bool>(2)?))
     })?;
     let held = found.collect::<Result<Vec<_>>>()?;
     let dropped = orphaned();
@@ -139,11 +140,12 @@ fn drop_held(
         "UPDATE held SET state = ?, due = NULL, calls = 0, kind = NULL, reason = ?, noted = ?
          WHERE sequence = ?",
     )?;
-    for (sequence, _) in &held {
+    for (sequence, ..) in &held {
         let number = rows::signed(sequence.0);
         update.execute(params![dropped.state(), dropped.reason(), rows::signed(now), number])?;
     }
-    Ok(held)
+    let counted = held.into_iter().filter(|(_, _, crowded)| !crowded);
+    Ok(counted.map(|(sequence, due, _)| (sequence, due)).collect())
 }
 
 fn sequence(row: &Row<'_>) -> Result<Sequence> {

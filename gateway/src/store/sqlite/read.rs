@@ -72,6 +72,13 @@ pub fn waiting(c: &Connection) -> Result<Waiting> {
     for (sequence, due) in held_due(c)? {
         waiting.add_message(sequence, due);
     }
+    let mut crowded =
+        c.prepare("SELECT application, sequence FROM held WHERE state = 'crowded'")?;
+    let mut found = crowded.query([])?;
+    while let Some(row) = found.next()? {
+        let application = ApplicationId(rows::uuid(row, 0)?);
+        waiting.crowd(application, Sequence(row.get::<_, i64>(1)?.unsigned_abs()));
+    }
     Ok(waiting)
 }
 
@@ -128,10 +135,23 @@ pub fn messages_due(c: &Connection, sequences: &[Sequence]) -> Result<Vec<Leased
         "SELECT {MESSAGE}, h.calls FROM message m JOIN held h USING (sequence)
          WHERE m.sequence = ? AND h.due IS NOT NULL"
     );
+    held(c, &sql, sequences)
+}
+
+/// Crowded messages, to be dispatched again. Their rows may not be written yet.
+pub fn messages_crowded(c: &Connection, sequences: &[Sequence]) -> Result<Vec<LeasedMessage>> {
+    let sql = format!(
+        "SELECT {MESSAGE}, coalesce(h.calls, 0) FROM message m LEFT JOIN held h USING (sequence)
+         WHERE m.sequence = ?"
+    );
+    held(c, &sql, sequences)
+}
+
+fn held(c: &Connection, sql: &str, sequences: &[Sequence]) -> Result<Vec<LeasedMessage>> {
     let mut leased = Vec::new();
     for sequence in sequences {
         let found = c
-            .prepare_cached(&sql)?
+            .prepare_cached(sql)?
             .query_row([rows::signed(sequence.0)], |row| Ok((rows::message(row)?.1, row.get(9)?)))
             .optional()?;
         if let Some((message, calls)) = found {

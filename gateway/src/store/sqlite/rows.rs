@@ -28,7 +28,8 @@ fn bad(index: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Blob, what.into())
 }
 
-fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
+/// The id in that column.
+pub fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
     let bytes = row.get_ref(index)?.as_blob().map_err(|_| bad(index, "an id is a blob"))?;
     Uuid::from_slice(bytes).map_err(|_| bad(index, "an id has 16 bytes"))
 }
@@ -288,6 +289,7 @@ pub fn put_held(
     let (due, calls, kind) = match held {
         Held::Parked { kind, .. } => (None, 0, Some(kind)),
         Held::Retry { due, calls, .. } => (Some(signed(*due)), *calls, None),
+        Held::Crowded { calls } => (None, *calls, None),
         Held::Dropped { .. } => (None, 0, None),
     };
     c.prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
@@ -317,6 +319,7 @@ pub fn held(row: &Row<'_>, at: usize) -> Result<Option<(Held, Millis)>> {
             let due = row.get::<_, Option<i64>>(at + 1)?.unwrap_or(0);
             Held::Retry { due: due.unsigned_abs(), calls: row.get(at + 2)?, reason }
         }
+        "crowded" => Held::Crowded { calls: row.get(at + 2)? },
         _ => Held::Dropped { reason },
     };
     Ok(Some((held, unsigned(row, at + 5)?)))

@@ -18,10 +18,11 @@ use crate::{
         delivery::{Delivery, DeliveryKey, Next, State},
         id::Digest,
         message::{Held, Message, Sequence},
+        plugin::Plugin,
     },
     store::{
         Accepted, LeasedMessage, Settlement, StoreError,
-        handover::{Effects, Handover, orphaned},
+        handover::{Effects, Handover, held_as},
     },
 };
 use bytes::Bytes;
@@ -63,7 +64,7 @@ pub enum Op {
     /// Give a delivery that is leased a row, for the next start only.
     Note(Arc<Delivery>),
     /// Note why a message goes nowhere for now.
-    Hold(LeasedMessage, Held),
+    Hold(LeasedMessage, Held, Option<Arc<Plugin>>),
     /// Give a held message's deliveries their rows and end the hold.
     Unhold(Sequence, Vec<Arc<Delivery>>),
     /// Change the catalog.
@@ -116,8 +117,10 @@ pub enum Applied {
     Changed(Effects),
     /// The change does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
-    /// It does not wait, since what it would wait for is gone: the delivery is disabled, the message dropped.
+    /// The delivery does not wait, since its endpoint is disabled or gone.
     Ended,
+    /// The message is held as this.
+    Held(Held),
     /// How many were deleted.
     Count(u64),
 }
@@ -246,9 +249,12 @@ impl Writer {
                     put_row(&transaction, delivery, State::Waiting, now)?;
                     Applied::Done
                 }
-                Op::Hold(leased, held) => {
+                Op::Hold(leased, held, called) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
-                    hold(&transaction, catalog, leased, held, now)?
+                    let LeasedMessage { sequence, message, .. } = leased;
+                    let held = held_as(catalog, message, held, called.as_ref(), now);
+                    rows::put_held(&transaction, *sequence, message, &held, now)?;
+                    Applied::Held(held)
                 }
                 Op::Unhold(sequence, deliveries) => {
                     for delivery in deliveries {
@@ -338,21 +344,4 @@ fn wait(
 fn put_row(c: &Connection, delivery: &Delivery, state: State, now: Millis) -> rusqlite::Result<()> {
     let change = rows::Change { delivery, state, due: delivery.due, attempt: None, now };
     rows::put_delivery(c, change)
-}
-
-/// Notes why a message goes nowhere for now. One whose application is gone would never be released.
-fn hold(
-    c: &Connection,
-    catalog: &Snapshot,
-    leased: &LeasedMessage,
-    held: &Held,
-    now: Millis,
-) -> rusqlite::Result<Applied> {
-    let LeasedMessage { sequence, message, .. } = leased;
-    if catalog.tenant(message.application).is_none() {
-        rows::put_held(c, *sequence, message, &orphaned(), now)?;
-        return Ok(Applied::Ended);
-    }
-    rows::put_held(c, *sequence, message, held, now)?;
-    Ok(Applied::Done)
 }

@@ -80,6 +80,22 @@ fn a_deleted_endpoints_rows_are_forgotten_but_not_those_that_are_being_written()
 }
 
 #[test]
+fn crowded_messages_are_taken_oldest_first() {
+    let (one, other) = (ApplicationId(Uuid::from_u128(1)), ApplicationId(Uuid::from_u128(2)));
+    let mut waiting = Waiting::default();
+    for (number, application) in [(3, one), (1, one), (2, other), (4, one)] {
+        waiting.crowd(application, Sequence(number));
+    }
+    assert_eq!(waiting.depths(), (0, 0, 4));
+    assert_eq!(waiting.take_crowded(one, 2), [Sequence(1), Sequence(3)]);
+    waiting.uncrowd(one, Sequence(4));
+    waiting.uncrowd(one, Sequence(3));
+    assert_eq!(waiting.applications_crowded(), [other]);
+    waiting.remove_crowded(other);
+    assert_eq!(waiting.depths(), (0, 0, 0));
+}
+
+#[test]
 fn messages_come_when_they_are_due() {
     let mut waiting = Waiting::default();
     for (number, due) in [(1, 30), (2, 10), (3, 20)] {

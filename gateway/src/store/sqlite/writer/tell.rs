@@ -4,7 +4,7 @@
 use super::{Applied, Op, Reply, Writer};
 use crate::{
     model::{catalog::Snapshot, delivery::State},
-    store::{Accepted, StoreError, handover::orphaned},
+    store::{Accepted, StoreError},
 };
 use rusqlite::ErrorCode;
 
@@ -49,10 +49,9 @@ impl Writer {
             }
             (Op::Wait(delivery, state), _) => self.handover.written(&delivery, state),
             (Op::Note(delivery), _) => self.handover.front.settled(&delivery.key),
-            (Op::Hold(leased, _), Applied::Ended) => {
-                self.handover.held(leased.sequence, &orphaned());
+            (Op::Hold(leased, ..), Applied::Held(held)) => {
+                self.handover.held(leased.message.application, leased.sequence, held);
             }
-            (Op::Hold(leased, held), _) => self.handover.held(leased.sequence, &held),
             (Op::Unhold(_, deliveries), _) => self.handover.unheld(deliveries),
             _ => {}
         }
