@@ -8,6 +8,7 @@ use crate::{
     config::{Config, Server},
     declared::Reconciler,
     deliver::{Deliver, client::Client, guard::Guard},
+    descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{self, accept::Acceptor, http::Door},
     model::{
@@ -71,6 +72,7 @@ pub struct App {
     router: Router,
     metrics: PrometheusHandle,
     stopping: Arc<AtomicBool>,
+    connections: usize,
 }
 
 impl App {
@@ -109,8 +111,12 @@ impl App {
         let guard = Guard::new(&config.guard.allow);
         let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
         let timeout = Duration::from_millis(config.delivery.timeout_ms);
-        let client = Client::new(guard.clone(), connect, timeout).context("the HTTP client")?;
-        let deliver = Deliver::new(queue.clone(), catalog.clone(), client, config.delivery.clone());
+        let descriptors = Descriptors::raise();
+        let client = Client::new(guard.clone(), connect, timeout, descriptors.idle)
+            .context("the HTTP client")?;
+        let delivery = config.delivery.clone();
+        let deliver =
+            Deliver::new(queue.clone(), catalog.clone(), client, delivery, descriptors.requests);
         let dispatcher =
             Dispatcher::new(queue.clone(), catalog.clone(), host.clone(), registry.clone(), guests);
         let check_url: api::CheckUrl =
@@ -129,7 +135,18 @@ impl App {
         let api = Api { catalog, log, queue, keys, host, registry, check_url, metrics, parts };
         let metrics = api.metrics.clone();
         let router = router(api, door);
-        Ok(Self { config, store, deliver, dispatcher, reconciler, router, metrics, stopping })
+        let connections = descriptors.connections;
+        Ok(Self {
+            config,
+            store,
+            deliver,
+            dispatcher,
+            reconciler,
+            router,
+            metrics,
+            stopping,
+            connections,
+        })
     }
 
     async fn serve(self, reload: Reload) -> Result<(), Failure> {
@@ -152,7 +169,8 @@ impl App {
         tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
 
         let drain = Duration::from_millis(drain_ms);
-        let limits = Limits { body: Duration::from_millis(body_timeout_ms), drain };
+        let (body, connections) = (Duration::from_millis(body_timeout_ms), self.connections);
+        let limits = Limits { connections, body, drain };
         web::serve::serve(listener, self.router, stop_signal(self.stopping), limits).await;
 
         // What is not done within the limit is done at the next start.

@@ -7,6 +7,7 @@
 
 use crate::{
     clock,
+    gate::Gate,
     invariant::{Invariant, check},
     model::{
         attempt::{Attempt, Failure, Outcome},
@@ -77,6 +78,9 @@ pub struct Deliver {
     lanes: RwLock<HashMap<EndpointId, Arc<Mutex<Lane>>>>,
     draining: AtomicBool,
     under_way: AtomicUsize,
+    /// Up to here everybody goes at once; beyond, an application waits for its share.
+    open: usize,
+    gate: Gate,
     ended: Notify,
     meters: Meters,
 }
@@ -89,13 +93,15 @@ struct Meters {
 }
 
 impl Deliver {
-    /// A stage that is not running yet.
+    /// A stage that is not running yet. At most `requests` are under way at once; one application may have half of them.
     pub fn new(
         queue: Arc<dyn Queue>,
         catalog: Arc<dyn Catalog>,
         client: Client,
         options: Options,
+        requests: usize,
     ) -> Arc<Self> {
+        let open = requests / 4;
         let meters = Meters {
             delivered: metrics::counter!("octohooks_attempts_total", "outcome" => "delivered"),
             failed: metrics::counter!("octohooks_attempts_total", "outcome" => "failed"),
@@ -110,6 +116,8 @@ impl Deliver {
             lanes: RwLock::default(),
             draining: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
+            open,
+            gate: Gate::new(requests - open, open.max(1)),
             ended: Notify::new(),
             meters,
         })
@@ -174,8 +182,8 @@ impl Deliver {
             let step = lock(lane).step(clock::instant());
             match step {
                 Step::Send(delivery) => {
-                    self.under_way.fetch_add(1, Ordering::SeqCst);
-                    tokio::spawn(self.clone().attempt(lane.clone(), delivery));
+                    let is_open = self.under_way.fetch_add(1, Ordering::SeqCst) < self.open;
+                    tokio::spawn(self.clone().attempt(lane.clone(), delivery, is_open));
                 }
                 Step::WakeAt(at) => {
                     let (stage, lane) = (self.clone(), lane.clone());
@@ -206,13 +214,23 @@ impl Deliver {
     }
 
     /// One attempt, from its start to its record.
-    async fn attempt(self: Arc<Self>, lane: Arc<Mutex<Lane>>, delivery: Arc<Delivery>) {
+    async fn attempt(
+        self: Arc<Self>,
+        lane: Arc<Mutex<Lane>>,
+        delivery: Arc<Delivery>,
+        is_open: bool,
+    ) {
         let id = delivery.key.endpoint;
+        let place = match is_open {
+            true => None,
+            false => Some(self.gate.turn(delivery.message.application).await),
+        };
         let endpoint = self.catalog.snapshot().endpoint(id).cloned();
         let settlement = match endpoint.filter(|endpoint| endpoint.enabled) {
             Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
             None => Settlement { delivery, attempt: None, next: Next::Disabled },
         };
+        drop(place);
         self.queue.settle(settlement);
         lock(&lane).finished();
         self.under_way.fetch_sub(1, Ordering::SeqCst);

@@ -13,6 +13,8 @@ pub mod declared;
 pub mod model;
 pub mod clock;
 pub mod invariant;
+pub mod gate;
+pub mod descriptors;
 pub mod ingest;
 pub mod dispatch;
 pub mod plugin;

@@ -7,14 +7,13 @@
 //! nothing survives from one call to the next, and a call that traps or runs over harms no other. What a
 //! plugin answers is checked and turned into the model's nouns before anyone else sees it.
 //!
-//! Who does what: `host` owns engine, pool and calls; `gate` queues them; `limits` counts; `compile` says
+//! Who does what: `host` owns engine, pool and calls; `limits` counts; `compile` says
 //! whether a component may run and `cache` keeps its compiled form; `v1` speaks the contract's version 0.1,
 //! `wasi` the empty WASI behind it; `check` says whether a verdict can be sent.
 
 mod call;
 mod limits;
 mod host;
-mod gate;
 mod compile;
 mod cache;
 mod registry;
@@ -27,7 +26,6 @@ mod tests;
 pub use cache::Cache;
 pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings};
 pub use compile::{Loaded, Rejected};
-pub use gate::Turn;
 pub use host::{Host, HostError};
 pub use limits::Options;
 pub use registry::Registry;

@@ -21,7 +21,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Settings are at most this long as JSON, in bytes.
 const SETTINGS: usize = 64 << 10;
@@ -89,7 +89,16 @@ pub async fn put(
     };
     let shown = Shown::from(&plugin);
     catalog.change(Change::PutPlugin(plugin)).await?;
+    unload(&catalog, &registry);
     Ok(Json(shown))
+}
+
+/// What no application uses any more need not be in memory.
+fn unload(catalog: &Arc<dyn Catalog>, registry: &Registry) {
+    let catalog = catalog.snapshot();
+    let active: HashSet<_> =
+        catalog.tenants().filter_map(|t| Some(t.plugin.as_ref()?.digest)).collect();
+    registry.retain(|digest| active.contains(digest));
 }
 
 /// `GET /applications/{app}/plugin`
@@ -121,11 +130,13 @@ pub async fn put_settings(
 /// `DELETE /applications/{app}/plugin`: messages go to their subscribers as they are; what is parked stays parked.
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
+    State(registry): State<Arc<Registry>>,
     caller: Caller,
     Path(app): Path<String>,
 ) -> Result<Json<Shown>, ApiError> {
     let tenant = tenant(&catalog, caller, &app)?;
     let shown = Shown::from(&**active(&tenant)?);
     catalog.change(Change::DeletePlugin(tenant.application.id)).await?;
+    unload(&catalog, &registry);
     Ok(Json(shown))
 }

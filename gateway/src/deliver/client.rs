@@ -18,10 +18,6 @@ use std::{error::Error, sync::Arc, time::Duration};
 const ANSWER: usize = 16 << 10;
 /// Shorter than what receivers keep a connection open for, so that a request seldom meets a closing one.
 const IDLE: Duration = Duration::from_secs(20);
-/// How many idle connections to one host are kept: more than are under way at once to most endpoints, since a new
-/// connection costs as much as several requests.
-const IDLE_CONNECTIONS: usize = 256;
-
 /// Sends requests.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -31,15 +27,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that asks the guard, and gives a request this long, from connecting to the last byte of the answer.
-    pub fn new(guard: Guard, connect: Duration, timeout: Duration) -> Result<Self, reqwest::Error> {
+    /// A client that asks the guard, gives a request this long, from connecting to the last byte of the answer, and
+    /// keeps that many idle connections to one host: a new connection costs as much as several requests.
+    pub fn new(
+        guard: Guard,
+        connect: Duration,
+        timeout: Duration,
+        idle: usize,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(GuardedResolver(guard.clone())))
             .connect_timeout(connect)
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_max_idle_per_host(idle)
             .tcp_nodelay(true)
             .user_agent(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
             .build()?;

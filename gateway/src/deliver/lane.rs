@@ -12,6 +12,8 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 /// How many deliveries a lane keeps in memory.
 pub const WINDOW: usize = 1000;
+/// How many bytes of them, unless it is one.
+pub const BYTES: usize = 8 << 20;
 
 /// A lane's limits, from its endpoint and the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Lane {
     /// The slot that the first in the queue waits for.
     booked: Option<Instant>,
     queue: VecDeque<Arc<Delivery>>,
+    /// Of the queue.
+    bytes: usize,
     in_flight: usize,
     /// Whether the store may hold more.
     aside: bool,
@@ -62,6 +66,7 @@ impl Lane {
             limiter: limits.rate.map(Limiter::new),
             booked: None,
             queue: VecDeque::new(),
+            bytes: 0,
             in_flight: 0,
             aside,
             fetching: false,
@@ -73,11 +78,12 @@ impl Lane {
     /// Takes a delivery, or gives it back to be set aside.
     #[must_use]
     pub fn offer(&mut self, delivery: Arc<Delivery>) -> Option<Arc<Delivery>> {
-        if self.aside || self.queue.len() >= WINDOW {
+        if self.aside || self.queue.len() >= WINDOW || self.bytes >= BYTES {
             self.aside = true;
             self.missed = true;
             return Some(delivery);
         }
+        self.bytes += delivery.bytes();
         self.queue.push_back(delivery);
         None
     }
@@ -85,7 +91,8 @@ impl Lane {
     /// What to do now. Called again until it says `WakeAt` or `Rest`.
     #[must_use]
     pub fn step(&mut self, now: Instant) -> Step {
-        if self.aside && !self.fetching && self.queue.len() <= WINDOW / 2 {
+        let room = self.queue.len() <= WINDOW / 2 && self.bytes <= BYTES / 2;
+        if self.aside && !self.fetching && room {
             self.fetching = true;
             self.missed = false;
             return Step::Fetch(WINDOW - self.queue.len());
@@ -106,6 +113,7 @@ impl Lane {
             self.booked = None;
         }
         let Some(delivery) = self.queue.pop_front() else { return Step::Rest };
+        self.bytes -= delivery.bytes();
         self.in_flight += 1;
         check(Invariant::InFlightWithinLimit, self.in_flight <= self.limits.in_flight, || {
             format!("{} under way of {}", self.in_flight, self.limits.in_flight)
@@ -123,6 +131,7 @@ impl Lane {
     pub fn fetched(&mut self, deliveries: Vec<Arc<Delivery>>) {
         self.fetching = false;
         self.aside = self.missed || !deliveries.is_empty();
+        self.bytes += deliveries.iter().map(|delivery| delivery.bytes()).sum::<usize>();
         self.queue.extend(deliveries);
     }
 
@@ -146,6 +155,7 @@ impl Lane {
     pub fn clear(&mut self) -> Vec<Arc<Delivery>> {
         self.aside = false;
         self.booked = None;
+        self.bytes = 0;
         self.queue.drain(..).collect()
     }
 

@@ -7,12 +7,12 @@ use super::{
     call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, cut, reason},
     check, compile,
     compile::{Loaded, Rejected},
-    gate::{Gate, Turn},
     limits::{self, Memory, Meter, Options, TICK},
     v1, wasi,
 };
 use crate::{
     clock,
+    gate::{Gate, Turn},
     model::{catalog::Tenant, dispatch::Verdict, id::ApplicationId, message::Message},
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};

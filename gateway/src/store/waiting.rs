@@ -16,8 +16,9 @@ use std::{
 
 /// What is due within this time keeps its delivery in memory, in milliseconds.
 const SOON: Millis = 10_000;
-/// At most this many do.
+/// At most this many do, and as long as they are fewer bytes.
 const KEPT: usize = 4096;
+const KEPT_BYTES: usize = 32 << 20;
 
 /// A delivery that is leased again: whole, or to be read by its key.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ impl Due {
 pub struct Waiting {
     timers: BTreeMap<(Millis, DeliveryKey), Option<Arc<Delivery>>>,
     kept: usize,
+    kept_bytes: usize,
     aside: HashMap<EndpointId, Aside>,
     messages: BTreeSet<(Millis, Sequence)>,
     crowded: HashMap<ApplicationId, BTreeSet<Sequence>>,
@@ -81,11 +83,21 @@ impl Waiting {
         delivery: Option<Arc<Delivery>>,
         now: Millis,
     ) {
-        let keep = due <= now + SOON && self.kept < KEPT;
+        let keep = due <= now + SOON && self.kept < KEPT && self.kept_bytes < KEPT_BYTES;
         let delivery = delivery.filter(|_| keep);
-        self.kept += usize::from(delivery.is_some());
+        if let Some(delivery) = &delivery {
+            self.kept += 1;
+            self.kept_bytes += delivery.bytes();
+        }
         let replaced = self.timers.insert((due, key), delivery);
-        self.kept -= usize::from(replaced.flatten().is_some());
+        self.kept_no_more(replaced.flatten().as_deref());
+    }
+
+    fn kept_no_more(&mut self, delivery: Option<&Delivery>) {
+        if let Some(delivery) = delivery {
+            self.kept -= 1;
+            self.kept_bytes -= delivery.bytes();
+        }
     }
 
     /// A delivery waits for room in its lane; its row is being written.
@@ -181,7 +193,7 @@ impl Waiting {
             && first.key().0 <= now
         {
             let ((_, key), delivery) = first.remove_entry();
-            self.kept -= usize::from(delivery.is_some());
+            self.kept_no_more(delivery.as_deref());
             taken.push(delivery.map_or(Due::Key(key), Due::Whole));
         }
         taken
@@ -240,6 +252,7 @@ impl Waiting {
         }
         self.timers.retain(|(_, key), _| !endpoints.contains(&key.endpoint));
         self.kept = self.timers.values().flatten().count();
+        self.kept_bytes = self.timers.values().flatten().map(|delivery| delivery.bytes()).sum();
         for endpoint in endpoints {
             if let Some(aside) = self.aside.get_mut(endpoint) {
                 aside.first.clear();

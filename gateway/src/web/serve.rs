@@ -15,16 +15,16 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-/// How many connections are served at once; more wait to be accepted.
-const CONNECTIONS: usize = 20_000;
 /// How long a request's head may take, and how long a connection may be idle.
 const HEAD: Duration = Duration::from_secs(60);
 /// How long to wait when the system gives no more sockets.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a request may take.
+/// How many connections there may be, and how long a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Connections served at once; more wait to be accepted.
+    pub connections: usize,
     /// Its body, from the first wait for more of it.
     pub body: Duration,
     /// All of it, once the server is to stop.
@@ -40,7 +40,7 @@ pub async fn serve(
     limits: Limits,
 ) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(limits.connections));
     let mut stop = pin!(stop);
     loop {
         let (stream, place) = tokio::select! {

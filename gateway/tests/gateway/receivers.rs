@@ -91,6 +91,29 @@ async fn an_address_that_became_internal_is_not_called() {
 }
 
 #[tokio::test]
+async fn hanging_receivers_leave_sockets_for_everybody_else() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.limit_descriptors(512);
+    gateway.restart().await;
+    let hang = receiver.url("/hang");
+    gateway.application("hanging", &[&*hang; 20]).await;
+    gateway.application("other", &[&receiver.url("/ok")]).await;
+    // 20 endpoints that want 100 requests under way each.
+    for n in 0..60 {
+        gateway.message("hanging", json!({ "n": n })).await;
+    }
+    receiver.wait_for("/hang", 80).await;
+    for n in 0..20 {
+        let message = gateway.message("other", json!({ "n": n })).await;
+        assert_eq!(gateway.settled("other", &message).await[0]["status"], "success");
+    }
+    let health: Value = serde_json::from_str(&gateway.text("/health").await).expect("JSON");
+    let under_way = health["parts"]["delivery"]["inFlight"].as_u64().expect("a number");
+    assert!(under_way >= 1000, "most of them wait for a place: {health}");
+    assert!(receiver.received("/hang").len() < 512);
+}
+
+#[tokio::test]
 async fn no_proxy_of_the_surroundings_is_used() {
     let proxy = Receiver::start().await;
     let url = proxy.url("");

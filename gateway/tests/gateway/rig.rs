@@ -24,6 +24,7 @@ pub(crate) struct Gateway {
     environment: Vec<(String, String)>,
     base: String,
     client: Client,
+    descriptors: Option<u32>,
 }
 
 /// A directory below the build directory.
@@ -33,7 +34,11 @@ pub(crate) fn directory() -> TempDir {
 
 /// The binary with that environment and no other, in that directory.
 pub(crate) fn command(directory: &Path, environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_octohooks"));
+    of(env!("CARGO_BIN_EXE_octohooks"), directory, environment)
+}
+
+fn of(program: &str, directory: &Path, environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().envs(environment.iter().cloned()).current_dir(directory);
     command.stdin(Stdio::null());
     command
@@ -69,6 +74,7 @@ impl Gateway {
             environment: usual.iter().chain(environment).map(text).collect(),
             base: format!("http://{port}"),
             client: client(),
+            descriptors: None,
         };
         gateway.restart().await;
         gateway
@@ -79,6 +85,13 @@ impl Gateway {
         self.kill();
         let log = File::options().create(true).append(true).open(self.path("log")).expect("opens");
         let mut command = command(self.directory.path(), &self.environment);
+        if let Some(most) = self.descriptors {
+            let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+            let binary = command.get_program().to_owned();
+            // A shell by its path: there is no PATH.
+            command = of("/bin/sh", self.directory.path(), &self.environment);
+            command.args(["-c", &limited]).arg(binary);
+        }
         let output = log.try_clone().expect("a handle");
         let child =
             command.arg("serve").stdout(output).stderr(log).spawn().expect("the gateway starts");
@@ -91,6 +104,11 @@ impl Gateway {
             self.client.get(&url).send().await.ok().filter(|answer| answer.status() == 200)
         })
         .await;
+    }
+
+    /// The next start may open that many files and sockets.
+    pub(crate) fn limit_descriptors(&mut self, most: u32) {
+        self.descriptors = Some(most);
     }
 
     /// Sets a variable for the next start.

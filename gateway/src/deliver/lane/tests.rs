@@ -122,6 +122,28 @@ fn what_a_full_window_has_no_room_for_is_set_aside_and_fetched_in_order() {
 }
 
 #[test]
+fn large_deliveries_fill_the_window_sooner() {
+    let now = clock::instant();
+    let mut message = sample::message(ApplicationId(Uuid::nil()));
+    message.payload = vec![b' '; BYTES / 4].into();
+    let message = Arc::new(message);
+    let large = |sequence| Arc::new(sample::delivery(&message, Sequence(sequence)));
+    let mut lane = Lane::new(limits(None, 10), false);
+    for sequence in 0..4 {
+        assert_eq!(lane.offer(large(sequence)), None);
+    }
+    assert!(lane.offer(large(4)).is_some());
+    assert_eq!(sent(&lane.step(now)), Some(0));
+    assert_eq!(sent(&lane.step(now)), Some(1));
+    assert!(matches!(lane.step(now), Step::Fetch(_)), "half of it is free");
+    assert_eq!(lane.clear().len(), 2);
+    for sequence in 5..9 {
+        assert_eq!(lane.offer(large(sequence)), None);
+    }
+    assert!(lane.offer(large(9)).is_some());
+}
+
+#[test]
 fn what_is_set_aside_during_a_fetch_is_not_forgotten() {
     let now = clock::instant();
     let mut lane = Lane::new(limits(None, 10), true);

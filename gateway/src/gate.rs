@@ -1,5 +1,5 @@
-//! Who may call now: a queue in front of the pool, since a full pool is an error and not a wait; and one
-//! in front of that for each application, so that none takes the whole pool.
+//! Who may go now, where a number of places is shared: a queue in front of the places, and one in front of that for
+//! each application, so that none takes them all. Plugin calls pass one, and requests to receivers.
 
 use crate::model::id::ApplicationId;
 use std::{
@@ -10,13 +10,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Both queues, first come first served.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub struct Gate {
     all: Semaphore,
     per_application: usize,
     applications: Mutex<HashMap<ApplicationId, Arc<Semaphore>>>,
 }
 
-/// The right to make one call, given back when dropped.
+/// A place, given back when dropped.
 #[derive(Debug)]
 pub struct Turn<'g> {
     _application: Waiting<'g>,
@@ -33,13 +33,15 @@ struct Waiting<'g> {
 }
 
 impl Gate {
-    pub(super) fn new(concurrency: usize, per_application: usize) -> Self {
-        Self { all: Semaphore::new(concurrency), per_application, applications: Mutex::default() }
+    /// A gate before that many places, of which an application may have so many.
+    #[must_use]
+    pub fn new(places: usize, per_application: usize) -> Self {
+        Self { all: Semaphore::new(places), per_application, applications: Mutex::default() }
     }
 
     /// Waits for a turn. Giving up is dropping the future. Neither queue is ever closed, so that waiting
     /// cannot fail.
-    pub(super) async fn turn(&self, id: ApplicationId) -> Turn<'_> {
+    pub async fn turn(&self, id: ApplicationId) -> Turn<'_> {
         let queue = Arc::clone(
             self.applications()
                 .entry(id)
