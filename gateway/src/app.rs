@@ -15,7 +15,7 @@ use crate::{
         catalog::{Change, Key},
         id::{EnvironmentId, KeyId},
     },
-    observe,
+    nats, observe,
     plugin::{Cache, Host, Registry},
     store::{Catalog, Log, Queue, sqlite::Sqlite},
     web::{
@@ -39,6 +39,7 @@ use tokio::{
     net::TcpListener,
     runtime::{Handle, Runtime},
     signal::unix::{SignalKind, signal},
+    sync::Notify,
 };
 use tower_http::cors::CorsLayer;
 
@@ -73,6 +74,7 @@ pub struct App {
     metrics: PrometheusHandle,
     stopping: Arc<AtomicBool>,
     connections: usize,
+    nats: Option<ingest::nats::Door>,
 }
 
 impl App {
@@ -86,7 +88,7 @@ impl App {
             .context("the plugins' runtime")?;
         let main = Runtime::new().context("the main runtime")?;
         let served = main.block_on(async {
-            let app = Self::assemble(config, guests.handle().clone())?;
+            let app = Self::assemble(config, guests.handle().clone()).await?;
             app.serve(reload).await
         });
         guests.shutdown_timeout(LINGER);
@@ -94,7 +96,7 @@ impl App {
         served
     }
 
-    fn assemble(config: Config, guests: Handle) -> Result<Self, Failure> {
+    async fn assemble(config: Config, guests: Handle) -> Result<Self, Failure> {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let store = Sqlite::open(&config.data.dir, config.data.max_bytes)
@@ -130,7 +132,14 @@ impl App {
         let stopping = Arc::new(AtomicBool::new(false));
         let keys = Keys::new(catalog.clone(), config.auth.api_key.as_deref());
         let acceptor = Acceptor::new(queue.clone(), catalog.clone(), config.ingest.payload_bytes);
-        let parts = parts(&deliver, &stopping);
+        let connection = nats::Connection::open(&config.nats).await.map_err(Failure::Config)?;
+        let parts = parts(&deliver, connection.clone(), &stopping);
+        let nats = connection.map(|connection| ingest::nats::Door {
+            acceptor: acceptor.clone(),
+            connection,
+            options: config.ingest.nats.clone(),
+            environment: EnvironmentId::DEFAULT,
+        });
         let door = Door { acceptor, keys: keys.clone() };
         let api = Api { catalog, log, queue, keys, host, registry, check_url, metrics, parts };
         let metrics = api.metrics.clone();
@@ -146,6 +155,7 @@ impl App {
             metrics,
             stopping,
             connections,
+            nats,
         })
     }
 
@@ -168,10 +178,20 @@ impl App {
         let address = listener.local_addr().context("the address listened on")?;
         tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
 
+        let stopping = Arc::new(Notify::new());
+        let listening = self.nats.map(|door| {
+            let stop = stopping.clone();
+            tokio::spawn(door.run(async move { stop.notified().await }))
+        });
         let drain = Duration::from_millis(drain_ms);
         let (body, connections) = (Duration::from_millis(body_timeout_ms), self.connections);
         let limits = Limits { connections, body, drain };
         web::serve::serve(listener, self.router, stop_signal(self.stopping), limits).await;
+
+        stopping.notify_one();
+        if let Some(listening) = listening {
+            let _in_time = tokio::time::timeout(drain, listening).await;
+        }
 
         // What is not done within the limit is done at the next start.
         reconciling.abort();
@@ -195,9 +215,17 @@ fn router(api: Api, door: Door) -> Router {
         .merge(api::watch_router(api))
 }
 
-fn parts(deliver: &Arc<Deliver>, stopping: &Arc<AtomicBool>) -> Parts {
+fn parts(
+    deliver: &Arc<Deliver>,
+    connection: Option<nats::Connection>,
+    stopping: &Arc<AtomicBool>,
+) -> Parts {
     let (deliver, stopping) = (deliver.clone(), stopping.clone());
+    let state = |connection: nats::Connection| -> Arc<dyn Fn() -> (bool, u64) + Send + Sync> {
+        Arc::new(move || (connection.connected(), connection.connections()))
+    };
     Parts {
+        nats: connection.map(state),
         lanes: Arc::new(move || deliver.depths()),
         stopping: Arc::new(move || stopping.load(Ordering::Relaxed)),
     }

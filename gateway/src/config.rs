@@ -1,7 +1,7 @@
 //! Configuration: defaults < file < environment (`OCTOHOOKS_SERVER__LISTEN`) < flags. One options struct per stage; what
 //! is wrong is one line that names the source, the key and what would be right.
 
-use crate::{declared::DeclaredApplication, deliver, observe, plugin};
+use crate::{declared::DeclaredApplication, deliver, ingest, nats, observe, plugin};
 use figment::{
     Figment, Source,
     error::Kind,
@@ -26,6 +26,8 @@ pub struct Config {
     pub auth: Auth,
     /// What is accepted.
     pub ingest: Ingest,
+    /// The connection to NATS.
+    pub nats: nats::Options,
     /// How plugins run.
     pub plugins: plugin::Options,
     /// How deliveries are made.
@@ -75,6 +77,8 @@ pub struct Auth {
 pub struct Ingest {
     /// The largest payload, in bytes.
     pub payload_bytes: usize,
+    /// The NATS door, open when `nats.servers` names a server.
+    pub nats: ingest::nats::Options,
 }
 
 /// Which addresses may be called.
@@ -105,7 +109,7 @@ impl Default for Data {
 impl Default for Ingest {
     fn default() -> Self {
         // The provider's 350 kB.
-        Self { payload_bytes: 350_000 }
+        Self { payload_bytes: 350_000, nats: ingest::nats::Options::default() }
     }
 }
 
@@ -186,6 +190,9 @@ fn line(error: &figment::Error) -> String {
 fn check(config: &Config) -> Result<(), String> {
     config.delivery.retry.check().map_err(|(key, right)| {
         format!("configuration: key `delivery.retry.{key}`: must be {right}")
+    })?;
+    config.ingest.nats.check().map_err(|(key, right)| {
+        format!("configuration: key `ingest.nats.{key}`: must be {right}")
     })?;
     if config.delivery.max_in_flight == 0 {
         return Err("configuration: key `delivery.max_in_flight`: must be at least 1".into());

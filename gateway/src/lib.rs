@@ -15,6 +15,7 @@ pub mod clock;
 pub mod invariant;
 pub mod gate;
 pub mod descriptors;
+pub mod nats;
 pub mod ingest;
 pub mod dispatch;
 pub mod plugin;

@@ -52,11 +52,28 @@ pub enum StoreError {
     Failed(String),
 }
 
+/// A message to accept, and what tells its sender's repetitions of it.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Sent again under the same key, it is the same message. One application's.
+    pub idempotency_key: Option<Box<str>>,
+}
+
+impl From<Arc<Message>> for Submission {
+    fn from(message: Arc<Message>) -> Self {
+        Self { message, idempotency_key: None }
+    }
+}
+
 /// What became of one message of an `accept`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// It is on disk.
     New,
+    /// Its idempotency key was used before in the application, by this message: it is on disk.
+    Repeated(MessageId),
     /// Its uid was used before in the application, by this message.
     Duplicate(MessageId),
 }
@@ -117,7 +134,7 @@ pub struct Depths {
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
     /// Makes the messages durable: on disk when it returns `Ok`, and unseen when it returns an error.
-    async fn accept(&self, batch: Vec<Arc<Message>>) -> Result<Vec<Accepted>, StoreError>;
+    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError>;
 
     /// Leases the next messages in order of acceptance, at least one and at most `max`; waits for them.
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError>;

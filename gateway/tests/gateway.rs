@@ -17,4 +17,5 @@ mod gateway {
     mod github;
     mod crash;
     mod demo;
+    mod nats;
 }

@@ -20,6 +20,8 @@ pub type Lanes = (usize, usize, usize);
 pub struct Parts {
     /// The deliver stage's depths.
     pub lanes: Arc<dyn Fn() -> Lanes + Send + Sync>,
+    /// The connection to NATS, if there is one: whether it stands, and how often it was made.
+    pub nats: Option<Arc<dyn Fn() -> (bool, u64) + Send + Sync>>,
     /// Whether the gateway is stopping.
     pub stopping: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -37,6 +39,14 @@ struct PartStates {
     store: Store,
     plugins: Plugins,
     delivery: Delivery,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nats: Option<Nats>,
+}
+
+#[derive(Serialize)]
+struct Nats {
+    connected: bool,
+    connections: u64,
 }
 
 #[derive(Serialize)]
@@ -64,6 +74,10 @@ struct Delivery {
 pub async fn health(State(api): State<Api>) -> Response {
     let stopping = (api.parts.stopping)();
     let (lanes, queued, in_flight) = (api.parts.lanes)();
+    let nats = api.parts.nats.as_ref().map(|state| {
+        let (connected, connections) = state();
+        Nats { connected, connections }
+    });
     let snapshot = api.catalog.snapshot();
     let health = Health {
         status: if stopping { "stopping" } else { "ready" },
@@ -75,6 +89,7 @@ pub async fn health(State(api): State<Api>) -> Response {
                 loaded: api.registry.len(),
             },
             delivery: Delivery { lanes, queued, in_flight },
+            nats,
         },
     };
     let status = if stopping { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };

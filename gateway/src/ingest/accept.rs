@@ -7,7 +7,7 @@ use crate::{
         message::Message,
         name::{Channel, EventType, Uid},
     },
-    store::{Accepted, Catalog, Queue, StoreError},
+    store::{Accepted, Catalog, Queue, StoreError, Submission},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -23,6 +23,17 @@ pub struct Draft {
     pub channels: Vec<Channel>,
     /// JSON, kept byte for byte.
     pub payload: Bytes,
+    /// Sent again under the same key, it is the same message.
+    pub idempotency_key: Option<Box<str>>,
+}
+
+/// A message that is on disk.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// The message; the sender's own, if it is a repetition.
+    pub message: Arc<Message>,
+    /// The id under which it is on disk.
+    pub id: MessageId,
 }
 
 /// Why a message was not accepted.
@@ -82,7 +93,7 @@ impl Acceptor {
         environment: EnvironmentId,
         application: &str,
         draft: Draft,
-    ) -> Result<Arc<Message>, Refused> {
+    ) -> Result<Receipt, Refused> {
         let start = clock::instant();
         let Inner { meters, .. } = &*self.0;
         let accepted = self.0.keep(environment, application, draft).await;
@@ -101,7 +112,7 @@ impl Inner {
         environment: EnvironmentId,
         application: &str,
         draft: Draft,
-    ) -> Result<Arc<Message>, Refused> {
+    ) -> Result<Receipt, Refused> {
         if draft.payload.len() > self.payload_limit {
             return Err(Refused::TooLarge(self.payload_limit));
         }
@@ -118,10 +129,13 @@ impl Inner {
             payload: draft.payload,
             accepted: clock::now(),
         });
-        let accepted = self.queue.accept(vec![message.clone()]).await?;
+        let idempotency_key = draft.idempotency_key;
+        let submission = Submission { message: message.clone(), idempotency_key };
+        let accepted = self.queue.accept(vec![submission]).await?;
         match accepted.first() {
             Some(Accepted::Duplicate(id)) => Err(Refused::Duplicate(*id)),
-            _ => Ok(message),
+            Some(Accepted::Repeated(id)) => Ok(Receipt { message, id: *id }),
+            _ => Ok(Receipt { id: message.id, message }),
         }
     }
 }

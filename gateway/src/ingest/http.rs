@@ -1,11 +1,8 @@
 //! The HTTP door: `POST /applications/{app}/messages`. The payload is taken out of the body as the bytes it came in.
 
-use super::accept::{Acceptor, Draft, Refused};
+use super::{accept::Acceptor, envelope};
 use crate::{
-    model::{
-        message::Message,
-        name::{Channel, EventType, Uid},
-    },
+    model::{message::Message, name::Channel},
     web::{
         auth::{Caller, Keys},
         body,
@@ -20,15 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
-
-/// What surrounds a payload in a body may be this long in bytes: names, channels, white space.
-const ENVELOPE: usize = 32 << 10;
-/// How many channels a message may name.
-const CHANNELS: usize = 100;
+use serde::Serialize;
 
 /// What the door needs.
 #[derive(Clone, FromRef)]
@@ -44,22 +33,6 @@ pub fn router(door: Door) -> Router {
     Router::new().route("/applications/{app}/messages", post(create)).with_state(door)
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Create<'a> {
-    #[serde(borrow)]
-    event_type: Option<Cow<'a, str>>,
-    channels: Option<Vec<Channel>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    payload: Option<&'a RawValue>,
-    uid: Option<Uid>,
-}
-
-/// `null` is a payload; only an absent one is none.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
-}
-
 async fn create(
     State(acceptor): State<Acceptor>,
     caller: Caller,
@@ -67,31 +40,10 @@ async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let limit = acceptor.payload_limit();
-    let bytes = body::read(body, limit + ENVELOPE, "message").await?;
-    let draft = draft(&bytes)?;
-    let accepted = acceptor.accept(caller.environment, &application, draft).await;
-    let message = accepted.map_err(|refused| match refused {
-        Refused::NoApplication => ApiError::not_found("application"),
-        Refused::TooLarge(limit) => ApiError::too_large("payload", limit),
-        Refused::Duplicate(_) => ApiError::conflict(refused.to_string()),
-        Refused::Store(error) => error.into(),
-    })?;
-    Ok(answer(&message))
-}
-
-fn draft(bytes: &Bytes) -> Result<Draft, ApiError> {
-    let create: Create<'_> = body::json(bytes)?;
-    let event_type =
-        create.event_type.ok_or_else(|| ApiError::field("/eventType", "is required"))?;
-    let event_type = EventType::new(&event_type)
-        .map_err(|bad| ApiError::field("/eventType", bad.to_string()))?;
-    let payload = create.payload.ok_or_else(|| ApiError::field("/payload", "is required"))?;
-    let channels = create.channels.unwrap_or_default();
-    if channels.len() > CHANNELS {
-        return Err(ApiError::field("/channels", format!("must be at most {CHANNELS}")));
-    }
-    let payload = bytes.slice_ref(payload.get().as_bytes());
-    Ok(Draft { uid: create.uid, event_type, channels, payload })
+    let bytes = body::read(body, limit + envelope::BYTES, "message").await?;
+    let draft = envelope::json(&bytes)?;
+    let receipt = acceptor.accept(caller.environment, &application, draft).await?;
+    Ok(answer(&receipt.message))
 }
 
 /// A message as the contract shows it.

@@ -24,6 +24,9 @@ pub enum Format {
     Json,
 }
 
+/// Libraries that say again what the gateway says, unless `log.level` names them.
+const QUIET: &str = "async_nats=error";
+
 impl Default for Options {
     fn default() -> Self {
         Self { level: "info".into(), format: Format::Text }
@@ -32,7 +35,7 @@ impl Default for Options {
 
 /// Starts logging. An error is one line for the operator.
 pub fn start(options: &Options) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&options.level).map_err(|error| {
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", options.level)).map_err(|error| {
         format!("log.level: {error}; such as info, or warn,octohooks::deliver=debug")
     })?;
     let builder = tracing_subscriber::fmt()

@@ -6,7 +6,7 @@
 
 use super::{
     Accepted, Catalog, Depths, Dispatched, LeasedMessage, Log, Queue, Settlement, StoreError,
-    memory::Memory, sqlite::Sqlite,
+    Submission, memory::Memory, sqlite::Sqlite,
 };
 use crate::model::{
     application::Application,
@@ -131,7 +131,12 @@ impl Store {
 
     /// Accepts these in one batch.
     pub async fn accept(&self, messages: impl IntoIterator<Item = Message>) -> Vec<Accepted> {
-        let batch = messages.into_iter().map(Arc::new).collect();
+        self.submit(messages.into_iter().map(|message| Arc::new(message).into())).await
+    }
+
+    /// The same with idempotency keys.
+    pub async fn submit(&self, batch: impl IntoIterator<Item = Submission>) -> Vec<Accepted> {
+        let batch = batch.into_iter().collect();
         soon(self.queue.accept(batch)).await.expect("are accepted")
     }
 

@@ -6,7 +6,7 @@
 
 use super::{
     Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log,
-    MessageFilter, MessageRecord, Queue, Settlement, StoreError,
+    MessageFilter, MessageRecord, Queue, Settlement, StoreError, Submission,
     front::{Front, Ready},
     handover::{Handover, held_as},
     waiting::{Due, Waiting},
@@ -18,7 +18,7 @@ use crate::{
         catalog::{Change, Snapshot},
         delivery::{Delivery, State},
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
-        message::{Held, Message, Sequence},
+        message::{Held, Sequence},
     },
 };
 use async_trait::async_trait;
@@ -63,16 +63,16 @@ impl Memory {
 
 #[async_trait]
 impl Queue for Memory {
-    async fn accept(&self, batch: Vec<Arc<Message>>) -> Result<Vec<Accepted>, StoreError> {
+    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
         let mut next = self.handover.front.head();
         let mut accepted = Vec::with_capacity(batch.len());
         let mut committed = Vec::with_capacity(batch.len());
-        for message in batch {
-            let result = tables.insert(Sequence(next), &message);
+        for submission in batch {
+            let result = tables.insert(Sequence(next), &submission);
             if result == Accepted::New {
-                committed.push((Sequence(next), message));
+                committed.push((Sequence(next), submission.message));
                 next += 1;
             }
             accepted.push(result);

@@ -6,7 +6,7 @@
 
 use super::{
     Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log,
-    MessageFilter, MessageRecord, Queue, Settlement, StoreError,
+    MessageFilter, MessageRecord, Queue, Settlement, StoreError, Submission,
     front::{Front, Ready},
     handover::Handover,
     waiting::Due,
@@ -18,7 +18,7 @@ use crate::{
         catalog::Change,
         delivery::{Delivery, State},
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
-        message::{Held, Message, Sequence},
+        message::{Held, Sequence},
     },
 };
 use async_trait::async_trait;
@@ -182,7 +182,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 #[async_trait]
 impl Queue for Sqlite {
-    async fn accept(&self, batch: Vec<Arc<Message>>) -> Result<Vec<Accepted>, StoreError> {
+    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
         let _waiting = self.accepts.try_acquire().map_err(|_| StoreError::Busy)?;
         self.ask(|reply| Op::Accept(batch, reply)).await
     }

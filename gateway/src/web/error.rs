@@ -10,7 +10,8 @@ use axum::{
 use serde::Serialize;
 
 /// An error as a caller reads it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, thiserror::Error)]
+#[error("{message}")]
 pub struct ApiError {
     #[serde(skip)]
     status: StatusCode,
@@ -32,6 +33,18 @@ impl ApiError {
     /// An error with that status, code and text.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), details: Vec::new() }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
     }
 
     /// 422: one field is not as it must be.

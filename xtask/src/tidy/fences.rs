@@ -16,7 +16,7 @@ struct Fence {
 
 const FENCES: [Fence; 7] = [
     Fence { names: &["rusqlite"], only: &["store/sqlite"] },
-    Fence { names: &["async_nats"], only: &["store/nats", "ingest/nats"] },
+    Fence { names: &["async_nats"], only: &["store/nats", "ingest/nats", "nats"] },
     Fence { names: &["wasmtime", "wasmtime_wasi", "wasmparser"], only: &["plugin"] },
     // The demo is a sender and a receiver like any other, outside the gateway's own path.
     Fence { names: &["reqwest"], only: &["deliver/client", "deliver/guard", "cli/demo"] },
@@ -51,7 +51,7 @@ enum Imports {
 
 use Imports::{Not, Only};
 
-const WALLS: [Wall; 13] = [
+const WALLS: [Wall; 14] = [
     Wall { of: "ingest", imports: Not(&["dispatch", "deliver", "api", "app", "cli"]) },
     Wall { of: "dispatch", imports: Not(&["ingest", "deliver", "api", "app", "cli"]) },
     Wall { of: "deliver", imports: Not(&["ingest", "dispatch", "api", "app", "cli"]) },
@@ -63,6 +63,7 @@ const WALLS: [Wall; 13] = [
     Wall { of: "model", imports: Only(&["model"]) },
     Wall { of: "clock", imports: Only(&["model"]) },
     Wall { of: "invariant", imports: Only(&[]) },
+    Wall { of: "nats", imports: Only(&["model", "clock"]) },
     Wall { of: "gate", imports: Only(&["model"]) },
     Wall { of: "descriptors", imports: Only(&[]) },
 ];

@@ -11,6 +11,7 @@ on_every_engine![
     whoever_waits_for_a_message_gets_it,
     a_uid_that_was_used_tells_the_first_message,
     a_uid_is_one_applications_in_one_environment,
+    a_repeated_submission_tells_the_first_message,
     what_dispatch_is_behind_with_comes_in_order,
     what_waits_where_is_counted,
     a_closed_store_takes_and_gives_nothing,
@@ -68,6 +69,30 @@ async fn a_uid_that_was_used_tells_the_first_message(store: &Store) {
     assert!(leased[2].message.uid.is_none());
     for leased in &leased {
         store.dispatch(leased, Vec::new());
+    }
+    store.assert_nothing_comes().await;
+}
+
+async fn a_repeated_submission_tells_the_first_message(store: &Store) {
+    let (application, other) = (sample::application().id, sample::application().id);
+    let keyed = |application, uid: Option<&str>, key: &str| {
+        let mut message = sample::message(application);
+        message.uid = uid.map(|uid| Uid::new(uid).expect("legal"));
+        Submission { message: Arc::new(message), idempotency_key: Some(key.into()) }
+    };
+    let first = keyed(application, Some("a"), "1");
+    let (id, again) = (first.message.id, first.clone());
+    let accepted = store.submit([first, again, keyed(application, None, "2")]).await;
+    assert_eq!(accepted, [Accepted::New, Accepted::Repeated(id), Accepted::New]);
+    let later = [
+        keyed(application, None, "1"),
+        keyed(application, Some("a"), "3"),
+        keyed(other, Some("a"), "1"),
+    ];
+    let accepted = store.submit(later).await;
+    assert_eq!(accepted, [Accepted::Repeated(id), Accepted::Duplicate(id), Accepted::New]);
+    for leased in store.lease(3).await {
+        store.dispatch(&leased, Vec::new());
     }
     store.assert_nothing_comes().await;
 }
@@ -138,7 +163,7 @@ async fn a_closed_store_takes_and_gives_nothing(store: &Store) {
     store.close();
     assert!(matches!(soon(store.queue.next_messages(1)).await, Err(StoreError::Closed)));
     assert!(matches!(soon(store.queue.next_deliveries(1)).await, Err(StoreError::Closed)));
-    let batch = vec![Arc::new(sample::message(application.id))];
+    let batch = vec![Arc::new(sample::message(application.id)).into()];
     assert!(matches!(soon(store.queue.accept(batch)).await, Err(StoreError::Closed)));
     let change = Change::PutApplication(application);
     assert!(matches!(soon(store.catalog.change(change)).await, Err(StoreError::Closed)));

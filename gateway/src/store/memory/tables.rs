@@ -13,6 +13,7 @@ use crate::{
     },
     store::{
         Accepted, DeliveryRecord, LeasedMessage, MessageFilter, MessageRecord, Settlement,
+        Submission,
         handover::{Effects, orphaned},
     },
 };
@@ -28,6 +29,7 @@ pub struct Tables {
     messages: BTreeMap<Sequence, Arc<Message>>,
     ids: HashMap<MessageId, Sequence>,
     uids: HashMap<(EnvironmentId, ApplicationId, Uid), Sequence>,
+    keys: HashMap<(EnvironmentId, ApplicationId, Box<str>), MessageId>,
     held: BTreeMap<Sequence, (Held, Millis)>,
     deliveries: BTreeMap<DeliveryKey, Row>,
     /// Components, by digest.
@@ -45,14 +47,25 @@ struct Row {
 }
 
 impl Tables {
-    /// Appends a message, unless its uid is taken.
-    pub fn insert(&mut self, sequence: Sequence, message: &Arc<Message>) -> Accepted {
+    /// Appends a message, unless its key or its uid is taken.
+    pub fn insert(&mut self, sequence: Sequence, submission: &Submission) -> Accepted {
+        let Submission { message, idempotency_key } = submission;
+        if let Some(key) = idempotency_key {
+            let key = (message.environment, message.application, key.clone());
+            if let Some(first) = self.keys.get(&key) {
+                return Accepted::Repeated(*first);
+            }
+        }
         if let Some(uid) = &message.uid {
             let key = (message.environment, message.application, uid.clone());
             if let Some(first) = self.uids.get(&key).and_then(|first| self.messages.get(first)) {
                 return Accepted::Duplicate(first.id);
             }
             self.uids.insert(key, sequence);
+        }
+        if let Some(key) = idempotency_key {
+            let key = (message.environment, message.application, key.clone());
+            self.keys.insert(key, message.id);
         }
         self.ids.insert(message.id, sequence);
         self.messages.insert(sequence, message.clone());
@@ -306,6 +319,7 @@ impl Tables {
             self.held.remove(sequence);
             let Some(message) = self.messages.remove(sequence) else { continue };
             self.ids.remove(&message.id);
+            self.keys.retain(|_, first| *first != message.id);
             if let Some(uid) = &message.uid {
                 self.uids.remove(&(message.environment, message.application, uid.clone()));
             }

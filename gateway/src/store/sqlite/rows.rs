@@ -9,7 +9,7 @@ use crate::model::{
     message::{Held, Message, Sequence},
     name::{Channel, EventType, Uid},
 };
-use crate::store::Accepted;
+use crate::store::{Accepted, Submission};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -34,13 +34,14 @@ pub fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
     Uuid::from_slice(bytes).map_err(|_| bad(index, "an id has 16 bytes"))
 }
 
-/// Appends a message, unless its uid is taken.
-pub fn insert_message(c: &Connection, sequence: Sequence, m: &Message) -> Result<Accepted> {
+/// Appends a message, unless its key or its uid is taken.
+pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> Result<Accepted> {
+    let Submission { message: m, idempotency_key } = sent;
     let channels = (!m.channels.is_empty()).then(|| json(&m.channels));
     let inserted = c
         .prepare_cached(
-            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-             ON CONFLICT (environment, application, uid) WHERE uid IS NOT NULL DO NOTHING",
+            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             signed(sequence.0),
@@ -52,9 +53,18 @@ pub fn insert_message(c: &Connection, sequence: Sequence, m: &Message) -> Result
             channels,
             signed(m.accepted),
             &m.payload[..],
+            idempotency_key.as_deref(),
         ])?;
     if inserted == 1 {
         return Ok(Accepted::New);
+    }
+    let mut find = c.prepare_cached(
+        "SELECT id FROM message
+         WHERE environment = ? AND application = ? AND idempotency_key = ?",
+    )?;
+    let key = params![m.environment.0, m.application.0.as_bytes(), idempotency_key.as_deref()];
+    if let Some(first) = find.query_row(key, |row| uuid(row, 0)).optional()? {
+        return Ok(Accepted::Repeated(MessageId(first)));
     }
     let mut find = c.prepare_cached(
         "SELECT id FROM message WHERE environment = ? AND application = ? AND uid = ?",

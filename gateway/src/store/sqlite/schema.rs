@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 /// Each version's step, from the one before.
-const STEPS: [&str; 1] = [VERSION_1];
+const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -54,6 +54,13 @@ CREATE TABLE attempt (
 ) WITHOUT ROWID;
 ";
 
+/// What tells a sender's repetitions of a message.
+const VERSION_2: &str = "
+ALTER TABLE message ADD COLUMN idempotency_key TEXT;
+CREATE UNIQUE INDEX message_key ON message (environment, application, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+";
+
 /// Sets the connection's ways and brings the file to the newest version.
 pub fn prepare(connection: &mut Connection, max_pages: Option<u64>) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
@@ -94,6 +101,26 @@ fn migrate(connection: &mut Connection) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_the_first_version_keeps_its_messages() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut connection = Connection::open(directory.path().join("store.db")).expect("opens");
+        connection.execute_batch(VERSION_1).expect("is written");
+        connection
+            .execute_batch(
+                "INSERT INTO message VALUES (7, x'01', 1, x'02', 'a', 't', NULL, 5, '{}');
+                 PRAGMA user_version = 1;",
+            )
+            .expect("is written");
+        prepare(&mut connection, None).expect("migrates");
+        let found = connection
+            .query_row("SELECT sequence, uid, idempotency_key FROM message", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .expect("is there");
+        assert_eq!(found, (7, "a".to_owned(), None::<String>));
+    }
 
     #[test]
     fn a_new_file_gets_the_newest_version_and_a_newer_one_is_refused() {

@@ -7,7 +7,7 @@ use crate::{
         attempt::{Answer, Attempt, Outcome},
         catalog::Tenant,
         delivery::Next,
-        message::Held,
+        message::{Held, Message},
         sample,
     },
     store::contract::{Store, delivery, first_endpoint, soon},
@@ -206,7 +206,7 @@ async fn a_full_store_refuses_and_owes_until_there_is_room() {
     let mut taken_in = 0;
     let refused = loop {
         let message = large(&tenant, 8 << 10);
-        match soon(store.queue.accept(vec![Arc::new(message.clone())])).await {
+        match soon(store.queue.accept(vec![Arc::new(message.clone()).into()])).await {
             Ok(_) => taken_in += 1,
             Err(error) => {
                 assert!(matches!(error, StoreError::Full), "{error}");
@@ -248,7 +248,7 @@ async fn a_message_without_room_keeps_nothing_else_out() {
     let store = open(directory.path(), Some(1 << 20));
     let tenant = store.tenant(1).await;
     for taken in store.deliveries(&tenant, first_endpoint(&tenant), 20).await {
-        let too_large = store.queue.accept(vec![Arc::new(large(&tenant, 2 << 20))]);
+        let too_large = store.queue.accept(vec![Arc::new(large(&tenant, 2 << 20)).into()]);
         store.settle(&taken, 200, Next::Delivered);
         let (refused, flushed) = soon(async { tokio::join!(too_large, store.queue.flush()) }).await;
         assert!(matches!(refused, Err(StoreError::Full)));

@@ -17,11 +17,11 @@ use crate::{
         catalog::{Change, Snapshot},
         delivery::{Delivery, DeliveryKey, Next, State},
         id::Digest,
-        message::{Held, Message, Sequence},
+        message::{Held, Sequence},
         plugin::Plugin,
     },
     store::{
-        Accepted, LeasedMessage, Settlement, StoreError,
+        Accepted, LeasedMessage, Settlement, StoreError, Submission,
         handover::{Effects, Handover, held_as},
     },
 };
@@ -56,7 +56,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// One operation of the writer.
 pub enum Op {
     /// Append messages.
-    Accept(Vec<Arc<Message>>, Reply<Vec<Accepted>>),
+    Accept(Vec<Submission>, Reply<Vec<Accepted>>),
     /// Record an attempt and what follows.
     Settle(Settlement),
     /// Give a delivery a row in which it waits: for its due time, or for room in its lane.
@@ -294,7 +294,7 @@ impl Writer {
 
 fn insert_messages(
     c: &Connection,
-    messages: &[Arc<Message>],
+    messages: &[Submission],
     next: &mut u64,
 ) -> rusqlite::Result<Vec<(Accepted, Sequence)>> {
     let mut accepted = Vec::with_capacity(messages.len());

@@ -20,8 +20,8 @@ impl Writer {
             match (op, applied) {
                 (Op::Accept(messages, reply), Applied::Accepted(accepted)) => {
                     let new = messages.into_iter().zip(&accepted);
-                    committed.extend(new.filter_map(|(message, (accepted, sequence))| {
-                        (*accepted == Accepted::New).then_some((*sequence, message))
+                    committed.extend(new.filter_map(|(submission, (accepted, sequence))| {
+                        (*accepted == Accepted::New).then_some((*sequence, submission.message))
                     }));
                     replies.push((reply, accepted.into_iter().map(|(a, _)| a).collect()));
                 }

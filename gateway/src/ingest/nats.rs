@@ -1,0 +1,152 @@
+//! The NATS door: a request, or a plain publish, on `<prefix>.<application>` is a message. The reply carries the
+//! message's id once it is on disk, or the same error as over HTTP. A queue group shares the load between gateways.
+//!
+//! What a message is written in is said by its headers, never guessed; see [`super::envelope`].
+
+use super::{
+    accept::{Acceptor, Receipt},
+    envelope::{self, Written},
+};
+use crate::{model::id::EnvironmentId, nats::Connection, web::error::ApiError};
+use async_nats::{HeaderMap, Message, Subscriber};
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+
+/// How many messages of this door may wait for a commit at once.
+const UNDER_WAY: u32 = 4096;
+/// How long to wait before a subscription that failed is made again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What clients of NATS services look for in a reply.
+const ERROR: &str = "Nats-Service-Error";
+const ERROR_CODE: &str = "Nats-Service-Error-Code";
+
+/// The door's options.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The subject before the application's id or uid.
+    pub prefix: String,
+    /// The queue group; gateways in one group share the messages.
+    pub queue: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { prefix: "octohooks.ingest".into(), queue: "octohooks".into() }
+    }
+}
+
+impl Options {
+    /// Which key is wrong, and what would be right.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let token = |token: &str| {
+            !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>".contains(c))
+        };
+        if !self.prefix.split('.').all(token) {
+            return Err(("prefix", "a subject without wildcards, such as octohooks.ingest"));
+        }
+        if !token(&self.queue) {
+            return Err(("queue", "a name without white space"));
+        }
+        Ok(())
+    }
+}
+
+/// The door: what comes on its subjects is accepted for the environment.
+#[derive(Clone)]
+pub struct Door {
+    /// Behind the door.
+    pub acceptor: Acceptor,
+    /// What it listens on.
+    pub connection: Connection,
+    /// Where it listens.
+    pub options: Options,
+    /// Whose messages come here.
+    pub environment: EnvironmentId,
+}
+
+impl Door {
+    /// Takes messages until told to stop, and then ends those under way.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let places = Arc::new(Semaphore::new(UNDER_WAY as usize));
+        tokio::select! {
+            () = self.listen(&places) => {}
+            () = stop => {}
+        }
+        // All places are free when the last is answered.
+        let _answered = places.acquire_many(UNDER_WAY).await;
+        let _sent = self.connection.client.flush().await;
+    }
+
+    async fn listen(&self, places: &Arc<Semaphore>) {
+        let Options { prefix, queue } = &self.options;
+        loop {
+            let subject = format!("{prefix}.>");
+            match self.connection.client.queue_subscribe(subject, queue.clone()).await {
+                Ok(subscriber) => self.take(subscriber, places).await,
+                Err(error) => tracing::error!(%error, "NATS cannot be listened to; tried again"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn take(&self, mut subscriber: Subscriber, places: &Arc<Semaphore>) {
+        while let Some(message) = subscriber.next().await {
+            // No more in hand than the acceptor can commit: the rest waits in the subscription, then at the server.
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let door = self.clone();
+            tokio::spawn(async move {
+                door.answer(message).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn answer(&self, message: Message) {
+        let accepted = self.accept(&message).await;
+        let Some(reply) = message.reply else {
+            // Nobody waits for an answer; whoever looks for the message finds this.
+            if let Err(error) = accepted {
+                let subject = message.subject.as_str();
+                tracing::warn!(subject, %error, "a message from NATS was refused");
+            }
+            return;
+        };
+        let (headers, body) = match &accepted {
+            Ok(receipt) => (HeaderMap::new(), json!({ "id": receipt.id.to_string() }).to_string()),
+            Err(error) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(ERROR_CODE, error.status().as_str());
+                headers.insert(ERROR, error.code());
+                (headers, serde_json::to_string(error).unwrap_or_default())
+            }
+        };
+        let sent = self.connection.client.publish_with_headers(reply, headers, body.into()).await;
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a reply could not be sent");
+        }
+    }
+
+    async fn accept(&self, message: &Message) -> Result<Receipt, ApiError> {
+        let application = message.subject.strip_prefix(&*self.options.prefix);
+        let application = application.and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
+        if message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES {
+            return Err(ApiError::too_large("message", self.acceptor.payload_limit()));
+        }
+        let header = |name: &str| {
+            let headers = message.headers.as_ref()?;
+            // NATS keeps the case of names; what is meant is the same.
+            let mut all = headers.iter().filter(|(known, _)| {
+                let known: &str = known.as_ref();
+                known.eq_ignore_ascii_case(name)
+            });
+            let values: Vec<&str> = all.next()?.1.iter().map(AsRef::as_ref).collect();
+            Some(values.join(","))
+        };
+        let draft = Written::by(&header)?.read(&message.payload, &header)?;
+        Ok(self.acceptor.accept(self.environment, application, draft).await?)
+    }
+}

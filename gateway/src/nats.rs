@@ -1,0 +1,245 @@
+//! The connection to NATS, which the doors share: how it is made, and how it is doing. It is kept for ever: a server that
+//! is away is tried again, and stops nothing else.
+
+use crate::clock;
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// The shortest and the longest wait before a lost connection is tried again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How many messages wait in memory for the gateway, each of at most the server's `max_payload`.
+const CAPACITY: usize = 1024;
+
+/// Where NATS is, and who the gateway is there. At most one way to prove that.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// `nats://host:4222`, or `tls://…`, in a list or a text with commas; several are one cluster. None: NATS is not used.
+    #[serde(deserialize_with = "list")]
+    pub servers: Vec<String>,
+    /// A file with a user's JWT and seed.
+    pub credentials: Option<PathBuf>,
+    /// A user's nkey seed.
+    pub nkey: Option<String>,
+    /// A user's name, with `password`.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// A token.
+    pub token: Option<String>,
+    /// TLS, whatever the servers' URLs say.
+    pub tls: Tls,
+}
+
+/// TLS to NATS.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Refuse a connection without it.
+    pub required: bool,
+    /// Certificates to trust beside the system's, as PEM.
+    pub ca: Option<PathBuf>,
+    /// The gateway's own certificate, as PEM, with `key`.
+    pub cert: Option<PathBuf>,
+    /// Its key, as PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// The connection.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// What speaks NATS.
+    pub client: Client,
+    status: Arc<Status>,
+}
+
+#[derive(Debug, Default)]
+struct Status {
+    connected: AtomicBool,
+    connections: AtomicU64,
+}
+
+impl Connection {
+    /// A connection that is being made. None if no server is named; an error is a line for the operator.
+    pub async fn open(options: &Options) -> Result<Option<Self>, String> {
+        if options.servers.is_empty() {
+            return Ok(None);
+        }
+        let servers: Vec<ServerAddr> =
+            options.servers.iter().map(|url| server(url)).collect::<Result<_, _>>()?;
+        let status = Arc::new(Status::default());
+        let watcher = status.clone();
+        let connect = authenticated(options)
+            .await?
+            .name(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .reconnect_delay_callback(back_off)
+            .subscription_capacity(CAPACITY)
+            .event_callback(move |event| {
+                let watcher = watcher.clone();
+                async move { watcher.note(&event) }
+            });
+        let client = with_tls(connect, &options.tls)?.connect(servers).await;
+        let client = client.map_err(|error| format!("nats: {error}"))?;
+        Ok(Some(Self { client, status }))
+    }
+
+    /// Whether it stands.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.status.connected.load(Relaxed)
+    }
+
+    /// How often it was made.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.status.connections.load(Relaxed)
+    }
+}
+
+impl Status {
+    fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.connected.store(true, Relaxed);
+                self.connections.fetch_add(1, Relaxed);
+                metrics::gauge!("octohooks_nats_connected").set(1);
+                tracing::info!("connected to NATS");
+            }
+            Event::Closed => self.connected.store(false, Relaxed),
+            Event::Disconnected => {
+                self.connected.store(false, Relaxed);
+                metrics::gauge!("octohooks_nats_connected").set(0);
+                tracing::warn!("the connection to NATS is lost; it is tried again");
+            }
+            Event::SlowConsumer(_) => {
+                metrics::counter!("octohooks_nats_slow_total").increment(1);
+                tracing::warn!(
+                    "more came from NATS than could be taken; what had no room is not answered"
+                );
+            }
+            Event::ServerError(error) => tracing::warn!(%error, "NATS refused something"),
+            Event::ClientError(error) => tracing::debug!(%error, "the connection to NATS failed"),
+            Event::LameDuckMode | Event::Draining => tracing::info!(%event, "NATS"),
+        }
+    }
+}
+
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        List(Vec<String>),
+        Text(String),
+    }
+    let texts = match Either::deserialize(deserializer)? {
+        Either::List(list) => list,
+        Either::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+    };
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+}
+
+fn server(url: &str) -> Result<ServerAddr, String> {
+    url.parse().map_err(|error| {
+        format!("configuration: key `nats.servers`: `{url}` is not like nats://host:4222: {error}")
+    })
+}
+
+async fn authenticated(options: &Options) -> Result<ConnectOptions, String> {
+    let wrong = |what: &str| Err(format!("configuration: key `nats`: {what}"));
+    let Options { credentials, nkey, user, password, token, .. } = options;
+    let ways = [credentials.is_some(), nkey.is_some(), user.is_some(), token.is_some()];
+    if ways.into_iter().filter(|given| *given).count() > 1 {
+        return wrong("give one of `credentials`, `nkey`, `user` and `token`");
+    }
+    let connect = ConnectOptions::new();
+    Ok(match (credentials, nkey, user, password, token) {
+        (Some(path), ..) => {
+            let read = connect.credentials_file(path).await;
+            read.map_err(|error| {
+                format!("configuration: key `nats.credentials`: {}: {error}", path.display())
+            })?
+        }
+        (_, Some(seed), ..) => connect.nkey(seed.clone()),
+        (_, _, Some(user), Some(password), _) => {
+            connect.user_and_password(user.clone(), password.clone())
+        }
+        (_, _, Some(_), None, _) => return wrong("`user` needs a `password`"),
+        (_, _, None, Some(_), _) => return wrong("`password` needs a `user`"),
+        (.., Some(token)) => connect.token(token.clone()),
+        _ => connect,
+    })
+}
+
+fn with_tls(mut connect: ConnectOptions, tls: &Tls) -> Result<ConnectOptions, String> {
+    let wrong = |key: &str, what: String| format!("configuration: key `nats.tls.{key}`: {what}");
+    for (key, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
+        if let Some(path) = path
+            && let Err(error) = std::fs::File::open(path)
+        {
+            return Err(wrong(key, format!("{}: {error}", path.display())));
+        }
+    }
+    if let Some(ca) = &tls.ca {
+        connect = connect.add_root_certificates(ca.clone());
+    }
+    match (&tls.cert, &tls.key) {
+        (Some(cert), Some(key)) => {
+            connect = connect.add_client_certificate(cert.clone(), key.clone());
+        }
+        (None, None) => {}
+        _ => return Err(wrong("cert", "`cert` and `key` go together".into())),
+    }
+    Ok(connect.require_tls(tls.required))
+}
+
+/// Twice as long each time, and a random part less, so that many gateways do not come at once.
+fn back_off(failed: usize) -> Duration {
+    let doubled =
+        BACK_OFF.0 * 2_u32.saturating_pow(u32::try_from(failed).unwrap_or(u32::MAX).min(16));
+    doubled.min(BACK_OFF.1).mul_f64(clock::chance().abs().mul_add(-0.5, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_grows_to_its_limit() {
+        for (failed, most) in [(0, 100), (1, 200), (3, 800), (10, 10_000), (usize::MAX, 10_000)] {
+            let wait = back_off(failed).as_millis();
+            assert!((most / 2..=most).contains(&wait), "{failed}: {wait}");
+        }
+    }
+
+    #[tokio::test]
+    async fn options_that_cannot_work_are_told() {
+        let good = Options { servers: vec!["nats://127.0.0.1:1".into()], ..Options::default() };
+        let some = |text: &str| Some(text.to_owned());
+        let missing = Some(PathBuf::from("/nowhere.pem"));
+        let tls = |tls: Tls| Options { tls, ..good.clone() };
+        for (options, key) in [
+            (Options { servers: vec!["nats://a b".into()], ..good.clone() }, "nats.servers"),
+            (Options { token: some("t"), user: some("u"), ..good.clone() }, "one of"),
+            (Options { user: some("u"), ..good.clone() }, "password"),
+            (Options { credentials: missing.clone(), ..good.clone() }, "nats.credentials"),
+            (tls(Tls { ca: missing.clone(), ..Tls::default() }), "nats.tls.ca"),
+            (tls(Tls { key: Some("Cargo.toml".into()), ..Tls::default() }), "go together"),
+        ] {
+            let error = Connection::open(&options).await.expect_err(key);
+            assert!(error.contains(key) && error.starts_with("configuration"), "{error}");
+        }
+        assert!(Connection::open(&Options::default()).await.expect("off").is_none());
+        let away = Connection::open(&good).await.expect("is tried").expect("on");
+        assert!(!away.connected());
+    }
+}
