@@ -18,6 +18,9 @@ const LIMIT: u64 = 64 << 20;
 const WORTH: u64 = 8 << 20;
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_millis(500);
+/// Past this size the writer waits for readers, so long at most.
+const MUCH: u64 = 4 * LIMIT;
+const ONCE: Duration = Duration::from_millis(500);
 /// How long the last copy waits for readers.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -66,9 +69,11 @@ pub fn run(connection: &Connection, database: &Path, wal: &Arc<Wal>) {
         }
         checkpoint(connection, "PASSIVE", Duration::ZERO);
         if size > LIMIT {
-            // Who reads may take long: the writer does not wait for readers, the next look will do.
+            // Who reads may take long: the writer does not wait for readers, the next look will do. Unless there is
+            // always somebody who reads, and the log would grow for ever.
+            let patience = if size > MUCH { ONCE } else { Duration::ZERO };
             let _gate = wal.writing();
-            checkpoint(connection, "TRUNCATE", Duration::ZERO);
+            checkpoint(connection, "TRUNCATE", patience);
         }
     }
     checkpoint(connection, "TRUNCATE", LAST);
