@@ -216,6 +216,11 @@ mod tests {
         load(Some(&path), &[])
     }
 
+    fn source(rest: &str) -> String {
+        let own = "stream = \"S\"\ndurable = \"d\"\ndead_letter = \"dead\"";
+        format!("[[ingest.nats.sources]]\n{own}\n{rest}")
+    }
+
     #[test]
     fn what_is_wrong_is_named_with_its_source_and_key() {
         for (text, parts) in [
@@ -224,6 +229,8 @@ mod tests {
             ("[guard]\nallow = [\"10.0.0.0\", \"nonsense\"]", ["guard", "such as"]),
             ("[delivery]\nmax_in_flight = 0", ["delivery.max_in_flight", "at least 1"]),
             ("[delivery.retry]\njitter = 2.0", ["delivery.retry.jitter", "0 to 0.9"]),
+            (&source("application = \"{subject.x}\""), ["application", "from 1"]),
+            (&source("application = \"a\"\npayload = \"x\""), ["ingest.nats.event_type", "given"]),
         ] {
             let error = from_toml(text).expect_err(text);
             for part in parts {

@@ -106,6 +106,46 @@ impl Acceptor {
     }
 }
 
+impl Acceptor {
+    /// Accepts these together, each for its application, in their order. An error is the store's, and concerns all.
+    pub async fn accept_all(
+        &self,
+        environment: EnvironmentId,
+        drafts: Vec<(String, Draft)>,
+    ) -> Result<Vec<Result<Receipt, Refused>>, StoreError> {
+        let start = clock::instant();
+        let inner = &*self.0;
+        let made: Vec<_> = drafts
+            .into_iter()
+            .map(|(application, draft)| inner.submission(environment, &application, draft))
+            .collect();
+        let batch: Vec<_> = made.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
+        let mut told = match batch.is_empty() {
+            true => Vec::new(),
+            false => inner.queue.accept(batch).await?,
+        }
+        .into_iter();
+        let each = made.into_iter().map(|one| {
+            let message = one?.message;
+            receipt(message, told.next())
+        });
+        let each: Vec<_> = each.collect();
+        let accepted = each.iter().filter(|one| one.is_ok()).count();
+        inner.meters.accepted.increment(accepted as u64);
+        inner.meters.refused.increment((each.len() - accepted) as u64);
+        inner.meters.seconds.record(start.elapsed().as_secs_f64());
+        Ok(each)
+    }
+}
+
+fn receipt(message: Arc<Message>, accepted: Option<Accepted>) -> Result<Receipt, Refused> {
+    match accepted {
+        Some(Accepted::Duplicate(id)) => Err(Refused::Duplicate(id)),
+        Some(Accepted::Repeated(id)) => Ok(Receipt { message, id }),
+        _ => Ok(Receipt { id: message.id, message }),
+    }
+}
+
 impl Inner {
     async fn keep(
         &self,
@@ -113,29 +153,33 @@ impl Inner {
         application: &str,
         draft: Draft,
     ) -> Result<Receipt, Refused> {
+        let submission = self.submission(environment, application, draft)?;
+        let message = submission.message.clone();
+        let accepted = self.queue.accept(vec![submission]).await?;
+        receipt(message, accepted.first().copied())
+    }
+
+    fn submission(
+        &self,
+        environment: EnvironmentId,
+        application: &str,
+        draft: Draft,
+    ) -> Result<Submission, Refused> {
         if draft.payload.len() > self.payload_limit {
             return Err(Refused::TooLarge(self.payload_limit));
         }
         let found =
             self.catalog.snapshot().find(environment, application).map(|t| t.application.id);
-        let application = found.ok_or(Refused::NoApplication)?;
-        let message = Arc::new(Message {
+        let message = Message {
             environment,
-            application,
+            application: found.ok_or(Refused::NoApplication)?,
             id: MessageId(clock::id()),
             uid: draft.uid,
             event_type: draft.event_type,
             channels: draft.channels,
             payload: draft.payload,
             accepted: clock::now(),
-        });
-        let idempotency_key = draft.idempotency_key;
-        let submission = Submission { message: message.clone(), idempotency_key };
-        let accepted = self.queue.accept(vec![submission]).await?;
-        match accepted.first() {
-            Some(Accepted::Duplicate(id)) => Err(Refused::Duplicate(*id)),
-            Some(Accepted::Repeated(id)) => Ok(Receipt { message, id: *id }),
-            _ => Ok(Receipt { id: message.id, message }),
-        }
+        };
+        Ok(Submission { message: Arc::new(message), idempotency_key: draft.idempotency_key })
     }
 }

@@ -139,13 +139,13 @@ impl Written {
 }
 
 /// The body as a payload.
-fn whole(body: &Bytes) -> Result<Bytes, ApiError> {
+pub fn whole(body: &Bytes) -> Result<Bytes, ApiError> {
     let payload: &RawValue = body::json(body)?;
     Ok(body.slice_ref(payload.get().as_bytes()))
 }
 
 /// A message with that type and uid, each under the name it has in an error, and with channels that have commas between.
-fn named(
+pub fn named(
     [(type_name, event_type), (uid_name, uid)]: [(&str, String); 2],
     channels: &str,
     channels_name: &str,

@@ -12,8 +12,12 @@ use async_nats::{HeaderMap, Message, Subscriber};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use source::Source;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinSet};
+
+pub mod source;
+pub mod template;
 
 /// How many messages of this door may wait for a commit at once.
 const UNDER_WAY: u32 = 4096;
@@ -31,11 +35,13 @@ pub struct Options {
     pub prefix: String,
     /// The queue group; gateways in one group share the messages.
     pub queue: String,
+    /// Streams to take messages from.
+    pub sources: Vec<source::Options>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { prefix: "octohooks.ingest".into(), queue: "octohooks".into() }
+        Self { prefix: "octohooks.ingest".into(), queue: "octohooks".into(), sources: Vec::new() }
     }
 }
 
@@ -51,7 +57,7 @@ impl Options {
         if !token(&self.queue) {
             return Err(("queue", "a name without white space"));
         }
-        Ok(())
+        self.sources.iter().try_for_each(source::Options::check)
     }
 }
 
@@ -72,17 +78,25 @@ impl Door {
     /// Takes messages until told to stop, and then ends those under way.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let places = Arc::new(Semaphore::new(UNDER_WAY as usize));
+        let sources: JoinSet<()> =
+            self.options.sources.iter().map(|options| self.source(options.clone()).run()).collect();
         tokio::select! {
             () = self.listen(&places) => {}
             () = stop => {}
         }
+        drop(sources);
         // All places are free when the last is answered.
         let _answered = places.acquire_many(UNDER_WAY).await;
         let _sent = self.connection.client.flush().await;
     }
 
+    fn source(&self, options: source::Options) -> Source {
+        let (acceptor, connection) = (self.acceptor.clone(), self.connection.clone());
+        Source { acceptor, connection, options, environment: self.environment }
+    }
+
     async fn listen(&self, places: &Arc<Semaphore>) {
-        let Options { prefix, queue } = &self.options;
+        let Options { prefix, queue, .. } = &self.options;
         loop {
             let subject = format!("{prefix}.>");
             match self.connection.client.queue_subscribe(subject, queue.clone()).await {
@@ -136,16 +150,7 @@ impl Door {
         if message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES {
             return Err(ApiError::too_large("message", self.acceptor.payload_limit()));
         }
-        let header = |name: &str| {
-            let headers = message.headers.as_ref()?;
-            // NATS keeps the case of names; what is meant is the same.
-            let mut all = headers.iter().filter(|(known, _)| {
-                let known: &str = known.as_ref();
-                known.eq_ignore_ascii_case(name)
-            });
-            let values: Vec<&str> = all.next()?.1.iter().map(AsRef::as_ref).collect();
-            Some(values.join(","))
-        };
+        let header = |name: &str| source::envelope_header(message.headers.as_ref(), name);
         let draft = Written::by(&header)?.read(&message.payload, &header)?;
         Ok(self.acceptor.accept(self.environment, application, draft).await?)
     }

@@ -31,6 +31,7 @@ fn the_documented_configuration_is_the_default() {
             line.strip_prefix(&key).is_some_and(|rest| rest.starts_with(" = "))
                 || **line == format!("[{key}]")
                 || **line == format!("[[{key}]]")
+                || line.ends_with(&format!(".{key}]]"))
         });
         assert!(documented, "config/octohooks.toml does not have the key `{key}`");
     }

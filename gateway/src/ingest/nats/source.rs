@@ -1,0 +1,373 @@
+//! A JetStream source: messages of a stream that exists already, each accepted once and in the stream's order.
+//!
+//! What is in hand is accepted as one batch and acknowledged after its commit; the server knows that before more is
+//! asked for. What can never be accepted is terminated and published to a dead-letter subject, with its headers and the
+//! reason. What cannot be accepted now stays in hand, so that the order stays, and is tried again. Delivered again by the
+//! server, a message is the same message: its key is `Nats-Msg-Id`, else its place in the stream.
+
+use super::template::{Source as Found, Template};
+use crate::{
+    clock,
+    ingest::{
+        accept::{Acceptor, Draft, Refused},
+        envelope::{self, Header, Written},
+    },
+    model::id::EnvironmentId,
+    nats::Connection,
+    web::{self, error::ApiError},
+};
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self, AckKind, Message,
+        consumer::{AckPolicy, PullConsumer, pull},
+    },
+};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::join_all};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
+
+/// How many messages are in hand at once, and about how many bytes.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 8 << 20;
+/// How long the server waits for an acknowledgement before it delivers again.
+const ACK_WAIT: Duration = Duration::from_secs(10);
+/// A consumer that is not heard of for twice as long is made anew.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// The shortest and the longest wait before something is tried again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// The dead letter's headers.
+const REASON: &str = "Octohooks-Reason";
+const CODE: &str = "Octohooks-Code";
+const SUBJECT: &str = "Octohooks-Subject";
+
+/// A stream to take messages from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// The stream's name.
+    pub stream: String,
+    /// The durable consumer's name; made if it is not there. Gateways with the same name share the messages.
+    pub durable: String,
+    /// Which of the stream's subjects. None: all. More than one needs a server of version 2.10.
+    #[serde(default)]
+    pub filter_subjects: Vec<String>,
+    /// The application's id or uid.
+    pub application: Template,
+    /// The event type. None: the message's headers say what it is written in, as for a request.
+    pub event_type: Option<Template>,
+    /// With commas between.
+    pub channels: Option<Template>,
+    /// The sender's own identifier.
+    pub uid: Option<Template>,
+    /// The part of the body that is the payload, as a JSON pointer. None: all of it.
+    pub payload: Option<String>,
+    /// Where to publish what can never be accepted.
+    pub dead_letter: String,
+}
+
+impl Options {
+    /// Which key is wrong, and what would be right.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let name = |name: &str| {
+            !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c))
+        };
+        if !name(&self.stream) {
+            return Err(("stream", "a stream's name"));
+        }
+        if !name(&self.durable) {
+            return Err(("durable", "a name without dots and wildcards"));
+        }
+        if self.dead_letter.is_empty() || self.dead_letter.contains([' ', '*', '>']) {
+            return Err(("dead_letter", "a subject without wildcards"));
+        }
+        let more = self.channels.is_some() || self.uid.is_some() || self.payload.is_some();
+        if self.event_type.is_none() && more {
+            return Err(("event_type", "given, where channels, uid or payload are"));
+        }
+        if self.payload.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+            return Err(("payload", "a JSON pointer, such as /data"));
+        }
+        Ok(())
+    }
+}
+
+/// A source that runs.
+pub struct Source {
+    /// Behind the door.
+    pub acceptor: Acceptor,
+    /// What it listens on.
+    pub connection: Connection,
+    /// Where, and what its messages mean.
+    pub options: Options,
+    /// Whose messages come here.
+    pub environment: EnvironmentId,
+}
+
+impl Source {
+    /// Takes messages for ever. What is in hand when this is dropped is delivered again.
+    pub async fn run(self) {
+        let mut failed = 0;
+        loop {
+            let started = clock::instant();
+            let error = match self.session().await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            let (stream, durable) = (&self.options.stream, &self.options.durable);
+            tracing::warn!(stream, durable, error, "a JetStream source is made anew");
+            metrics::counter!("octohooks_nats_source_restarts_total").increment(1);
+            // One that has worked for a while starts from the shortest wait.
+            failed = if started.elapsed() > BACK_OFF.1 { 0 } else { failed + 1 };
+            tokio::time::sleep(back_off(failed)).await;
+        }
+    }
+
+    async fn session(&self) -> Result<std::convert::Infallible, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let context = jetstream::new(self.connection.client.clone());
+        let stream = context.get_stream(&self.options.stream).await.map_err(|e| text(&e))?;
+        // A stream that was deleted and made again counts from 1 again.
+        let stream_id = format!(
+            "{} {}",
+            self.options.stream,
+            stream.cached_info().created.unix_timestamp_nanos()
+        );
+        let consumer: PullConsumer = stream
+            .get_or_create_consumer(&self.options.durable, self.consumer()?)
+            .await
+            .map_err(|e| text(&e))?;
+        let mut messages = consumer
+            .stream()
+            .max_messages_per_batch(BATCH)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await
+            .map_err(|e| text(&e))?;
+        loop {
+            let first = messages.next().await.ok_or("the consumer ended")?;
+            let mut batch = vec![first.map_err(|e| text(&e))?];
+            let mut bytes = batch[0].payload.len();
+            let mut failure = None;
+            while batch.len() < BATCH && bytes < BATCH_BYTES {
+                match messages.next().now_or_never() {
+                    Some(Some(Ok(message))) => {
+                        bytes += message.payload.len();
+                        batch.push(message);
+                    }
+                    Some(Some(Err(error))) => {
+                        failure = Some(text(&error));
+                        break;
+                    }
+                    _ => break,
+                }
+            }
+            self.take(batch, &stream_id).await;
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+        }
+    }
+
+    fn consumer(&self) -> Result<pull::Config, String> {
+        let filters = &self.options.filter_subjects;
+        let mut config = pull::Config {
+            durable_name: Some(self.options.durable.clone()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_ack_pending: BATCH as i64 * 4,
+            ..pull::Config::default()
+        };
+        match &filters[..] {
+            [] => {}
+            [one] => config.filter_subject.clone_from(one),
+            several if self.connection.client.is_server_compatible(2, 10, 0) => {
+                config.filter_subjects = several.to_vec();
+            }
+            _ => {
+                return Err("more than one of `filter_subjects` needs a nats-server of 2.10".into());
+            }
+        }
+        Ok(config)
+    }
+
+    /// Accepts the batch, in its order, and tells the server what became of each.
+    async fn take(&self, batch: Vec<Message>, stream_id: &str) {
+        let mut good = Vec::with_capacity(batch.len());
+        let mut drafts = Vec::with_capacity(batch.len());
+        for message in batch {
+            match self.draft(&message, stream_id) {
+                Ok(draft) => {
+                    good.push(message);
+                    drafts.push(draft);
+                }
+                Err(error) => self.give_up(&message, &error).await,
+            }
+        }
+        let accepted = self.accept(&good, drafts).await;
+        let told = good.iter().zip(accepted).map(|(message, accepted)| async move {
+            match accepted {
+                Ok(()) => settle(message, AckKind::Ack).await,
+                Err(error) => self.give_up(message, &error).await,
+            }
+        });
+        join_all(told).await;
+    }
+
+    /// What became of each, once that is certain: while the store cannot, the batch waits.
+    async fn accept(
+        &self,
+        messages: &[Message],
+        drafts: Vec<(String, Draft)>,
+    ) -> Vec<Result<(), ApiError>> {
+        let mut failed = 0;
+        loop {
+            let accepted = self.acceptor.accept_all(self.environment, drafts.clone()).await;
+            let error = match accepted {
+                Ok(each) => {
+                    let ended = each.into_iter().map(|one| match one {
+                        // The sender's uid names the message that was there before: it is safe.
+                        Ok(_) | Err(Refused::Duplicate(_)) => Ok(()),
+                        Err(refused) => Err(refused.into()),
+                    });
+                    return ended.collect();
+                }
+                Err(error) => error,
+            };
+            tracing::warn!(%error, messages = messages.len(), "messages of a stream cannot be accepted now");
+            tokio::time::sleep(back_off(failed)).await;
+            failed += 1;
+            // Still in hand: not to be delivered again.
+            join_all(messages.iter().map(|message| message.ack_with(AckKind::Progress))).await;
+        }
+    }
+
+    /// Terminates what can never be accepted, once its dead letter is published.
+    async fn give_up(&self, message: &Message, error: &ApiError) {
+        let mut headers = message.headers.clone().unwrap_or_default();
+        headers.insert(REASON, one_line(&error.to_string()));
+        headers.insert(CODE, error.code());
+        headers.insert(SUBJECT, message.subject.as_str());
+        let (client, to) = (&self.connection.client, self.options.dead_letter.clone());
+        let subject = message.subject.as_str();
+        tracing::warn!(subject, %error, "a message of a stream can never be accepted");
+        metrics::counter!("octohooks_nats_terminated_total").increment(1);
+        let published = client.publish_with_headers(to, headers, message.payload.clone()).await;
+        // Flushed, so that it is with the server before the message is gone.
+        match published.is_ok() && client.flush().await.is_ok() {
+            true => settle(message, AckKind::Term).await,
+            false => tracing::warn!(subject, "its dead letter could not be published; tried again"),
+        }
+    }
+
+    fn draft(&self, message: &Message, stream_id: &str) -> Result<(String, Draft), ApiError> {
+        let header = |name: &str| envelope_header(message.headers.as_ref(), name);
+        let header: &Header<'_> = &header;
+        let Options { application, event_type, channels, uid, payload, .. } = &self.options;
+        if message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES {
+            return Err(ApiError::too_large("message", self.acceptor.payload_limit()));
+        }
+        let templates = [Some(application), event_type.as_ref(), channels.as_ref(), uid.as_ref()];
+        let reads_body = templates.iter().flatten().any(|template| template.reads_body());
+        let body: Option<Value> =
+            reads_body.then(|| serde_json::from_slice(&message.payload).ok()).flatten();
+        let found = Found { subject: &message.subject, header, body: body.as_ref() };
+        let fill = |key: &str, template: Option<&Template>| match template {
+            None => Ok(String::new()),
+            Some(template) => template.fill(&found).map_err(|what| ApiError::field(key, what)),
+        };
+        let application = fill("application", Some(application))?;
+        let mut draft = match event_type {
+            None => Written::by(header)?.read(&message.payload, header)?,
+            Some(event_type) => envelope::named(
+                [
+                    ("eventType", fill("eventType", Some(event_type))?),
+                    ("uid", fill("uid", uid.as_ref())?),
+                ],
+                &fill("channels", channels.as_ref())?,
+                "channels",
+                part(&message.payload, payload.as_deref())?,
+            )?,
+        };
+        if draft.idempotency_key.is_none() {
+            draft.idempotency_key =
+                header("Nats-Msg-Id").filter(|id| !id.is_empty()).map(Into::into);
+        }
+        if draft.idempotency_key.is_none() {
+            let info = message.info().map_err(|error| ApiError::field("", error.to_string()))?;
+            draft.idempotency_key = Some(format!("{stream_id} {}", info.stream_sequence).into());
+        }
+        Ok((application, draft))
+    }
+}
+
+/// A header of a message of NATS, which keeps the case of names where all mean the same.
+pub fn envelope_header(headers: Option<&HeaderMap>, name: &str) -> Option<String> {
+    let mut all = headers?.iter().filter(|(known, _)| {
+        let known: &str = known.as_ref();
+        known.eq_ignore_ascii_case(name)
+    });
+    let values: Vec<&str> = all.next()?.1.iter().map(AsRef::as_ref).collect();
+    Some(values.join(","))
+}
+
+/// The payload: the body, or what the pointer finds in it, as the bytes it came in.
+fn part(body: &Bytes, pointer: Option<&str>) -> Result<Bytes, ApiError> {
+    let whole = envelope::whole(body)?;
+    let Some(pointer) = pointer else { return Ok(whole) };
+    let missing = || ApiError::field(pointer, "is not in the body");
+    let mut found: &RawValue = web::body::json(&whole)?;
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        let object: Result<HashMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_str(found.get());
+        let inside = match object {
+            Ok(mut fields) => fields.remove(&*token),
+            Err(_) => {
+                let list: Vec<&RawValue> = serde_json::from_str(found.get()).unwrap_or_default();
+                token.parse().ok().and_then(|index: usize| list.get(index).copied())
+            }
+        };
+        found = inside.ok_or_else(missing)?;
+    }
+    Ok(body.slice_ref(found.get().as_bytes()))
+}
+
+async fn settle(message: &Message, kind: AckKind) {
+    if let Err(error) = message.double_ack_with(kind).await {
+        // It is delivered again, and known by its key.
+        tracing::debug!(%error, "an acknowledgement was not confirmed");
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(['\r', '\n'], " ")
+}
+
+fn back_off(failed: u32) -> Duration {
+    let doubled = BACK_OFF.0 * 2_u32.saturating_pow(failed.min(16));
+    doubled.min(BACK_OFF.1).mul_f64(clock::chance().abs().mul_add(-0.5, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_body_keeps_its_bytes() {
+        let body =
+            Bytes::from_static(br#" {"a/b": [0, { "z": 1.50,  "a": "\u00e9" }], "n": null}"#);
+        for (pointer, expected) in [
+            ("/a~1b/1", r#"{ "z": 1.50,  "a": "\u00e9" }"#),
+            ("/a~1b/1/a", r#""\u00e9""#),
+            ("/n", "null"),
+        ] {
+            assert_eq!(part(&body, Some(pointer)).expect(pointer), expected);
+        }
+        for pointer in ["/x", "/a~1b/2", "/n/x", "/a~1b/x"] {
+            assert!(part(&body, Some(pointer)).is_err(), "{pointer}");
+        }
+        assert!(part(&Bytes::from_static(b"no"), Some("/x")).is_err());
+    }
+}
