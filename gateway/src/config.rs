@@ -1,7 +1,9 @@
 //! Configuration: defaults < file < environment (`OCTOHOOKS_SERVER__LISTEN`) < flags. One options struct per stage; what
 //! is wrong is one line that names the source, the key and what would be right.
 
-use crate::{declared::DeclaredApplication, deliver, ingest, nats, observe, plugin};
+use crate::{
+    declared::DeclaredApplication, deliver, ingest, model::list::texts, nats, observe, plugin,
+};
 use figment::{
     Figment, Source,
     error::Kind,
@@ -114,17 +116,8 @@ impl Default for Ingest {
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        List(Vec<String>),
-        Text(String),
-    }
-    let texts = match Either::deserialize(deserializer)? {
-        Either::List(list) => list,
-        Either::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
-    };
-    let nets = texts.iter().filter(|text| !text.is_empty()).map(|text| {
+    let texts = texts(deserializer)?;
+    let nets = texts.iter().map(|text| {
         text.parse().map_err(|_| {
             serde::de::Error::custom(format!("`{text}` is not a network such as 10.0.0.0/8"))
         })

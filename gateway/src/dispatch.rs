@@ -137,14 +137,22 @@ impl Dispatcher {
                 Dispatched::Held(Held::Parked { kind, reason }, None)
             });
             stage.queue.dispatched(leased, made);
-            stage.turnstile(application, |turnstile| turnstile.leave(bytes));
-            stage.advance(application);
+            let count = stage.turnstile(application, |turnstile| {
+                turnstile.leave(bytes);
+                turnstile.fetch()
+            });
+            stage.start_fetch(application, count);
         });
     }
 
     /// Fetches what waits on disk for room, if there is room.
     fn advance(self: &Arc<Self>, application: ApplicationId) {
-        if let Some(count) = self.turnstile(application, Turnstile::fetch) {
+        let count = self.turnstile(application, Turnstile::fetch);
+        self.start_fetch(application, count);
+    }
+
+    fn start_fetch(self: &Arc<Self>, application: ApplicationId, count: Option<usize>) {
+        if let Some(count) = count {
             self.guests.spawn(self.clone().fetch(application, count));
         }
     }

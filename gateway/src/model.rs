@@ -8,6 +8,7 @@
 //! applications, endpoints and plugins at one moment, as the hot path reads them.
 
 pub mod id;
+pub mod list;
 pub mod name;
 pub mod application;
 pub mod endpoint;

@@ -1,9 +1,9 @@
 //! The connection to NATS, which the doors share: how it is made, and how it is doing. It is kept for ever: a server that
 //! is away is tried again, and stops nothing else.
 
-use crate::clock;
+use crate::{clock, model::list::texts};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::{
     path::PathBuf,
     sync::{
@@ -23,7 +23,7 @@ const CAPACITY: usize = 1024;
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// `nats://host:4222`, or `tls://…`, in a list or a text with commas; several are one cluster. None: NATS is not used.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "texts")]
     pub servers: Vec<String>,
     /// A file with a user's JWT and seed.
     pub credentials: Option<PathBuf>,
@@ -82,7 +82,7 @@ impl Connection {
             .name(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
             .retry_on_initial_connect()
             .max_reconnects(None)
-            .reconnect_delay_callback(back_off)
+            .reconnect_delay_callback(|failed| back_off(failed, BACK_OFF))
             .subscription_capacity(CAPACITY)
             .event_callback(move |event| {
                 let watcher = watcher.clone();
@@ -132,20 +132,6 @@ impl Status {
             Event::LameDuckMode | Event::Draining => tracing::info!(%event, "NATS"),
         }
     }
-}
-
-fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        List(Vec<String>),
-        Text(String),
-    }
-    let texts = match Either::deserialize(deserializer)? {
-        Either::List(list) => list,
-        Either::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
-    };
-    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
 fn server(url: &str) -> Result<ServerAddr, String> {
@@ -202,11 +188,13 @@ fn with_tls(mut connect: ConnectOptions, tls: &Tls) -> Result<ConnectOptions, St
     Ok(connect.require_tls(tls.required))
 }
 
-/// Twice as long each time, and a random part less, so that many gateways do not come at once.
-fn back_off(failed: usize) -> Duration {
+/// How long to wait after that many failures, between the shortest and the longest: twice as long each time, and a random
+/// part less, so that many gateways do not come at once.
+#[must_use]
+pub fn back_off(failed: usize, (shortest, longest): (Duration, Duration)) -> Duration {
     let doubled =
-        BACK_OFF.0 * 2_u32.saturating_pow(u32::try_from(failed).unwrap_or(u32::MAX).min(16));
-    doubled.min(BACK_OFF.1).mul_f64(clock::chance().abs().mul_add(-0.5, 1.0))
+        shortest * 2_u32.saturating_pow(u32::try_from(failed).unwrap_or(u32::MAX).min(16));
+    doubled.min(longest).mul_f64(clock::chance().abs().mul_add(-0.5, 1.0))
 }
 
 #[cfg(test)]
@@ -216,7 +204,7 @@ mod tests {
     #[test]
     fn the_back_off_grows_to_its_limit() {
         for (failed, most) in [(0, 100), (1, 200), (3, 800), (10, 10_000), (usize::MAX, 10_000)] {
-            let wait = back_off(failed).as_millis();
+            let wait = back_off(failed, BACK_OFF).as_millis();
             assert!((most / 2..=most).contains(&wait), "{failed}: {wait}");
         }
     }

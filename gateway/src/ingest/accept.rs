@@ -104,9 +104,7 @@ impl Acceptor {
         meters.seconds.record(start.elapsed().as_secs_f64());
         accepted
     }
-}
 
-impl Acceptor {
     /// Accepts these together, each for its application, in their order. An error is the store's, and concerns all.
     pub async fn accept_all(
         &self,

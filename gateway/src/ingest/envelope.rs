@@ -131,11 +131,14 @@ impl Written {
                 from_attributes("ce-", &attribute, whole(body)?)?
             }
         };
-        if let Some(id) = header(MESSAGE_ID).filter(|id| !id.is_empty()) {
-            draft.idempotency_key = Some(id.into());
-        }
+        draft.idempotency_key = message_id(header).or(draft.idempotency_key);
         Ok(draft)
     }
+}
+
+/// The key that a publisher gave its message.
+pub fn message_id(header: &Header<'_>) -> Option<Box<str>> {
+    header(MESSAGE_ID).filter(|id| !id.is_empty()).map(Into::into)
 }
 
 /// The body as a payload.

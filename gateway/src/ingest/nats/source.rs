@@ -13,7 +13,7 @@ use crate::{
         envelope::{self, Header, Written},
     },
     model::id::EnvironmentId,
-    nats::Connection,
+    nats::{Connection, back_off},
     web::{self, error::ApiError},
 };
 use async_nats::{
@@ -121,7 +121,7 @@ impl Source {
             metrics::counter!("octohooks_nats_source_restarts_total").increment(1);
             // One that has worked for a while starts from the shortest wait.
             failed = if started.elapsed() > BACK_OFF.1 { 0 } else { failed + 1 };
-            tokio::time::sleep(back_off(failed)).await;
+            tokio::time::sleep(back_off(failed, BACK_OFF)).await;
         }
     }
 
@@ -237,7 +237,7 @@ impl Source {
                 Err(error) => error,
             };
             tracing::warn!(%error, messages = messages.len(), "messages of a stream cannot be accepted now");
-            tokio::time::sleep(back_off(failed)).await;
+            tokio::time::sleep(back_off(failed, BACK_OFF)).await;
             failed += 1;
             // Still in hand: not to be delivered again.
             join_all(messages.iter().map(|message| message.ack_with(AckKind::Progress))).await;
@@ -291,10 +291,7 @@ impl Source {
                 part(&message.payload, payload.as_deref())?,
             )?,
         };
-        if draft.idempotency_key.is_none() {
-            draft.idempotency_key =
-                header("Nats-Msg-Id").filter(|id| !id.is_empty()).map(Into::into);
-        }
+        draft.idempotency_key = draft.idempotency_key.or_else(|| envelope::message_id(header));
         if draft.idempotency_key.is_none() {
             let info = message.info().map_err(|error| ApiError::field("", error.to_string()))?;
             draft.idempotency_key = Some(format!("{stream_id} {}", info.stream_sequence).into());
@@ -343,11 +340,6 @@ async fn settle(message: &Message, kind: AckKind) {
 
 fn one_line(text: &str) -> String {
     text.replace(['\r', '\n'], " ")
-}
-
-fn back_off(failed: u32) -> Duration {
-    let doubled = BACK_OFF.0 * 2_u32.saturating_pow(failed.min(16));
-    doubled.min(BACK_OFF.1).mul_f64(clock::chance().abs().mul_add(-0.5, 1.0))
 }
 
 #[cfg(test)]
