@@ -5,10 +5,9 @@
 # usage: wasm-sysroot.sh DIRECTORY COMMIT     the sysroot is DIRECTORY/sysroot afterwards;
 #                                             COMMIT is rustc's, for the paths inside
 #
-# Debian's package `rust-src` holds the library's source. It is fetched by apt from wherever this
-# machine's apt fetches, in exactly rustc's version, into lists and a cache of our own. Cargo then
-# builds it as it builds any dependency (-Zbuild-std, which a stable rustc allows with
-# RUSTC_BOOTSTRAP), and its libraries are all that a sysroot needs.
+# Debian's package `rust-src` holds the library's source. `debian.sh` fetches it, in exactly rustc's
+# version. Cargo then builds it as it builds any dependency (-Zbuild-std, which a stable rustc allows
+# with RUSTC_BOOTSTRAP), and its libraries are all that a sysroot needs.
 set -euo pipefail
 
 target=wasm32-unknown-unknown
@@ -24,23 +23,7 @@ mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
 
 # The source, of exactly this version.
-apt=$work/apt
-mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-: > "$apt/status"
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/$')
-keys=/usr/share/keyrings/debian-archive-keyring.gpg
-for suite in trixie-backports trixie; do
-    echo "deb [signed-by=$keys] $mirror $suite main"
-done > "$apt/sources.list"
-options=(
-    -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
-    -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status"
-    -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none
-)
-apt-get "${options[@]}" -qq update > /dev/null 2>&1 || { echo "apt cannot update" >&2; exit 3; }
-package=$(apt-cache "${options[@]}" madison rust-src | awk '{print $3}' | grep -m1 "^$version+") \
-    || { echo "Debian has no rust-src $version" >&2; exit 3; }
-(cd "$work" && apt-get "${options[@]}" -qq download "rust-src=$package" > /dev/null 2>&1)
+bash "$(dirname "$0")/debian.sh" "$work" rust-src "$version+" trixie-backports trixie
 dpkg --fsys-tarfile "$work"/rust-src_*.deb | tar -x -C "$work" "./usr/src/rustc-$version/library"
 source=$work/usr/src/rustc-$version
 

