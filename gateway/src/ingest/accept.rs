@@ -4,7 +4,7 @@ use crate::{
     clock,
     model::{
         id::{EnvironmentId, MessageId},
-        message::Message,
+        message::{Attributes, Message},
         name::{Channel, EventType, Uid},
     },
     store::{Accepted, Catalog, Queue, StoreError, Submission},
@@ -23,6 +23,8 @@ pub struct Draft {
     pub channels: Vec<Channel>,
     /// JSON, kept byte for byte.
     pub payload: Bytes,
+    /// For the plugin to read.
+    pub attributes: Attributes,
     /// Sent again under the same key, it is the same message.
     pub idempotency_key: Option<Box<str>>,
 }
@@ -176,6 +178,7 @@ impl Inner {
             event_type: draft.event_type,
             channels: draft.channels,
             payload: draft.payload,
+            attributes: draft.attributes,
             accepted: clock::now(),
         };
         Ok(Submission { message: Arc::new(message), idempotency_key: draft.idempotency_key })

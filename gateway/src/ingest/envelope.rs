@@ -1,20 +1,30 @@
 //! What surrounds a payload, the same at every door: the JSON body of the contract, and what is said of one that is not
 //! right.
 
-use super::accept::{Draft, Refused};
+use super::{
+    accept::{Draft, Refused},
+    headers::Headers,
+};
 use crate::{
-    model::name::{Channel, EventType, Uid},
+    model::{
+        message::Attributes,
+        name::{AttributeName, AttributeValue, BadName, Channel, EventType, Uid},
+    },
     web::{body, error::ApiError},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
+use serde_json::{Value, value::RawValue};
+use std::{borrow::Cow, collections::HashMap};
 
 /// It may be this long in bytes: names, channels, white space.
 pub const BYTES: usize = 32 << 10;
 /// How many channels a message may name.
 const CHANNELS: usize = 100;
+/// How many attributes it may have, the trace context among them.
+const ATTRIBUTES: usize = 64;
+/// The trace context of W3C, which travels with a message as attributes of the same names.
+pub const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +35,7 @@ struct Create<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     payload: Option<&'a RawValue>,
     uid: Option<Uid>,
+    attributes: Option<Attributes>,
 }
 
 /// `null` is a payload; only an absent one is none.
@@ -45,7 +56,9 @@ pub fn json(bytes: &Bytes) -> Result<Draft, ApiError> {
         return Err(ApiError::field("/channels", format!("must be at most {CHANNELS}")));
     }
     let payload = bytes.slice_ref(payload.get().as_bytes());
-    Ok(Draft { uid: create.uid, event_type, channels, payload, idempotency_key: None })
+    let (uid, attributes) = (create.uid, create.attributes.unwrap_or_default());
+    let draft = Draft { uid, event_type, channels, payload, attributes, idempotency_key: None };
+    few_attributes(draft, "/attributes")
 }
 
 impl From<Refused> for ApiError {
@@ -76,20 +89,19 @@ const EVENT_TYPE: &str = "Octohooks-Event-Type";
 const CHANNEL_NAMES: &str = "Octohooks-Channels";
 const MESSAGE_UID: &str = "Octohooks-Uid";
 const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// Before the name of an attribute.
+const ATTRIBUTE: &str = "Octohooks-Attribute-";
 const CONTENT_TYPE: &str = "Content-Type";
 const CLOUD_EVENT: &str = "application/cloudevents+json";
 
-/// Finds a header by its name, whatever the case; the values of a repeated one with commas between.
-pub type Header<'a> = dyn Fn(&str) -> Option<String> + 'a;
-
 impl Written {
     /// By these headers; an error if they say two things.
-    pub fn by(header: &Header<'_>) -> Result<Self, ApiError> {
-        let content = header(CONTENT_TYPE).unwrap_or_default();
+    pub fn by(headers: &Headers) -> Result<Self, ApiError> {
+        let content = headers.get(CONTENT_TYPE).unwrap_or_default();
         let media = content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let says = [
-            (Self::Headers, header(EVENT_TYPE).is_some()),
-            (Self::CloudEventInHeaders, header("ce-specversion").is_some()),
+            (Self::Headers, headers.get(EVENT_TYPE).is_some()),
+            (Self::CloudEventInHeaders, headers.get("ce-specversion").is_some()),
             (Self::CloudEvent, media == CLOUD_EVENT),
         ];
         let mut said = says.into_iter().filter_map(|(written, says)| says.then_some(written));
@@ -108,37 +120,57 @@ impl Written {
     }
 
     /// The message. Its payload is a slice of the body. `Nats-Msg-Id`, else a CloudEvent's source and id, is its
-    /// idempotency key.
-    pub fn read(self, body: &Bytes, header: &Header<'_>) -> Result<Draft, ApiError> {
+    /// idempotency key. What its headers attach counts where the body says nothing else.
+    pub fn read(self, body: &Bytes, headers: &Headers) -> Result<Draft, ApiError> {
+        let header = |name: &str| headers.get(name).unwrap_or_default();
         let mut draft = match self {
             Self::Contract => json(body)?,
             Self::Headers => {
-                let event_type = header(EVENT_TYPE).unwrap_or_default();
-                let names = [
-                    (EVENT_TYPE, event_type),
-                    (MESSAGE_UID, header(MESSAGE_UID).unwrap_or_default()),
-                ];
-                named(
-                    names,
-                    &header(CHANNEL_NAMES).unwrap_or_default(),
-                    CHANNEL_NAMES,
-                    whole(body)?,
-                )?
+                let names = [(EVENT_TYPE, header(EVENT_TYPE)), (MESSAGE_UID, header(MESSAGE_UID))];
+                named(names, &header(CHANNEL_NAMES), CHANNEL_NAMES, whole(body)?)?
             }
             Self::CloudEvent => cloud_event(body)?,
             Self::CloudEventInHeaders => {
-                let attribute = |name: &str| header(&format!("ce-{name}")).unwrap_or_default();
-                from_attributes("ce-", &attribute, whole(body)?)?
+                let attributes = headers.below("ce-");
+                let attributes = attributes.map(|(name, value)| (name, value.to_owned())).collect();
+                from_attributes("ce-", &attributes, whole(body)?)?
             }
         };
-        draft.idempotency_key = message_id(header).or(draft.idempotency_key);
-        Ok(draft)
+        draft.idempotency_key = message_id(headers).or(draft.idempotency_key);
+        attach(draft, headers)
+    }
+}
+
+/// The draft with the attributes that its headers name, where it has none of that name.
+pub fn attach(mut draft: Draft, headers: &Headers) -> Result<Draft, ApiError> {
+    let own = headers.below(ATTRIBUTE).map(|(name, value)| (name, value.to_owned()));
+    let trace = TRACE.iter().filter_map(|name| Some(((*name).to_owned(), headers.get(name)?)));
+    for (name, value) in own.chain(trace) {
+        let (name, value) = attribute(&name, &value, &format!("{ATTRIBUTE}{name}"))?;
+        draft.attributes.entry(name).or_insert(value);
+    }
+    few_attributes(draft, ATTRIBUTE)
+}
+
+fn attribute(
+    name: &str,
+    value: &str,
+    place: &str,
+) -> Result<(AttributeName, AttributeValue), ApiError> {
+    let bad = |bad: BadName| ApiError::field(place, bad.to_string());
+    Ok((AttributeName::new(name).map_err(bad)?, AttributeValue::new(value).map_err(bad)?))
+}
+
+fn few_attributes(draft: Draft, place: &str) -> Result<Draft, ApiError> {
+    match draft.attributes.len() {
+        0..=ATTRIBUTES => Ok(draft),
+        _ => Err(ApiError::field(place, format!("must be at most {ATTRIBUTES}"))),
     }
 }
 
 /// The key that a publisher gave its message.
-pub fn message_id(header: &Header<'_>) -> Option<Box<str>> {
-    header(MESSAGE_ID).filter(|id| !id.is_empty()).map(Into::into)
+pub fn message_id(headers: &Headers) -> Option<Box<str>> {
+    headers.get(MESSAGE_ID).filter(|id| !id.is_empty()).map(Into::into)
 }
 
 /// The body as a payload.
@@ -166,33 +198,41 @@ pub fn named(
     if channels.len() > CHANNELS {
         return Err(ApiError::field(channels_name, format!("must be at most {CHANNELS}")));
     }
-    Ok(Draft { uid, event_type, channels, payload, idempotency_key: None })
+    let attributes = Attributes::new();
+    Ok(Draft { uid, event_type, channels, payload, attributes, idempotency_key: None })
 }
 
-/// A CloudEvent 1.0 by its attributes; `before` stands before their names in errors. The extensions `octohooksuid` and
-/// `octohookschannels` say what CloudEvents have no word for.
+/// What CloudEvents have no word for: extensions of ours.
+const EXTENSIONS: [&str; 2] = ["octohooksuid", "octohookschannels"];
+
+/// A CloudEvent 1.0 by its attributes; `before` stands before their names in errors. What the message has no field for
+/// becomes its attributes.
 fn from_attributes(
     before: &str,
-    attribute: &dyn Fn(&str) -> String,
+    attributes: &HashMap<String, String>,
     payload: Bytes,
 ) -> Result<Draft, ApiError> {
-    let name = |name: &str| format!("{before}{name}");
-    if attribute("specversion") != "1.0" {
-        return Err(ApiError::field(name("specversion"), "must be 1.0"));
+    let place = |name: &str| format!("{before}{name}");
+    let of = |name: &str| attributes.get(name).cloned().unwrap_or_default();
+    if of("specversion") != "1.0" {
+        return Err(ApiError::field(place("specversion"), "must be 1.0"));
     }
     for required in ["id", "source", "type"] {
-        if attribute(required).is_empty() {
-            return Err(ApiError::field(name(required), "is required"));
+        if of(required).is_empty() {
+            return Err(ApiError::field(place(required), "is required"));
         }
     }
-    let names =
-        [(&*name("type"), attribute("type")), (&*name("octohooksuid"), attribute("octohooksuid"))];
-    let channels = attribute("octohookschannels");
-    let mut draft = named(names, &channels, &name("octohookschannels"), payload)?;
+    let [uid, channels] = EXTENSIONS;
+    let names = [(&*place("type"), of("type")), (&*place(uid), of(uid))];
+    let mut draft = named(names, &of(channels), &place(channels), payload)?;
     // The two together are unique, says the specification.
-    let key = format!("{} {}", attribute("source"), attribute("id"));
-    draft.idempotency_key = Some(key.into());
-    Ok(draft)
+    draft.idempotency_key = Some(format!("{} {}", of("source"), of("id")).into());
+    let said = ["specversion", "type", "datacontenttype", uid, channels];
+    for (name, value) in attributes.iter().filter(|(name, _)| !said.contains(&name.as_str())) {
+        let (name, value) = attribute(&format!("ce-{name}"), value, &place(name))?;
+        draft.attributes.insert(name, value);
+    }
+    few_attributes(draft, before)
 }
 
 #[derive(Deserialize)]
@@ -201,7 +241,7 @@ struct CloudEvent<'a> {
     data: Option<&'a RawValue>,
     data_base64: Option<serde::de::IgnoredAny>,
     #[serde(flatten)]
-    attributes: std::collections::HashMap<Cow<'a, str>, serde_json::Value>,
+    attributes: HashMap<String, Value>,
 }
 
 fn cloud_event(body: &Bytes) -> Result<Draft, ApiError> {
@@ -211,12 +251,20 @@ fn cloud_event(body: &Bytes) -> Result<Draft, ApiError> {
     }
     let data = event.data.ok_or_else(|| ApiError::field("/data", "is required"))?;
     let payload = body.slice_ref(data.get().as_bytes());
-    let attribute = |name: &str| match event.attributes.get(name) {
-        Some(serde_json::Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-        None => String::new(),
-    };
-    from_attributes("/", &attribute, payload)
+    let mut attributes = HashMap::new();
+    for (name, value) in event.attributes {
+        let text = match value {
+            // Null is absent.
+            Value::Null => continue,
+            Value::String(text) => text,
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Array(_) | Value::Object(_) => {
+                return Err(ApiError::field(format!("/{name}"), "must be a text or a number"));
+            }
+        };
+        attributes.insert(name, text);
+    }
+    from_attributes("/", &attributes, payload)
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use super::{accept::Acceptor, envelope};
 use crate::{
-    model::{message::Message, name::Channel},
+    model::{
+        message::{Attributes, Message},
+        name::{AttributeName, AttributeValue, Channel},
+    },
     web::{
         auth::{Caller, Keys},
         body,
@@ -11,9 +14,8 @@ use crate::{
 };
 use axum::{
     Router,
-    body::Body,
-    extract::{FromRef, Path, State},
-    http::header,
+    extract::{FromRef, Path, Request, State},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -37,16 +39,29 @@ async fn create(
     State(acceptor): State<Acceptor>,
     caller: Caller,
     Path(application): Path<String>,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let limit = acceptor.payload_limit();
+    let (head, body) = request.into_parts();
     let bytes = body::read(body, limit + envelope::BYTES, "message").await?;
-    let draft = envelope::json(&bytes)?;
+    let mut draft = envelope::json(&bytes)?;
+    trace(&head.headers, &mut draft.attributes);
     let receipt = acceptor.accept(caller.environment, &application, draft).await?;
     Ok(answer(&receipt.message))
 }
 
-/// A message as the contract shows it.
+/// The trace context travels with the message; one that is not legal is of no use to anybody, and no fault of the message.
+fn trace(headers: &HeaderMap, attributes: &mut Attributes) {
+    for name in envelope::TRACE {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        let value = value.and_then(|value| AttributeValue::new(value).ok());
+        if let (Some(value), Ok(name)) = (value, AttributeName::new(name)) {
+            attributes.entry(name).or_insert(value);
+        }
+    }
+}
+
+/// A message as the contract shows it, and what was attached.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
@@ -54,6 +69,8 @@ struct Shown<'a> {
     uid: Option<&'a str>,
     event_type: &'a str,
     channels: &'a [Channel],
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: &'a Attributes,
     created: u64,
     updated: u64,
 }
@@ -68,6 +85,7 @@ fn answer(message: &Message) -> Response {
         uid: message.uid.as_deref(),
         event_type: &message.event_type,
         channels: &message.channels,
+        attributes: &message.attributes,
         created: message.accepted,
         updated: message.accepted,
     };

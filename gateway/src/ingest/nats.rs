@@ -6,6 +6,7 @@
 use super::{
     accept::{Acceptor, Receipt},
     envelope::{self, Written},
+    headers::Headers,
 };
 use crate::{model::id::EnvironmentId, nats::Connection, web::error::ApiError};
 use async_nats::{HeaderMap, Message, Subscriber};
@@ -150,8 +151,17 @@ impl Door {
         if message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES {
             return Err(ApiError::too_large("message", self.acceptor.payload_limit()));
         }
-        let header = |name: &str| source::envelope_header(message.headers.as_ref(), name);
-        let draft = Written::by(&header)?.read(&message.payload, &header)?;
+        let headers = headers(message.headers.as_ref());
+        let draft = Written::by(&headers)?.read(&message.payload, &headers)?;
         Ok(self.acceptor.accept(self.environment, application, draft).await?)
     }
+}
+
+/// The headers of a message of NATS.
+fn headers(map: Option<&HeaderMap>) -> Headers {
+    let all = map.into_iter().flat_map(HeaderMap::iter);
+    let pairs = all.flat_map(|(name, values)| {
+        values.iter().map(move |value| (name.to_string(), value.to_string()))
+    });
+    Headers(pairs.collect())
 }

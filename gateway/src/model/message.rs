@@ -3,12 +3,17 @@
 use super::{
     Millis,
     id::{ApplicationId, EnvironmentId, MessageId},
-    name::{Channel, EventType, Uid},
+    name::{AttributeName, AttributeValue, Channel, EventType, Uid},
 };
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// The content type of a payload whose publisher named none.
 pub const JSON: &str = "application/json";
+
+/// What a publisher attached to a message, for the plugin to read: CloudEvents attributes under `ce-` and their names, the
+/// trace context under `traceparent` and `tracestate`, and its own.
+pub type Attributes = BTreeMap<AttributeName, AttributeValue>;
 
 /// One event, as its publisher sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct Message {
     pub channels: Vec<Channel>,
     /// The payload's bytes, exactly as they came. JSON.
     pub payload: Bytes,
+    /// What the publisher attached.
+    pub attributes: Attributes,
     /// When the gateway took it, shortly before it was durable.
     pub accepted: Millis,
 }

@@ -71,6 +71,10 @@ names! {
     EventType checked by event_type;
     /// 1 to 128 characters, none a control. Compared case-sensitively.
     Channel checked by channel;
+    /// What an attribute is called: `^[a-zA-Z0-9\-_.]+$`, at most 128 bytes.
+    AttributeName checked by attribute_name;
+    /// What an attribute says: at most 1024 bytes, none a control.
+    AttributeValue checked by attribute_value;
 }
 
 fn visible(text: &str) -> Result<(), BadName> {
@@ -90,11 +94,34 @@ fn channel(text: &str) -> Result<(), BadName> {
 }
 
 fn event_type(text: &str) -> Result<(), BadName> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     match text.len() {
-        1..=256 if text.bytes().all(legal) => Ok(()),
         257.. => Err(BadName("must have at most 256 characters")),
-        _ => Err(BadName("must match ^[a-zA-Z0-9\\-_.]+$")),
+        _ => plain(text),
+    }
+}
+
+fn attribute_name(text: &str) -> Result<(), BadName> {
+    match text.len() {
+        129.. => Err(BadName("must have at most 128 characters")),
+        _ => plain(text),
+    }
+}
+
+fn attribute_value(text: &str) -> Result<(), BadName> {
+    match text.len() {
+        1025.. => Err(BadName("must have at most 1024 bytes")),
+        _ if text.chars().any(char::is_control) => {
+            Err(BadName("must not contain control characters"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn plain(text: &str) -> Result<(), BadName> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    match !text.is_empty() && text.bytes().all(legal) {
+        true => Ok(()),
+        false => Err(BadName("must match ^[a-zA-Z0-9\\-_.]+$")),
     }
 }
 
@@ -114,5 +141,11 @@ mod tests {
         assert!(Uid::new("a\nb").is_err());
         assert!(Channel::new(&"c".repeat(128)).is_ok());
         assert!(Channel::new(&"c".repeat(129)).is_err());
+        assert!(AttributeName::new(&"n".repeat(128)).is_ok());
+        assert!(AttributeName::new(&"n".repeat(129)).is_err());
+        assert!(AttributeName::new("a b").is_err());
+        assert!(AttributeValue::new("").is_ok(), "a value may be empty");
+        assert!(AttributeValue::new(&"v".repeat(1025)).is_err());
+        assert!(AttributeValue::new("a\r\nb").is_err());
     }
 }

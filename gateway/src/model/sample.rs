@@ -69,6 +69,7 @@ pub fn message(application: ApplicationId) -> Message {
         event_type: EventType::new("sample.created").expect("legal"),
         channels: Vec::new(),
         payload: r#"{"n": 1}"#.into(),
+        attributes: BTreeMap::new(),
         accepted: 1_000,
     }
 }

@@ -12,7 +12,7 @@ use crate::model::{
     endpoint::Endpoint,
     id::{ApplicationId, EndpointId, EnvironmentId, MessageId},
     message::Message,
-    name::{Channel, EventType, Uid},
+    name::{AttributeName, AttributeValue, Channel, EventType, Uid},
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -119,6 +119,11 @@ fn call_of(
         event_type: EventType::new("order.paid").expect("legal"),
         channels: vec![Channel::new("east").expect("legal")],
         payload: payload.into(),
+        attributes: [(
+            AttributeName::new("tier").expect("legal"),
+            AttributeValue::new("gold").expect("legal"),
+        )]
+        .into(),
         accepted: ACCEPTED,
     };
     Call {

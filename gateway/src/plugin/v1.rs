@@ -57,6 +57,8 @@ impl Ready {
         let instance = self.0.instantiate_async(&mut *store).await?;
         let (mut id, mut application) = (Uuid::encode_buffer(), Uuid::encode_buffer());
         let channels: Vec<&str> = message.channels.iter().map(|c| &**c).collect();
+        let attributes = message.attributes.iter().map(|(name, value)| (&**name, &**value));
+        let attributes: Vec<(&str, &str)> = attributes.collect();
         let record = types::Message {
             id: message.id.0.as_hyphenated().encode_lower(&mut id),
             uid: message.uid.as_deref(),
@@ -69,7 +71,7 @@ impl Ready {
             accepted_at: message.accepted,
             content_type: message::JSON,
             payload: &message.payload,
-            attributes: &[],
+            attributes: &attributes,
         };
         let answer = instance.octohooks_plugin_transformer().call_on_message(store, record).await?;
         Ok(match answer {

@@ -2,7 +2,7 @@
 
 use super::{
     receiver::Receiver,
-    rig::{Gateway, json_of, until},
+    rig::{Gateway, component, json_of, until},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -191,4 +191,28 @@ async fn an_endpoint_that_is_disabled_or_deleted_gets_nothing_more() {
     let next = gateway.message("hooli", json!({})).await;
     let path = format!("/applications/hooli/messages/{next}/endpoint-messages");
     assert_eq!(gateway.get(&path).await, json!([]));
+}
+
+#[tokio::test]
+async fn what_a_sender_attached_is_kept_and_the_plugin_reads_it() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/ok")]).await;
+    let (status, answer) = gateway.upload("hooli", component("scripted")).await;
+    assert_eq!(status, 200, "{answer}");
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let expected = json!({ "tier": "gold", "traceparent": trace });
+    let message = json!({
+        "eventType": "t", "payload": { "do": "echo-message" }, "attributes": { "tier": "gold" },
+    });
+    let sent = gateway.request(Method::POST, "/applications/hooli/messages");
+    let sent = sent.header("traceparent", trace).body(message.to_string()).send().await;
+    let answer = json_of(sent.expect("an answer")).await;
+    assert_eq!(answer["attributes"], expected, "{answer}");
+    let received = receiver.wait_for("/ok", 1).await.remove(0);
+    let echoed: Value = serde_json::from_slice(&received.body).expect("JSON");
+    let pairs = json!([["tier", "gold"], ["traceparent", trace]]);
+    assert_eq!(echoed["attributes"], pairs, "{echoed}");
+    gateway.restart().await;
+    let path = format!("/applications/hooli/messages/{}", answer["id"].as_str().expect("an id"));
+    assert_eq!(gateway.get(&path).await["attributes"], expected);
 }

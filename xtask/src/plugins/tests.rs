@@ -162,6 +162,7 @@ fn call(case: &Case) -> Call {
         event_type: EventType::new(case.event_type).expect("legal"),
         channels: vec![Channel::new("own").expect("legal")],
         payload: case.payload.to_string().into(),
+        attributes: Default::default(),
         accepted: 1_700_000_000_123,
     };
     let settings: Map<String, Value> = case.settings.as_object().expect("an object").clone();

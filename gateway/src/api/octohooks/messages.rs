@@ -6,7 +6,7 @@ use crate::{
         Millis,
         catalog::Tenant,
         delivery::{State as DeliveryState, delivery_id},
-        message::{Message, Sequence},
+        message::{Attributes, Message, Sequence},
         name::{Channel, Uid},
     },
     store::{Catalog, DeliveryRecord, Log, MessageFilter, MessageRecord},
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
-/// A message as the contract shows it; `state` and `reason` are ours.
+/// A message as the contract shows it; `attributes`, `state` and `reason` are ours.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
@@ -29,6 +29,8 @@ pub struct Shown {
     event_type: String,
     channels: Vec<Channel>,
     payload: Box<RawValue>,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes,
     /// `accepted`, or `parked`, `retry`, `dropped` with the reason.
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +51,7 @@ impl Shown {
             channels: message.channels.clone(),
             // It was JSON when it came in.
             payload: RawValue::from_string(payload).unwrap_or_default(),
+            attributes: message.attributes.clone(),
             state: held.map_or("accepted", |(held, _)| held.state()),
             reason: held.map(|(held, _)| held.reason().to_owned()),
             created: message.accepted,

@@ -10,18 +10,15 @@ use crate::{
     clock,
     ingest::{
         accept::{Acceptor, Draft, Refused},
-        envelope::{self, Header, Written},
+        envelope::{self, Written},
     },
     model::id::EnvironmentId,
     nats::{Connection, back_off},
     web::{self, error::ApiError},
 };
-use async_nats::{
-    HeaderMap,
-    jetstream::{
-        self, AckKind, Message,
-        consumer::{AckPolicy, PullConsumer, pull},
-    },
+use async_nats::jetstream::{
+    self, AckKind, Message,
+    consumer::{AckPolicy, PullConsumer, pull},
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::join_all};
@@ -263,8 +260,7 @@ impl Source {
     }
 
     fn draft(&self, message: &Message, stream_id: &str) -> Result<(String, Draft), ApiError> {
-        let header = |name: &str| envelope_header(message.headers.as_ref(), name);
-        let header: &Header<'_> = &header;
+        let headers = super::headers(message.headers.as_ref());
         let Options { application, event_type, channels, uid, payload, .. } = &self.options;
         if message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES {
             return Err(ApiError::too_large("message", self.acceptor.payload_limit()));
@@ -273,41 +269,32 @@ impl Source {
         let reads_body = templates.iter().flatten().any(|template| template.reads_body());
         let body: Option<Value> =
             reads_body.then(|| serde_json::from_slice(&message.payload).ok()).flatten();
-        let found = Found { subject: &message.subject, header, body: body.as_ref() };
+        let found = Found { subject: &message.subject, headers: &headers, body: body.as_ref() };
         let fill = |key: &str, template: Option<&Template>| match template {
             None => Ok(String::new()),
             Some(template) => template.fill(&found).map_err(|what| ApiError::field(key, what)),
         };
         let application = fill("application", Some(application))?;
         let mut draft = match event_type {
-            None => Written::by(header)?.read(&message.payload, header)?,
-            Some(event_type) => envelope::named(
-                [
+            None => Written::by(&headers)?.read(&message.payload, &headers)?,
+            Some(event_type) => {
+                let names = [
                     ("eventType", fill("eventType", Some(event_type))?),
                     ("uid", fill("uid", uid.as_ref())?),
-                ],
-                &fill("channels", channels.as_ref())?,
-                "channels",
-                part(&message.payload, payload.as_deref())?,
-            )?,
+                ];
+                let channels = fill("channels", channels.as_ref())?;
+                let payload = part(&message.payload, payload.as_deref())?;
+                let draft = envelope::named(names, &channels, "channels", payload)?;
+                envelope::attach(draft, &headers)?
+            }
         };
-        draft.idempotency_key = draft.idempotency_key.or_else(|| envelope::message_id(header));
+        draft.idempotency_key = draft.idempotency_key.or_else(|| envelope::message_id(&headers));
         if draft.idempotency_key.is_none() {
             let info = message.info().map_err(|error| ApiError::field("", error.to_string()))?;
             draft.idempotency_key = Some(format!("{stream_id} {}", info.stream_sequence).into());
         }
         Ok((application, draft))
     }
-}
-
-/// A header of a message of NATS, which keeps the case of names where all mean the same.
-pub fn envelope_header(headers: Option<&HeaderMap>, name: &str) -> Option<String> {
-    let mut all = headers?.iter().filter(|(known, _)| {
-        let known: &str = known.as_ref();
-        known.eq_ignore_ascii_case(name)
-    });
-    let values: Vec<&str> = all.next()?.1.iter().map(AsRef::as_ref).collect();
-    Some(values.join(","))
 }
 
 /// The payload: the body, or what the pointer finds in it, as the bytes it came in.

@@ -3,6 +3,7 @@
 //! `{subject.N}` is the Nth token of the subject, from 1; `{header.NAME}` a header; `{payload.POINTER}` what a JSON
 //! pointer finds in the body, as `{payload./data/type}`. Anything else is constant.
 
+use crate::ingest::headers::Headers;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
@@ -26,8 +27,8 @@ enum Part {
 pub struct Source<'a> {
     /// Where the message was published.
     pub subject: &'a str,
-    /// Its headers, by name.
-    pub header: &'a dyn Fn(&str) -> Option<String>,
+    /// Its headers.
+    pub headers: &'a Headers,
     /// Its body, if it is JSON.
     pub body: Option<&'a Value>,
 }
@@ -70,7 +71,7 @@ impl Template {
                     filled.push_str(token.ok_or_else(missing)?);
                 }
                 Part::Header(name) => {
-                    let value = (source.header)(name);
+                    let value = source.headers.get(name);
                     filled.push_str(&value.ok_or_else(|| format!("there is no header {name}"))?);
                 }
                 Part::Payload(pointer) => {
@@ -121,9 +122,9 @@ mod tests {
     use serde_json::json;
 
     fn filled(text: &str) -> Result<String, String> {
-        let header = |name: &str| (name == "X-Kind").then(|| "sms".to_owned());
+        let headers = Headers(vec![("x-kind".into(), "sms".into())]);
         let body = json!({ "data": { "type": "sent", "n": 7, "list": [] } });
-        let source = Source { subject: "a.b.c", header: &header, body: Some(&body) };
+        let source = Source { subject: "a.b.c", headers: &headers, body: Some(&body) };
         Template::new(text)?.fill(&source)
     }
 

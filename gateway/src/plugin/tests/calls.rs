@@ -90,7 +90,7 @@ async fn a_plugin_sees_the_message_the_settings_and_the_enabled_endpoints() {
     let expected = json!({
         "id": "00000000-0000-0000-0000-000000000005", "uid": "order-1", "application": "acme",
         "eventType": "order.paid", "channels": ["east"], "acceptedAt": ACCEPTED,
-        "contentType": "application/json", "payload": script, "attributes": [],
+        "contentType": "application/json", "payload": script, "attributes": [["tier", "gold"]],
     });
     assert_eq!(echo(&stage, call(script)).await, expected);
 

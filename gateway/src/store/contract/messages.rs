@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{
     id::{ApplicationId, EnvironmentId},
-    name::{Channel, EventType, Uid},
+    name::{AttributeName, AttributeValue, Channel, EventType, Uid},
 };
 
 on_every_engine![
@@ -28,6 +28,11 @@ async fn messages_come_whole_and_in_order_of_acceptance(store: &Store) {
         event_type: EventType::new("sms.status").expect("legal"),
         channels: vec![Channel::new("a").expect("legal"), Channel::new("b").expect("legal")],
         payload: vec![0, 255, b'"'].into(),
+        attributes: [(
+            AttributeName::new("ce-source").expect("legal"),
+            AttributeValue::new("/sms \"é\"").expect("legal"),
+        )]
+        .into(),
         accepted: 42,
         ..sample::message(application)
     };

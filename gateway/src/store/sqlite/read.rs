@@ -3,7 +3,7 @@
 
 use super::{
     changes::{APPLICATION, ENDPOINT, KEY, PLUGIN},
-    rows::{self, MESSAGE},
+    rows::{self, BEHIND, MESSAGE},
 };
 use crate::{
     model::{
@@ -112,7 +112,7 @@ pub fn messages_behind(
     let mut statement = c.prepare_cached(&sql)?;
     let range = params![rows::signed(from.0), rows::signed(to.0), rows::signed(max as u64)];
     let found =
-        statement.query_map(range, |row| Ok((rows::message(row)?, row.get::<_, bool>(9)?)))?;
+        statement.query_map(range, |row| Ok((rows::message(row)?, row.get::<_, bool>(BEHIND)?)))?;
     let mut leased = Vec::new();
     let mut read = 0;
     let mut upto = to;
@@ -152,7 +152,9 @@ fn held(c: &Connection, sql: &str, sequences: &[Sequence]) -> Result<Vec<LeasedM
     for sequence in sequences {
         let found = c
             .prepare_cached(sql)?
-            .query_row([rows::signed(sequence.0)], |row| Ok((rows::message(row)?.1, row.get(9)?)))
+            .query_row([rows::signed(sequence.0)], |row| {
+                Ok((rows::message(row)?.1, row.get(BEHIND)?))
+            })
             .optional()?;
         if let Some((message, calls)) = found {
             leased.push(lease(c, *sequence, message, calls, true)?);
@@ -179,7 +181,7 @@ const HELD: &str = "h.state, h.due, h.calls, h.kind, h.reason, h.noted";
 
 fn record(row: &Row<'_>) -> Result<MessageRecord> {
     let (sequence, message) = rows::message(row)?;
-    Ok(MessageRecord { sequence, message, held: rows::held(row, 9)? })
+    Ok(MessageRecord { sequence, message, held: rows::held(row, BEHIND)? })
 }
 
 /// The application's message with that id or uid.

@@ -6,7 +6,7 @@ use crate::model::{
     attempt::{Answer, Attempt, Failure, Outcome},
     delivery::{Content, Delivery, DeliveryKey, State},
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
-    message::{Held, Message, Sequence},
+    message::{Attributes, Held, Message, Sequence},
     name::{Channel, EventType, Uid},
 };
 use crate::store::{Accepted, Submission};
@@ -38,9 +38,10 @@ pub fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
 pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> Result<Accepted> {
     let Submission { message: m, idempotency_key } = sent;
     let channels = (!m.channels.is_empty()).then(|| json(&m.channels));
+    let attributes = (!m.attributes.is_empty()).then(|| json(&m.attributes));
     let inserted = c
         .prepare_cached(
-            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![
@@ -54,6 +55,7 @@ pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> 
             signed(m.accepted),
             &m.payload[..],
             idempotency_key.as_deref(),
+            attributes,
         ])?;
     if inserted == 1 {
         return Ok(Accepted::New);
@@ -75,7 +77,9 @@ pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> 
 
 /// The columns `message` reads, for every statement that gives messages.
 pub const MESSAGE: &str = "m.sequence, m.id, m.environment, m.application, m.uid, m.event_type, \
-                           m.channels, m.accepted, m.payload";
+                           m.channels, m.accepted, m.payload, m.attributes";
+/// The first column behind them.
+pub const BEHIND: usize = 10;
 
 /// A message from the columns `MESSAGE`, which stand first.
 pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
@@ -83,6 +87,10 @@ pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
     let channels = match row.get_ref(6)?.as_str_or_null().map_err(|_| bad(6, "text"))? {
         None => Vec::new(),
         Some(text) => serde_json::from_str::<Vec<Channel>>(text).map_err(|_| bad(6, "channels"))?,
+    };
+    let attributes = match row.get_ref(9)?.as_str_or_null().map_err(|_| bad(9, "text"))? {
+        None => Attributes::new(),
+        Some(text) => serde_json::from_str(text).map_err(|_| bad(9, "attributes"))?,
     };
     let uid: Option<String> = row.get(4)?;
     let message = Message {
@@ -94,6 +102,7 @@ pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
         channels,
         accepted: unsigned(row, 7)?,
         payload: row.get::<_, Vec<u8>>(8)?.into(),
+        attributes,
     };
     Ok((Sequence(unsigned(row, 0)?), message))
 }
@@ -261,24 +270,25 @@ pub fn read_delivery(c: &Connection, wanted: DeliveryKey) -> Result<Option<Arc<D
     let wanted_row =
         params![signed(wanted.message.0), wanted.endpoint.0.as_bytes(), wanted.ordinal];
     let delivery = statement.query_row(wanted_row, |row| {
-        let plugin: Option<[u8; 32]> = row.get(11)?;
+        let plugin: Option<[u8; 32]> = row.get(BEHIND + 2)?;
         Ok(Arc::new(Delivery {
             key: wanted,
             message: Arc::new(message(row)?.1),
             content: content(row)?,
             plugin: plugin.map(Digest),
-            attempts: row.get(9)?,
-            due: unsigned(row, 10)?,
+            attempts: row.get(BEHIND)?,
+            due: unsigned(row, BEHIND + 1)?,
         }))
     });
     delivery.optional()
 }
 
 fn content(row: &Row<'_>) -> Result<Option<Arc<Content>>> {
-    let stored: Option<String> = row.get(12)?;
+    let stored: Option<String> = row.get(BEHIND + 3)?;
     let Some(stored) = stored else { return Ok(None) };
-    let stored: StoredContent = serde_json::from_str(&stored).map_err(|_| bad(12, "content"))?;
-    let payload: Option<Vec<u8>> = row.get(13)?;
+    let stored: StoredContent =
+        serde_json::from_str(&stored).map_err(|_| bad(BEHIND + 3, "content"))?;
+    let payload: Option<Vec<u8>> = row.get(BEHIND + 4)?;
     Ok(Some(Arc::new(Content {
         event_type: stored.event_type,
         content_type: stored.content_type,

@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 /// Each version's step, from the one before.
-const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
+const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -60,6 +60,9 @@ ALTER TABLE message ADD COLUMN idempotency_key TEXT;
 CREATE UNIQUE INDEX message_key ON message (environment, application, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 ";
+
+/// What a publisher attached to a message: an object as JSON text, NULL if it is empty.
+const VERSION_3: &str = "ALTER TABLE message ADD COLUMN attributes TEXT;";
 
 /// Sets the connection's ways and brings the file to the newest version.
 pub fn prepare(connection: &mut Connection, max_pages: Option<u64>) -> Result<(), String> {
