@@ -2,6 +2,7 @@
 //! metrics) has files of its own.
 
 use crate::{
+    model::application::Application,
     plugin::{Host, Registry},
     store::{Catalog, Log, Queue},
     web::auth::Keys,
@@ -20,8 +21,8 @@ pub mod octohooks;
 pub mod plugins;
 pub mod health;
 
-/// Whether a URL may be an endpoint's, as the guard sees it.
-pub type CheckUrl = Arc<dyn Fn(&Url) -> Result<(), String> + Send + Sync>;
+/// Whether a URL may be an endpoint's of that application, as the guard sees it.
+pub type CheckUrl = Arc<dyn Fn(&Url, &Application) -> Result<(), String> + Send + Sync>;
 
 /// What the API's handlers need.
 #[derive(Clone, FromRef)]

@@ -7,7 +7,12 @@ use crate::{
     clock,
     config::{Config, Server},
     declared::Reconciler,
-    deliver::{Deliver, client::Client, guard::Guard},
+    deliver::{
+        self, Deliver, Wires,
+        client::Client,
+        guard::Guard,
+        nats::{Publisher, Subjects},
+    },
     descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{self, accept::Acceptor, http::Door},
@@ -114,15 +119,28 @@ impl App {
         let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
         let timeout = Duration::from_millis(config.delivery.timeout_ms);
         let descriptors = Descriptors::raise();
-        let client = Client::new(guard.clone(), connect, timeout, descriptors.idle)
+        let http = Client::new(guard.clone(), connect, timeout, descriptors.idle)
             .context("the HTTP client")?;
+        let connection = nats::Connection::open(&config.nats).await.map_err(Failure::Config)?;
+        let subjects = Subjects::new(
+            connection.is_some(),
+            &config.delivery.nats,
+            vec![config.ingest.nats.prefix.clone()],
+        );
+        let publisher =
+            Publisher { connection: connection.clone(), subjects: subjects.clone(), timeout };
+        let wires = Wires { http, nats: publisher };
         let delivery = config.delivery.clone();
         let deliver =
-            Deliver::new(queue.clone(), catalog.clone(), client, delivery, descriptors.requests);
+            Deliver::new(queue.clone(), catalog.clone(), wires, delivery, descriptors.requests);
         let dispatcher =
             Dispatcher::new(queue.clone(), catalog.clone(), host.clone(), registry.clone(), guests);
-        let check_url: api::CheckUrl =
-            Arc::new(move |url| guard.check_url(url).map_err(|refusal| refusal.to_string()));
+        let check_url: api::CheckUrl = Arc::new(move |url, application| match url.scheme() {
+            deliver::nats::SCHEME => {
+                subjects.check(url, application).map(drop).map_err(|refusal| refusal.to_string())
+            }
+            _ => guard.check_url(url).map_err(|refusal| refusal.to_string()),
+        });
         let reconciler = Reconciler {
             catalog: catalog.clone(),
             host: host.clone(),
@@ -132,7 +150,6 @@ impl App {
         let stopping = Arc::new(AtomicBool::new(false));
         let keys = Keys::new(catalog.clone(), config.auth.api_key.as_deref());
         let acceptor = Acceptor::new(queue.clone(), catalog.clone(), config.ingest.payload_bytes);
-        let connection = nats::Connection::open(&config.nats).await.map_err(Failure::Config)?;
         let parts = parts(&deliver, connection.clone(), &stopping);
         let nats = connection.map(|connection| ingest::nats::Door {
             acceptor: acceptor.clone(),

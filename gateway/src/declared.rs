@@ -157,7 +157,7 @@ impl Reconciler {
     ) -> Result<usize, String> {
         let now = clock::now();
         let old = tenant.endpoint(&declared.uid);
-        let check = |url: &url::Url| (self.check_url)(url);
+        let check = |url: &url::Url| (self.check_url)(url, &tenant.application);
         let made = match old {
             Some(old) => declared.draft.clone().replace(old, now, check),
             None => declared.draft.clone().create(fresh(tenant, now), check),

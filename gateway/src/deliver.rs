@@ -2,7 +2,7 @@
 //! hands that back to be recorded.
 //!
 //! [`lane`], [`limit`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign) and [`guard`] are pure;
-//! [`client`] speaks HTTP; this file acts. A lane is locked for a moment and never across a wait. Nothing polls: a lane
+//! [`client`] speaks HTTP and [`nats`] NATS; this file acts. A lane is locked for a moment and never across a wait. Nothing polls: a lane
 //! moves when a delivery comes, when an attempt ends, when its booked slot is there, or when its limits change.
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     invariant::{Invariant, check},
     model::{
         attempt::{Attempt, Failure, Outcome},
+        catalog::Tenant,
         delivery::{Delivery, Next},
         endpoint::Endpoint,
         id::EndpointId,
@@ -20,6 +21,7 @@ use crate::{
 use client::Client;
 use futures_util::FutureExt;
 use lane::{Lane, Limits, Step};
+use nats::Publisher;
 use schedule::RetryOptions;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -38,8 +40,10 @@ pub mod limit;
 pub mod schedule;
 pub mod decide;
 pub mod sign;
+pub mod headers;
 pub mod guard;
 pub mod client;
+pub mod nats;
 
 /// How many deliveries are taken from the store at once.
 const BATCH: usize = 256;
@@ -56,6 +60,8 @@ pub struct Options {
     pub max_in_flight: usize,
     /// When a failed delivery is tried again.
     pub retry: RetryOptions,
+    /// NATS as a destination.
+    pub nats: nats::Options,
 }
 
 impl Default for Options {
@@ -65,6 +71,7 @@ impl Default for Options {
             connect_timeout_ms: 10_000,
             max_in_flight: 100,
             retry: RetryOptions::default(),
+            nats: nats::Options::default(),
         }
     }
 }
@@ -73,7 +80,7 @@ impl Default for Options {
 pub struct Deliver {
     queue: Arc<dyn Queue>,
     catalog: Arc<dyn Catalog>,
-    client: Client,
+    wires: Wires,
     options: Options,
     lanes: RwLock<HashMap<EndpointId, Arc<Mutex<Lane>>>>,
     draining: AtomicBool,
@@ -85,6 +92,15 @@ pub struct Deliver {
     meters: Meters,
 }
 
+/// What deliveries go out by.
+#[derive(Clone, Debug)]
+pub struct Wires {
+    /// To `http` and `https` URLs.
+    pub http: Client,
+    /// To `nats` URLs.
+    pub nats: Publisher,
+}
+
 struct Meters {
     delivered: metrics::Counter,
     failed: metrics::Counter,
@@ -92,12 +108,28 @@ struct Meters {
     arrival: metrics::Histogram,
 }
 
+impl Wires {
+    /// Makes one try by the wire that the endpoint's URL names, signed as of `seconds` since the epoch.
+    async fn send(
+        &self,
+        tenant: &Tenant,
+        endpoint: &Endpoint,
+        delivery: &Delivery,
+        seconds: u64,
+    ) -> Outcome {
+        match endpoint.url.scheme() {
+            nats::SCHEME => self.nats.send(endpoint, &tenant.application, delivery, seconds).await,
+            _ => self.http.send(endpoint, delivery, seconds).await,
+        }
+    }
+}
+
 impl Deliver {
     /// A stage that is not running yet. At most `requests` are under way at once; one application may have half of them.
     pub fn new(
         queue: Arc<dyn Queue>,
         catalog: Arc<dyn Catalog>,
-        client: Client,
+        wires: Wires,
         options: Options,
         requests: usize,
     ) -> Arc<Self> {
@@ -111,7 +143,7 @@ impl Deliver {
         Arc::new(Self {
             queue,
             catalog,
-            client,
+            wires,
             options,
             lanes: RwLock::default(),
             draining: AtomicBool::new(false),
@@ -225,9 +257,9 @@ impl Deliver {
             true => None,
             false => Some(self.gate.turn(delivery.message.application).await),
         };
-        let endpoint = self.catalog.snapshot().endpoint(id).cloned();
-        let settlement = match endpoint.filter(|endpoint| endpoint.enabled) {
-            Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
+        let found = self.catalog.snapshot().target(id);
+        let settlement = match found.filter(|(_, endpoint)| endpoint.enabled) {
+            Some((tenant, endpoint)) => self.attempt_at(&tenant, &endpoint, delivery).await,
             None => Settlement { delivery, attempt: None, next: Next::Disabled },
         };
         drop(place);
@@ -240,7 +272,12 @@ impl Deliver {
         self.advance(&lane, id);
     }
 
-    async fn attempt_at(&self, endpoint: &Endpoint, delivery: Arc<Delivery>) -> Settlement {
+    async fn attempt_at(
+        &self,
+        tenant: &Tenant,
+        endpoint: &Endpoint,
+        delivery: Arc<Delivery>,
+    ) -> Settlement {
         check(
             Invariant::StaysInApplication,
             endpoint.application == delivery.message.application,
@@ -249,7 +286,7 @@ impl Deliver {
         let start = clock::instant();
         let at = clock::now();
         // A fault of ours must not hold the lane's place for ever: it is an outcome like any other.
-        let sent = AssertUnwindSafe(self.client.send(endpoint, &delivery, at / 1000));
+        let sent = AssertUnwindSafe(self.wires.send(tenant, endpoint, &delivery, at / 1000));
         let outcome = sent.catch_unwind().await.unwrap_or_else(|_| Outcome::Failed {
             class: Failure::Internal,
             detail: "the gateway failed while sending; its log says why".into(),

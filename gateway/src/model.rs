@@ -11,6 +11,7 @@ pub mod id;
 pub mod list;
 pub mod name;
 pub mod application;
+pub mod subject;
 pub mod endpoint;
 pub mod plugin;
 pub mod message;

@@ -3,14 +3,14 @@
 
 use super::{
     guard::{Guard, GuardedResolver, Refusal},
-    sign::sign,
+    headers::headers,
 };
 use crate::model::{
     attempt::{Answer, Failure, Outcome},
     delivery::Delivery,
     endpoint::Endpoint,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::header;
 use reqwest::{Method, Request, Response, Url, redirect};
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -82,35 +82,9 @@ impl Client {
 }
 
 fn request(endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> Request {
-    let body = delivery.payload();
-    let id = delivery.webhook_id();
-    let signatures = sign(&endpoint.secrets, &id, seconds, body);
-    let mut headers = HeaderMap::with_capacity(12);
-    // Names, values and their number were checked where they came in.
-    let from_plugin = delivery.content.iter().flat_map(|content| &content.headers);
-    for (name, value) in from_plugin {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
-            let _room = headers.try_append(name, value);
-        }
-    }
-    let mut put = |name: HeaderName, text: &str| {
-        if let Ok(value) = HeaderValue::from_str(text) {
-            let _room = headers.try_insert(name, value);
-        }
-    };
-    for (name, value) in &endpoint.headers {
-        if let Ok(name) = name.parse() {
-            put(name, value);
-        }
-    }
-    put(header::CONTENT_TYPE, delivery.content_type());
-    put(HeaderName::from_static("x-signature"), &signatures.octohooks);
-    put(HeaderName::from_static("webhook-id"), &id);
-    put(HeaderName::from_static("webhook-timestamp"), &seconds.to_string());
-    put(HeaderName::from_static("webhook-signature"), &signatures.standard);
     let mut request = Request::new(Method::POST, Url::clone(&endpoint.url));
-    *request.headers_mut() = headers;
-    *request.body_mut() = Some(body.clone().into());
+    *request.headers_mut() = headers(endpoint, delivery, seconds);
+    *request.body_mut() = Some(delivery.payload().clone().into());
     request
 }
 

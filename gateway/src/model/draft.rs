@@ -206,7 +206,9 @@ pub fn check_header(name: &str, value: &str) -> Result<(), String> {
     if http::HeaderName::from_bytes(lower.as_bytes()).is_err() {
         return Err("is not a header name".into());
     }
-    if OURS.contains(&lower.as_str()) || lower.starts_with("webhook-") {
+    // With some of NATS's own a publisher can empty a stream.
+    let is_ours = ["webhook-", "nats-"].iter().any(|prefix| lower.starts_with(prefix));
+    if is_ours || OURS.contains(&lower.as_str()) {
         return Err("is set by the gateway".into());
     }
     match http::HeaderValue::from_str(value).is_ok() && value.len() <= 4096 {

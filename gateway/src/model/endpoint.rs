@@ -22,7 +22,7 @@ pub struct Endpoint {
     pub uid: Option<Uid>,
     /// For people.
     pub name: String,
-    /// Where to send: `http` or `https`, no credentials.
+    /// Where to send: `http`, `https` or `nats`, no credentials.
     pub url: Url,
     /// Whether anything is attempted.
     pub enabled: bool,

@@ -5,6 +5,7 @@ mod broker;
 mod door;
 mod source;
 mod connection;
+mod destination;
 
 use super::{
     receiver::Receiver,

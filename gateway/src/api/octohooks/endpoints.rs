@@ -28,6 +28,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
+use url::Url;
 
 /// An endpoint as the contract shows it, and our additions.
 #[derive(Serialize)]
@@ -99,7 +100,8 @@ pub async fn create(
         secret: new_secret(),
         now: clock::now(),
     };
-    let endpoint = draft(body).await?.create(fresh, |url| check_url(url)).map_err(invalid)?;
+    let check = |url: &Url| check_url(url, application);
+    let endpoint = draft(body).await?.create(fresh, check).map_err(invalid)?;
     let shown = Shown::from(&endpoint);
     catalog.change(Change::PutEndpoint(endpoint)).await?;
     Ok(Json(shown))
@@ -161,8 +163,10 @@ pub async fn update(
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
     let draft = draft(body).await?;
-    let old = find(&catalog, caller, &app, &endpoint)?;
-    let new = draft.replace(&old, clock::now(), |url| check_url(url)).map_err(invalid)?;
+    let tenant = tenant(&catalog, caller.environment, &app)?;
+    let old = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
+    let check = |url: &Url| check_url(url, &tenant.application);
+    let new = draft.replace(old, clock::now(), check).map_err(invalid)?;
     let shown = Shown::from(&new);
     catalog.change(Change::PutEndpoint(new)).await?;
     Ok(Json(shown))

@@ -1,0 +1,37 @@
+//! What a delivery carries beside its bytes: the plugin's headers, the endpoint's, and the signatures, made at the moment
+//! of sending. The same over HTTP and NATS.
+
+use super::sign::sign;
+use crate::model::{delivery::Delivery, endpoint::Endpoint};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// The headers of one try, signed as of `seconds` since the epoch.
+#[must_use]
+pub fn headers(endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> HeaderMap {
+    let id = delivery.webhook_id();
+    let signatures = sign(&endpoint.secrets, &id, seconds, delivery.payload());
+    let mut headers = HeaderMap::with_capacity(12);
+    // Names, values and their number were checked where they came in.
+    let from_plugin = delivery.content.iter().flat_map(|content| &content.headers);
+    for (name, value) in from_plugin {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+            let _room = headers.try_append(name, value);
+        }
+    }
+    let mut put = |name: HeaderName, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            let _room = headers.try_insert(name, value);
+        }
+    };
+    for (name, value) in &endpoint.headers {
+        if let Ok(name) = name.parse() {
+            put(name, value);
+        }
+    }
+    put(header::CONTENT_TYPE, delivery.content_type());
+    put(HeaderName::from_static("x-signature"), &signatures.octohooks);
+    put(HeaderName::from_static("webhook-id"), &id);
+    put(HeaderName::from_static("webhook-timestamp"), &seconds.to_string());
+    put(HeaderName::from_static("webhook-signature"), &signatures.standard);
+    headers
+}
