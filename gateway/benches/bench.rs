@@ -1,11 +1,12 @@
 //! The load benchmark, for whoever must know what a message costs: `cargo xtask bench`, or
 //! `cargo bench --bench bench -- ARGS`.
 //!
-//! The cast: this process writes messages ([`load`]) and receives deliveries ([`sink`]) on one
-//! thread, and keeps the books ([`ledger`]); the gateway under test ([`subject`]) is a process of
-//! its own, so that its CPU, memory and writes are counted alone ([`procfs`]). The subjects are
-//! Octohooks without and with a plugin, and a gateway that does nothing ([`null`]), which is this
-//! very program started again in another role. A figure measured here depends on the machine; its
+//! The cast: this process writes messages ([`load`], [`nats`]) and receives deliveries ([`sink`])
+//! on one thread, and keeps the books ([`ledger`]); the gateway under test ([`subject`]) is a
+//! process of its own, so that its CPU, memory and writes are counted alone ([`procfs`]), and so is
+//! the nats-server ([`broker`]). The subjects are Octohooks without and with a plugin, without one
+//! behind its NATS door, and a gateway that does nothing ([`null`]), which is this very program
+//! started again in another role. A figure measured here depends on the machine; its
 //! ratio to the null gateway on the same machine, in the same run, is what can be compared.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its result")]
@@ -14,9 +15,11 @@
 mod bench {
     pub(crate) mod scenario;
     pub(crate) mod load;
+    pub(crate) mod nats;
     pub(crate) mod sink;
     pub(crate) mod ledger;
     pub(crate) mod subject;
+    pub(crate) mod broker;
     pub(crate) mod null;
     pub(crate) mod report;
     pub(crate) mod wire;
@@ -33,6 +36,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 
+use bench::broker;
 use bench::null;
 use bench::procfs::FsyncProbe;
 use bench::report::{Conditions, Report};
@@ -54,23 +58,35 @@ struct Args {
     /// The component that the `plugin` subject runs.
     #[arg(long, value_name = "PATH", default_value = PLUGIN)]
     plugin: PathBuf,
+    /// The nats-server of the `nats` subject, which is left out without one.
+    #[arg(long, value_name = "PATH", env = "NATS_SERVER")]
+    nats_server: Option<PathBuf>,
     /// How long each measured phase lasts.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Phases of two seconds: enough to see that everything works, too short for a p99.
+    /// Phases of two seconds and a tenth of the backlog: enough to see that everything works, too
+    /// short for a p99.
     #[arg(long)]
     quick: bool,
-    /// Connections of the closed loop.
+    /// Connections of the closed loop; over NATS, requests in flight.
     #[arg(long, default_value_t = 128)]
     connections: usize,
     /// Messages per second of the open loop.
     #[arg(long, default_value_t = 200)]
     rate: u32,
+    /// Messages that wait in a stream when the gateway starts.
+    #[arg(long, default_value_t = 200_000)]
+    backlog: usize,
     /// The scenarios to run.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "saturation,paced,fanout")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "saturation,backlog,paced,fanout"
+    )]
     only: Vec<Scenario>,
     /// The gateways to run them against.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "null,plain,plugin")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "null,plain,plugin,nats")]
     subjects: Vec<Subject>,
     /// Print one JSON object instead of the table.
     #[arg(long)]
@@ -132,7 +148,7 @@ fn run(args: Args) -> Result<()> {
     })
 }
 
-async fn measure(args: Args) -> Result<()> {
+async fn measure(mut args: Args) -> Result<()> {
     let scratch = PathBuf::from(SCRATCH.unwrap_or("target/tmp"));
     std::fs::create_dir_all(&scratch).with_context(|| format!("making {}", scratch.display()))?;
     let seconds = if args.quick { 2 } else { args.seconds };
@@ -140,12 +156,20 @@ async fn measure(args: Args) -> Result<()> {
         length: Duration::from_secs(seconds),
         connections: args.connections,
         rate: args.rate,
+        backlog: if args.quick { args.backlog / 10 } else { args.backlog },
     };
     let launch = Launch {
         gateway: args.gateway.clone().or_else(|| BUILT_GATEWAY.map(PathBuf::from)),
         plugin: args.plugin.clone(),
+        nats_server: args.nats_server.clone(),
         scratch: std::path::absolute(&scratch)?,
     };
+
+    let nats = launch.nats_server.as_deref().map(broker::version).transpose()?;
+    if nats.is_none() {
+        eprintln!("without NATS: --nats-server and NATS_SERVER name no nats-server");
+        args.subjects.retain(|&subject| subject != Subject::Nats);
+    }
 
     let mut fsync = FsyncProbe::default();
     fsync.measure(&launch.scratch)?;
@@ -154,7 +178,7 @@ async fn measure(args: Args) -> Result<()> {
     fsync.measure(&launch.scratch)?;
 
     let cores = std::thread::available_parallelism()?.get();
-    let conditions = Conditions { cores, plan, fsync_ms: fsync.median_ms() };
+    let conditions = Conditions { cores, plan, fsync_ms: fsync.median_ms(), nats };
     let report = Report { conditions, subjects: args.subjects, measured };
     match args.json {
         true => println!("{:#}", report.json()),
@@ -172,7 +196,7 @@ async fn measure_all(
     measured: &mut Vec<Measurement>,
 ) -> Result<()> {
     for &scenario in &args.only {
-        for &subject in &args.subjects {
+        for &subject in args.subjects.iter().filter(|&&subject| scenario.suits(subject)) {
             if !args.json {
                 println!("… {}, {}", scenario.title(plan), subject.name());
             }

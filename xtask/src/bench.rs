@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: the load benchmark in `gateway/benches/bench.rs`, whose options follow.
+//! `cargo xtask bench`: the load benchmark in `gateway/benches/bench.rs`, whose options follow, with a nats-server for
+//! what it measures over NATS.
 
-use crate::cargo;
-use anyhow::Result;
+use crate::{cargo, nats};
+use anyhow::{Context, Result, ensure};
 
 /// What may be asked for.
 #[derive(clap::Args)]
@@ -14,6 +15,20 @@ pub struct Options {
 
 /// Runs the command.
 pub fn run(options: &Options) -> Result<()> {
-    let bench = ["bench", "--quiet", "--package", "octohooks", "--bench", "bench", "--"];
-    cargo::run(bench.into_iter().chain(options.args.iter().map(String::as_str)))
+    let mut command = cargo::command();
+    command.args(["bench", "--quiet", "--workspace", "--bench", "bench", "--"]);
+    match nats::server(&cargo::root().join("target")) {
+        Ok(server) => {
+            command.env(nats::SERVER, server);
+        }
+        Err(error) => complain(&error),
+    }
+    let status = command.args(&options.args).status().context("cannot run cargo")?;
+    ensure!(status.success(), "the benchmark failed");
+    Ok(())
+}
+
+#[allow(clippy::print_stderr, reason = "the output may be JSON")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("without a nats-server, which could not be fetched: {error:#}");
 }

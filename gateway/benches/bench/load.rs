@@ -1,6 +1,6 @@
-//! The sender, in two shapes. The closed loop keeps every connection busy and finds the highest
-//! rate; the open loop sends on a beat, whatever the gateway does, and finds the latency: a message
-//! that must wait for a connection is timed from when it was due.
+//! The sender over HTTP, in two shapes. The closed loop keeps every connection busy and finds the
+//! highest rate; the open loop sends on a beat, whatever the gateway does, and finds the latency: a
+//! message that must wait for a connection is timed from when it was due.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::ledger::Shared;
-use super::wire::{Frames, Request, status};
+use super::wire::{self, Frames, Request, status};
 
 /// How long a refused sender waits before it tries again.
-const BACK_OFF: Duration = Duration::from_millis(5);
+pub(crate) const BACK_OFF: Duration = Duration::from_millis(5);
 
 /// A gateway that answers nothing for so long is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where messages go.
 pub(crate) struct Target {
@@ -50,7 +50,7 @@ pub(crate) async fn closed(
             Ok(())
         });
     }
-    finish(senders, length).await
+    in_time(length, finish(senders)).await
 }
 
 /// Sends `rate` messages a second, evenly spaced.
@@ -80,17 +80,22 @@ pub(crate) async fn open(
             Ok(())
         });
     }
-    finish(senders, Duration::ZERO).await
+    in_time(Duration::ZERO, finish(senders)).await
 }
 
-async fn finish(mut senders: JoinSet<Result<()>>, length: Duration) -> Result<()> {
-    let all = async {
-        while let Some(sender) = senders.join_next().await {
-            sender??;
-        }
-        Ok(())
-    };
-    timeout(length + PATIENCE, all).await.context("the gateway stopped answering")?
+async fn finish(mut senders: JoinSet<Result<()>>) -> Result<()> {
+    while let Some(sender) = senders.join_next().await {
+        sender??;
+    }
+    Ok(())
+}
+
+/// Ends what takes much longer than `length`.
+pub(crate) async fn in_time(
+    length: Duration,
+    sending: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    timeout(length + PATIENCE, sending).await.context("the gateway stopped answering")?
 }
 
 /// One kept-alive connection to the gateway.
@@ -104,8 +109,9 @@ impl Connection {
     async fn open(target: &Target, ledger: &Shared) -> Result<Self> {
         let stream = TcpStream::connect(&target.host).await.context("connecting")?;
         let phase = ledger.borrow().phase();
-        let request = Request::new(&target.host, target.app, target.key, phase)?;
-        Ok(Self { frames: Frames::new(stream)?, request, ledger: ledger.clone() })
+        let request = Request::over_http(&target.host, target.app, target.key, phase);
+        let frames = Frames::new(stream, wire::http)?;
+        Ok(Self { frames, request, ledger: ledger.clone() })
     }
 
     /// Sends one message, timed from `due`; whether the gateway accepted it.
@@ -113,8 +119,8 @@ impl Connection {
         let number = self.ledger.borrow_mut().send(due);
         self.frames.stream.write_all(self.request.numbered(number)).await?;
         let frame = self.frames.next().await?.context("the gateway closed a connection")?;
-        let status = status(&frame)?;
-        self.ledger.borrow_mut().answer(number, status, Instant::now());
-        Ok((200..300).contains(&status))
+        let accepted = (200..300).contains(&status(&frame)?);
+        self.ledger.borrow_mut().answer(number, accepted, Instant::now());
+        Ok(accepted)
     }
 }

@@ -1,22 +1,27 @@
-//! The three scenarios, and how one is run: a fresh gateway and sink, a warm-up, the measured
-//! phase, and a drain, after which everything accepted must have arrived.
+//! The scenarios, and how one is run: a fresh gateway and sink, a warm-up, the measured phase, and
+//! a drain, after which everything accepted must have arrived.
 //!
 //! The drain belongs to the measurement. A gateway that answers fast and delivers later is charged
 //! the time and the CPU of the later part.
+//!
+//! A backlog has no warm-up and no sender: the messages wait in a stream when the gateway starts.
+//! It delivers what it accepts meanwhile, as it does under any other load; what is timed is from
+//! the moment that it is ready until its own count of accepted messages is complete.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use tokio::time::sleep;
 
+use super::broker::Broker;
 use super::ledger::{Ledger, Shared};
-use super::load::{self, Target};
 use super::procfs::Usage;
 use super::sink::Sink;
-use super::subject::{Gateway, Launch, Sample, Subject};
+use super::subject::{Gateway, Launch, Sample, Subject, Target};
+use super::{load, nats};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -26,6 +31,9 @@ const SILENCE: Duration = Duration::from_secs(8);
 
 /// Time for the gateway to write down the outcome of the last deliveries.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// How often a gateway with a backlog is asked how far it is: seldom enough to cost it nothing.
+const GLANCE: Duration = Duration::from_millis(50);
 
 const FAN: usize = 5;
 
@@ -41,15 +49,26 @@ pub(crate) enum Scenario {
     /// As fast as it goes, to five endpoints.
     #[value(alias = "c")]
     Fanout,
+    /// What waits in a stream of NATS when the gateway starts, to one endpoint.
+    #[value(alias = "d")]
+    Backlog,
 }
 
 impl Scenario {
+    pub(crate) const ALL: [Self; 4] = [Self::Saturation, Self::Backlog, Self::Paced, Self::Fanout];
+
     pub(crate) fn title(self, plan: &Plan) -> String {
         match self {
-            Self::Saturation => format!("saturation: {} connections, 1 endpoint", plan.connections),
+            Self::Saturation => format!("saturation: {} in flight, 1 endpoint", plan.connections),
             Self::Paced => format!("paced: {} messages/s, 1 endpoint", plan.rate),
-            Self::Fanout => format!("fanout: {} connections, {FAN} endpoints", plan.connections),
+            Self::Fanout => format!("fanout: {} in flight, {FAN} endpoints", plan.connections),
+            Self::Backlog => format!("backlog: {} in a stream, 1 endpoint", plan.backlog),
         }
+    }
+
+    /// Whether it can be run against the subject.
+    pub(crate) fn suits(self, subject: Subject) -> bool {
+        self != Self::Backlog || subject == Subject::Nats
     }
 
     fn endpoints(self) -> usize {
@@ -57,11 +76,12 @@ impl Scenario {
     }
 
     async fn send(self, to: &Target, plan: &Plan, length: Duration, ledger: &Shared) -> Result<()> {
-        match self {
-            Self::Paced => load::open(to, plan.rate, length, ledger).await,
-            Self::Saturation | Self::Fanout => {
-                load::closed(to, plan.connections, length, ledger).await
-            }
+        let in_flight = plan.connections;
+        match (to, self == Self::Paced) {
+            (Target::Http(to), true) => load::open(to, plan.rate, length, ledger).await,
+            (Target::Http(to), false) => load::closed(to, in_flight, length, ledger).await,
+            (Target::Nats(to), true) => nats::open(to, plan.rate, length, ledger).await,
+            (Target::Nats(to), false) => nats::closed(to, in_flight, length, ledger).await,
         }
     }
 }
@@ -71,6 +91,8 @@ pub(crate) struct Plan {
     pub(crate) length: Duration,
     pub(crate) connections: usize,
     pub(crate) rate: u32,
+    /// How many messages wait in the stream.
+    pub(crate) backlog: usize,
 }
 
 /// What one scenario measured of one subject.
@@ -82,6 +104,8 @@ pub(crate) struct Measurement {
     /// CPU of the gateway, and of the load tool, for each delivery.
     pub(crate) cpu_us: f64,
     pub(crate) load_cpu_us: f64,
+    /// CPU of the nats-server for each delivery.
+    pub(crate) broker_cpu_us: Option<f64>,
     pub(crate) arrival_p50_ms: Option<f64>,
     pub(crate) arrival_p99_ms: Option<f64>,
     pub(crate) accept_p50_ms: Option<f64>,
@@ -104,10 +128,17 @@ pub(crate) async fn run(
     plan: &Plan,
     launch: &Launch,
 ) -> Result<Measurement> {
+    if scenario == Scenario::Backlog {
+        return drain_a_backlog(subject, plan, launch).await;
+    }
     let endpoints = scenario.endpoints();
     let ledger = Rc::new(RefCell::new(Ledger::new(0, endpoints)));
     let sink = Sink::start(endpoints, &ledger).await?;
-    let gateway = Gateway::start(subject, &sink.urls, launch).await?;
+    let broker = match subject {
+        Subject::Nats => Some(Broker::start(launch).await?),
+        _ => None,
+    };
+    let gateway = Gateway::start(subject, &sink.urls, launch, broker).await?;
     let target = gateway.target();
 
     let warm_up = WARM_UP.min(plan.length);
@@ -120,14 +151,55 @@ pub(crate) async fn run(
     let began = Instant::now();
     scenario.send(&target, plan, plan.length, &ledger).await.with_context(|| gateway.log())?;
     let sending = began.elapsed();
-    drain(&ledger).await;
+    settle(scenario, &gateway, &ledger, sending, before).await
+}
+
+async fn drain_a_backlog(subject: Subject, plan: &Plan, launch: &Launch) -> Result<Measurement> {
+    let scenario = Scenario::Backlog;
+    let mut broker = Broker::start(launch).await?;
+    broker.fill(plan.backlog, 1).await?;
+    let ledger = Rc::new(RefCell::new(Ledger::new(1, scenario.endpoints())));
+    (0..plan.backlog).for_each(|_| ledger.borrow_mut().expect());
+    let sink = Sink::start(scenario.endpoints(), &ledger).await?;
+
+    let gateway = Gateway::start(subject, &sink.urls, launch, Some(broker)).await?;
+    let began = Instant::now();
+    ledger.borrow_mut().began = began;
+    let before = (gateway.sample().await?, Usage::of(std::process::id())?);
+    let accepting = accept(&gateway, plan.backlog).await;
+    accepting.with_context(|| gateway.log())?;
+    settle(scenario, &gateway, &ledger, began.elapsed(), before).await
+}
+
+/// Waits until the gateway has accepted so many.
+async fn accept(gateway: &Gateway, count: usize) -> Result<()> {
+    let (mut seen, mut since) = (0, Instant::now());
+    while seen < count as u64 {
+        sleep(GLANCE).await;
+        let accepted = gateway.accepted().await?;
+        if accepted != seen {
+            (seen, since) = (accepted, Instant::now());
+        }
+        ensure!(since.elapsed() < load::PATIENCE, "{seen} of {count} messages were accepted");
+    }
+    Ok(())
+}
+
+/// Waits for what is still to arrive, and closes the books.
+async fn settle(
+    scenario: Scenario,
+    gateway: &Gateway,
+    ledger: &Shared,
+    sending: Duration,
+    (before, own_before): (Sample, Usage),
+) -> Result<Measurement> {
+    drain(ledger).await;
     let own = Usage::of(std::process::id())?;
     sleep(SETTLE).await;
     let after = gateway.sample().await.with_context(|| gateway.log())?;
-
-    let load_cpu = own.cpu - before.1.cpu;
+    let load_cpu = own.cpu - own_before.cpu;
     let ledger = ledger.borrow();
-    Ok(measurement(scenario, subject, &ledger, sending, &(before.0, after), load_cpu))
+    Ok(measurement(scenario, gateway.subject, &ledger, sending, &(before, after), load_cpu))
 }
 
 /// Waits until everything accepted has arrived, or nothing arrives any more.
@@ -160,6 +232,10 @@ fn measurement(
         delivered_per_s: ledger.delivered as f64 / ledger.span().max(sending).as_secs_f64(),
         cpu_us: per_delivery_us(after.usage.cpu - before.usage.cpu),
         load_cpu_us: per_delivery_us(load_cpu),
+        broker_cpu_us: after
+            .broker_cpu
+            .zip(before.broker_cpu)
+            .map(|(after, before)| per_delivery_us(after - before)),
         arrival_p50_ms: ledger.arrival.quantile_ms(0.50),
         arrival_p99_ms: ledger.arrival.quantile_ms(0.99),
         accept_p50_ms: ledger.accept.quantile_ms(0.50),

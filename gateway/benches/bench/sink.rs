@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, spawn_local};
 
 use super::ledger::Shared;
-use super::wire::{Frames, numbers};
+use super::wire::{self, Frames, numbers};
 
 const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
 
@@ -41,7 +41,7 @@ async fn accept(listener: TcpListener, endpoint: usize, ledger: Shared) {
 }
 
 async fn receive(stream: TcpStream, endpoint: usize, ledger: Shared) -> Result<()> {
-    let mut frames = Frames::new(stream)?;
+    let mut frames = Frames::new(stream, wire::http)?;
     while let Some(frame) = frames.next().await? {
         ledger.borrow_mut().arrive(numbers(frame.body), endpoint, Instant::now());
         frames.stream.write_all(ANSWER).await?;

@@ -1,5 +1,8 @@
 //! The gateway under test, as a process: started with a store of its own, made ready over the same
 //! API that a customer uses, asked for its counters, killed when dropped.
+//!
+//! One that finds a backlog at its start knows its application from its configuration instead:
+//! messages are there before anybody could call the API.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -13,17 +16,21 @@ use reqwest::{Client, Method, Response};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::load::Target;
+use super::broker::{self, Broker};
 use super::procfs::Usage;
+use super::{load, nats};
 
 const KEY: &str = "bench-key";
-const APP: &str = "bench";
+pub(crate) const APP: &str = "bench";
 
 /// What a gateway may take to become healthy, or to answer one call: a new plugin is compiled.
-const START: Duration = Duration::from_secs(30);
+pub(crate) const START: Duration = Duration::from_secs(30);
 
 /// The counter of transactions made durable: one fsync each.
 const COMMITS: &str = "octohooks_store_commits_total";
+
+/// The counter of messages made durable.
+const ACCEPTED: &str = "octohooks_messages_accepted_total";
 
 /// A gateway to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,6 +41,8 @@ pub(crate) enum Subject {
     Plain,
     /// Octohooks with the SMS status plugin.
     Plugin,
+    /// Octohooks without a plugin, its messages coming over NATS.
+    Nats,
 }
 
 impl Subject {
@@ -42,6 +51,7 @@ impl Subject {
             Self::Null => "null",
             Self::Plain => "plain",
             Self::Plugin => "plugin",
+            Self::Nats => "nats",
         }
     }
 }
@@ -50,8 +60,16 @@ impl Subject {
 pub(crate) struct Launch {
     pub(crate) gateway: Option<PathBuf>,
     pub(crate) plugin: PathBuf,
+    /// `None` where there is none.
+    pub(crate) nats_server: Option<PathBuf>,
     /// Stores are made below it.
     pub(crate) scratch: PathBuf,
+}
+
+/// Where a gateway's messages are sent.
+pub(crate) enum Target {
+    Http(load::Target),
+    Nats(nats::Target),
 }
 
 /// A running gateway that knows its endpoints.
@@ -59,9 +77,11 @@ pub(crate) struct Gateway {
     // Dropped in this order: the process must be gone before its files go.
     process: Process,
     data: TempDir,
+    /// What its messages come through.
+    broker: Option<Broker>,
     host: String,
     client: Client,
-    subject: Subject,
+    pub(crate) subject: Subject,
 }
 
 /// A gateway's counters at one moment.
@@ -69,39 +89,67 @@ pub(crate) struct Sample {
     pub(crate) usage: Usage,
     /// `None` when the gateway does not count them.
     pub(crate) commits: Option<f64>,
+    /// CPU of the nats-server; `None` when there is none.
+    pub(crate) broker_cpu: Option<Duration>,
 }
 
 impl Gateway {
     /// Starts the subject and gives it one application with these endpoints.
-    pub(crate) async fn start(subject: Subject, urls: &[String], launch: &Launch) -> Result<Self> {
+    pub(crate) async fn start(
+        subject: Subject,
+        urls: &[String],
+        launch: &Launch,
+        broker: Option<Broker>,
+    ) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("bench-").tempdir_in(&launch.scratch)?;
         // Freed just before the gateway takes it; the range is wide enough for that to be safe.
         let host = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        let command = match subject {
+        let mut command = match subject {
             Subject::Null => null_command(&host, urls)?,
-            Subject::Plain | Subject::Plugin => octohooks_command(&host, data.path(), launch)?,
+            _ => octohooks_command(&host, data.path(), launch)?,
         };
+        if let Some(broker) = &broker {
+            command.env("OCTOHOOKS_NATS__SERVERS", broker.url());
+        }
+        let drains = broker.as_ref().is_some_and(|broker| broker.has_backlog);
+        if drains {
+            let file = data.path().join("octohooks.toml");
+            std::fs::write(&file, broker::source() + &declared(urls))?;
+            command.arg("--config").arg(file);
+        }
         let process = Process::start(command, data.path())?;
         let client = Client::builder().no_proxy().timeout(START).build()?;
-        let mut gateway = Self { process, data, host, client, subject };
+        let mut gateway = Self { process, data, broker, host, client, subject };
         gateway.wait_until_healthy().await.with_context(|| gateway.log())?;
-        if subject != Subject::Null {
+        if subject != Subject::Null && !drains {
             gateway.furnish(urls, launch).await.with_context(|| gateway.log())?;
         }
         Ok(gateway)
     }
 
     pub(crate) fn target(&self) -> Target {
-        Target { host: self.host.clone(), app: APP, key: KEY }
+        match &self.broker {
+            None => Target::Http(load::Target { host: self.host.clone(), app: APP, key: KEY }),
+            Some(broker) => Target::Nats(nats::Target {
+                server: broker.address.clone(),
+                subject: format!("octohooks.ingest.{APP}"),
+            }),
+        }
     }
 
     /// What the gateway has used and counted so far.
     pub(crate) async fn sample(&self) -> Result<Sample> {
         let commits = match self.subject {
             Subject::Null => Some(0.0),
-            Subject::Plain | Subject::Plugin => counter(&self.metrics().await?, COMMITS),
+            _ => counter(&self.metrics().await?, COMMITS),
         };
-        Ok(Sample { usage: Usage::of(self.process.0.id())?, commits })
+        let broker_cpu = self.broker.as_ref().map(Broker::cpu).transpose()?;
+        Ok(Sample { usage: Usage::of(self.process.0.id())?, commits, broker_cpu })
+    }
+
+    /// How many messages it has accepted so far.
+    pub(crate) async fn accepted(&self) -> Result<u64> {
+        Ok(counter(&self.metrics().await?, ACCEPTED).unwrap_or_default() as u64)
     }
 
     /// The end of what the gateway wrote to its log.
@@ -177,6 +225,14 @@ fn counter(metrics: &str, name: &str) -> Option<f64> {
     values.reduce(|sum, value| sum + value)
 }
 
+/// The application and its endpoints, as the gateway's configuration has them.
+fn declared(urls: &[String]) -> String {
+    let endpoints = urls.iter().enumerate().map(|(number, url)| {
+        format!("[[applications.endpoints]]\nuid = \"sink-{number}\"\nurl = \"{url}\"\n")
+    });
+    format!("[[applications]]\nuid = \"{APP}\"\n{}", endpoints.collect::<String>())
+}
+
 fn null_command(host: &str, urls: &[String]) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["null", "--listen", host]).args(urls);
@@ -200,11 +256,11 @@ fn octohooks_command(host: &str, data: &Path, launch: &Launch) -> Result<Command
 }
 
 /// A child that does not outlive its handle.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
     /// Starts it in a directory of its own, where it finds no stray configuration.
-    fn start(mut command: Command, directory: &Path) -> Result<Self> {
+    pub(crate) fn start(mut command: Command, directory: &Path) -> Result<Self> {
         let log = File::create(directory.join("log"))?;
         let child = command
             .current_dir(directory)

@@ -1,7 +1,9 @@
-//! HTTP/1.1 by hand, for both ends of the load tool: just enough to frame what a gateway sends on
-//! a kept-alive connection, and one request that is patched instead of built.
+//! HTTP/1.1 and NATS by hand, for all ends of the load tool: just enough to frame what a gateway
+//! or a nats-server sends on a kept-alive connection, and one request that is patched instead of
+//! built.
 //!
-//! Bodies are framed by `content-length` only; a chunked one is an error, not a wrong figure.
+//! HTTP's bodies are framed by `content-length` only; a chunked one is an error, not a wrong
+//! figure.
 
 use anyhow::{Context, Result, bail};
 use tokio::io::AsyncReadExt;
@@ -13,8 +15,8 @@ const LARGEST: usize = 64 * 1024;
 /// The size of a create-message body.
 const BODY: usize = 1024;
 
-/// What the body's sequence number follows. It stands inside the payload's message id, which a
-/// plugin keeps.
+/// What the sequence number follows. In the body it stands inside the payload's message id, which a
+/// plugin keeps; over NATS also in the subject of the reply.
 const MARK: &[u8] = b"bench-";
 const PHASE_DIGITS: usize = 4;
 const SEQUENCE_DIGITS: usize = 8;
@@ -22,24 +24,36 @@ const SEQUENCE_DIGITS: usize = 8;
 /// One connection, read message by message.
 pub(crate) struct Frames {
     pub(crate) stream: TcpStream,
+    framing: Framing,
     buffer: Vec<u8>,
     filled: usize,
     taken: usize,
 }
 
-/// One HTTP message: its head, up to the empty line, and its body.
+/// The lengths of the head and of the whole message, once its head is complete.
+pub(crate) type Framing = fn(&[u8]) -> Result<Option<(usize, usize)>>;
+
+/// One message. Of HTTP: its head, up to the empty line, and its body; of NATS: its line, and its
+/// headers and payload with the line's end behind them.
 pub(crate) struct Frame<'a> {
     pub(crate) head: &'a [u8],
     pub(crate) body: &'a [u8],
 }
 
 impl Frames {
-    pub(crate) fn new(stream: TcpStream) -> Result<Self> {
+    pub(crate) fn new(stream: TcpStream, framing: Framing) -> Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 8 * 1024], filled: 0, taken: 0 })
+        Ok(Self { stream, framing, buffer: vec![0; 8 * 1024], filled: 0, taken: 0 })
     }
 
-    /// The next message, or `None` when the peer has closed between two.
+    /// Whether the next message is there already.
+    pub(crate) fn has_next(&self) -> Result<bool> {
+        let there = &self.buffer[self.taken..self.filled];
+        Ok((self.framing)(there)?.is_some_and(|(_, whole)| whole <= there.len()))
+    }
+
+    /// The next message, or `None` when the peer has closed between two. Nothing is lost when this
+    /// is dropped.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame<'_>>> {
         self.buffer.copy_within(self.taken..self.filled, 0);
         self.filled -= self.taken;
@@ -47,7 +61,7 @@ impl Frames {
         let mut head = None;
         loop {
             if head.is_none() {
-                head = frame_of(&self.buffer[..self.filled])?;
+                head = (self.framing)(&self.buffer[..self.filled])?;
             }
             if let Some((head, whole)) = head
                 && whole <= self.filled
@@ -71,8 +85,8 @@ impl Frames {
     }
 }
 
-/// The lengths of the head and of the whole message, once its head is complete.
-fn frame_of(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
+/// How HTTP/1.1 frames its messages.
+pub(crate) fn http(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -85,6 +99,21 @@ fn frame_of(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
         }
     }
     Ok(Some((end + 4, end + 4 + length)))
+}
+
+/// How NATS frames what a server sends: a line, and behind those of messages what their last number
+/// counts.
+pub(crate) fn nats(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
+    let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") else {
+        return Ok(None);
+    };
+    let line = &bytes[..end];
+    let head = end + 2;
+    if !line.starts_with(b"MSG ") && !line.starts_with(b"HMSG ") {
+        return Ok(Some((head, head)));
+    }
+    let length = line.rsplit(|&byte| byte == b' ').next().and_then(decimal);
+    Ok(Some((head, head + length.context("a message without a length")? + 2)))
 }
 
 fn header<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
@@ -103,51 +132,81 @@ pub(crate) fn status(frame: &Frame<'_>) -> Result<u16> {
 #[derive(Clone)]
 pub(crate) struct Request {
     bytes: Vec<u8>,
-    sequence: usize,
+    /// Where the number stands.
+    places: Vec<usize>,
 }
 
 impl Request {
-    /// A request of the given phase to `host`, for the application `app`. Its payload is a status
-    /// report as the SMS status plugin takes it, filled up to the size with text.
-    pub(crate) fn new(host: &str, app: &str, key: &str, phase: u16) -> Result<Self> {
-        let mark = format!("bench-{phase:0PHASE_DIGITS$}-");
-        let body = |padding: usize| {
-            let padding = "x".repeat(padding);
-            format!(
-                concat!(
-                    r#"{{"eventType":"sms.status","payload":{{"messageId":"{mark}{zero:0width$}","#,
-                    r#""to":"+4790000000","from":"Octohooks","status":"DELIVRD","#,
-                    r#""text":"{padding}"}}}}"#
-                ),
-                mark = mark,
-                zero = 0,
-                width = SEQUENCE_DIGITS,
-                padding = padding
-            )
-        };
-        let body = body(BODY - body(0).len());
+    /// A request of the given phase to `host`, for the application `app`.
+    pub(crate) fn over_http(host: &str, app: &str, key: &str, phase: u16) -> Self {
+        let body = body(phase);
         let request = format!(
             "POST /api/v1/applications/{app}/messages HTTP/1.1\r\nhost: {host}\r\n\
              authorization: Bearer {key}\r\ncontent-type: application/json\r\n\
              content-length: {BODY}\r\n\r\n{body}"
         );
-        let sequence = request.find(&mark).context("no place for the number")? + mark.len();
-        Ok(Self { bytes: request.into_bytes(), sequence })
+        Self::new(request, phase)
+    }
+
+    /// A request of the given phase on `subject`. Its reply comes on a subject that begins with
+    /// `inbox` and carries the number too.
+    pub(crate) fn over_nats(subject: &str, inbox: &str, phase: u16) -> Self {
+        let (body, mark) = (body(phase), mark(phase));
+        let zero = "0".repeat(SEQUENCE_DIGITS);
+        let request = format!("PUB {subject} {inbox}{mark}{zero} {BODY}\r\n{body}\r\n");
+        Self::new(request, phase)
+    }
+
+    /// The body alone.
+    pub(crate) fn bare(phase: u16) -> Self {
+        Self::new(body(phase), phase)
+    }
+
+    fn new(request: String, phase: u16) -> Self {
+        let mark = mark(phase);
+        let places = request.match_indices(&mark).map(|(at, _)| at + mark.len()).collect();
+        Self { bytes: request.into_bytes(), places }
     }
 
     /// The request's bytes, carrying `number`.
     pub(crate) fn numbered(&mut self, number: usize) -> &[u8] {
-        let mut rest = number;
-        let digits = &mut self.bytes[self.sequence..self.sequence + SEQUENCE_DIGITS];
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
+        for &place in &self.places {
+            let mut rest = number;
+            for digit in self.bytes[place..place + SEQUENCE_DIGITS].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
         }
         &self.bytes
     }
 }
 
-/// The phase and the sequence number that a delivered body carries.
+fn mark(phase: u16) -> String {
+    format!("bench-{phase:0PHASE_DIGITS$}-")
+}
+
+/// The body of a request with the number zero. Its payload is a status report as the SMS status
+/// plugin takes it, filled up to the size with text.
+fn body(phase: u16) -> String {
+    let mark = mark(phase);
+    let filled = |padding: usize| {
+        let padding = "x".repeat(padding);
+        format!(
+            concat!(
+                r#"{{"eventType":"sms.status","payload":{{"messageId":"{mark}{zero:0width$}","#,
+                r#""to":"+4790000000","from":"Octohooks","status":"DELIVRD","#,
+                r#""text":"{padding}"}}}}"#
+            ),
+            mark = mark,
+            zero = 0,
+            width = SEQUENCE_DIGITS,
+            padding = padding
+        )
+    };
+    filled(BODY - filled(0).len())
+}
+
+/// The phase and the sequence number that a delivered body, or the line of a reply, carries.
 pub(crate) fn numbers(body: &[u8]) -> Option<(u16, usize)> {
     let found = body.windows(MARK.len()).position(|part| part == MARK)?;
     let (phase, rest) = body[found + MARK.len()..].split_at_checked(PHASE_DIGITS)?;
