@@ -152,7 +152,7 @@ impl App {
         let acceptor = Acceptor::new(queue.clone(), catalog.clone(), config.ingest.payload_bytes);
         let parts = parts(&deliver, connection.clone(), &stopping);
         let nats = connection.map(|connection| ingest::nats::Door {
-            acceptor: acceptor.clone(),
+            acceptor: acceptor.at("nats"),
             connection,
             options: config.ingest.nats.clone(),
             environment: EnvironmentId::DEFAULT,
@@ -238,8 +238,8 @@ fn parts(
     stopping: &Arc<AtomicBool>,
 ) -> Parts {
     let (deliver, stopping) = (deliver.clone(), stopping.clone());
-    let state = |connection: nats::Connection| -> Arc<dyn Fn() -> (bool, u64) + Send + Sync> {
-        Arc::new(move || (connection.connected(), connection.connections()))
+    let state = |connection: nats::Connection| -> Arc<dyn Fn() -> nats::State + Send + Sync> {
+        Arc::new(move || connection.state(clock::now()))
     };
     Parts {
         nats: connection.map(state),

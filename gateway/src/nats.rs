@@ -1,17 +1,23 @@
 //! The connection to NATS, which the doors share: how it is made, and how it is doing. It is kept for ever: a server that
 //! is away is tried again, and stops nothing else.
 
-use crate::{clock, model::list::texts};
+use crate::{
+    clock,
+    model::{Millis, list::texts},
+};
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use progress::{Progress, SourceState};
 use serde::{Deserialize, Serialize};
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
+
+pub mod progress;
 
 /// The shortest and the longest wait before a lost connection is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -65,6 +71,18 @@ pub struct Connection {
 struct Status {
     connected: AtomicBool,
     connections: AtomicU64,
+    sources: Mutex<Vec<Arc<Progress>>>,
+}
+
+/// How the connection is doing, and what it is used for.
+#[derive(Clone, Debug, Serialize)]
+pub struct State {
+    /// Whether it stands.
+    pub connected: bool,
+    /// How often it was made.
+    pub connections: u64,
+    /// The JetStream sources.
+    pub sources: Vec<SourceState>,
 }
 
 impl Connection {
@@ -93,16 +111,24 @@ impl Connection {
         Ok(Some(Self { client, status }))
     }
 
-    /// Whether it stands.
+    /// How it is doing at `now`.
     #[must_use]
-    pub fn connected(&self) -> bool {
-        self.status.connected.load(Relaxed)
+    pub fn state(&self, now: Millis) -> State {
+        let sources = self.status.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        State {
+            connected: self.status.connected.load(Relaxed),
+            connections: self.status.connections.load(Relaxed),
+            sources: sources.iter().map(|source| source.state(now)).collect(),
+        }
     }
 
-    /// How often it was made.
+    /// The books of a new source.
     #[must_use]
-    pub fn connections(&self) -> u64 {
-        self.status.connections.load(Relaxed)
+    pub fn source(&self, stream: &str, durable: &str) -> Arc<Progress> {
+        let progress = Arc::new(Progress::new(stream, durable));
+        let mut sources = self.status.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.push(progress.clone());
+        progress
     }
 }
 
@@ -228,6 +254,6 @@ mod tests {
         }
         assert!(Connection::open(&Options::default()).await.expect("off").is_none());
         let away = Connection::open(&good).await.expect("is tried").expect("on");
-        assert!(!away.connected());
+        assert!(!away.state(0).connected);
     }
 }

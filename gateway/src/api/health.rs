@@ -2,7 +2,10 @@
 //! neither tells anything of a tenant.
 
 use super::Api;
-use crate::store::Depths;
+use crate::{
+    nats::{self, progress::SourceState},
+    store::Depths,
+};
 use axum::{
     Json,
     extract::State,
@@ -20,8 +23,8 @@ pub type Lanes = (usize, usize, usize);
 pub struct Parts {
     /// The deliver stage's depths.
     pub lanes: Arc<dyn Fn() -> Lanes + Send + Sync>,
-    /// The connection to NATS, if there is one: whether it stands, and how often it was made.
-    pub nats: Option<Arc<dyn Fn() -> (bool, u64) + Send + Sync>>,
+    /// The connection to NATS, if there is one.
+    pub nats: Option<Arc<dyn Fn() -> nats::State + Send + Sync>>,
     /// Whether the gateway is stopping.
     pub stopping: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -40,13 +43,7 @@ struct PartStates {
     plugins: Plugins,
     delivery: Delivery,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nats: Option<Nats>,
-}
-
-#[derive(Serialize)]
-struct Nats {
-    connected: bool,
-    connections: u64,
+    nats: Option<nats::State>,
 }
 
 #[derive(Serialize)]
@@ -74,10 +71,7 @@ struct Delivery {
 pub async fn health(State(api): State<Api>) -> Response {
     let stopping = (api.parts.stopping)();
     let (lanes, queued, in_flight) = (api.parts.lanes)();
-    let nats = api.parts.nats.as_ref().map(|state| {
-        let (connected, connections) = state();
-        Nats { connected, connections }
-    });
+    let nats = api.parts.nats.as_ref().map(|state| state());
     let snapshot = api.catalog.snapshot();
     let health = Health {
         status: if stopping { "stopping" } else { "ready" },
@@ -96,6 +90,15 @@ pub async fn health(State(api): State<Api>) -> Response {
     (status, Json(health)).into_response()
 }
 
+fn measure(source: &SourceState) {
+    let of = [("stream", source.stream.clone()), ("durable", source.durable.clone())];
+    metrics::gauge!("octohooks_nats_source_bound", &of).set(f64::from(u8::from(source.bound)));
+    metrics::gauge!("octohooks_nats_source_pending", &of).set(source.pending as f64);
+    metrics::gauge!("octohooks_nats_source_lag_seconds", &of).set(source.lag_ms as f64 / 1e3);
+    metrics::counter!("octohooks_nats_source_accepted_total", &of).absolute(source.accepted);
+    metrics::counter!("octohooks_nats_source_terminated_total", &of).absolute(source.terminated);
+}
+
 /// `GET /metrics`
 pub async fn metrics(State(api): State<Api>) -> Response {
     let depths = api.queue.depths();
@@ -112,5 +115,8 @@ pub async fn metrics(State(api): State<Api>) -> Response {
         metrics::gauge!("octohooks_queue_depth", "queue" => queue).set(depth as f64);
     }
     metrics::gauge!("octohooks_lanes").set(lanes as f64);
+    if let Some(state) = &api.parts.nats {
+        state().sources.iter().for_each(measure);
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], api.metrics.render()).into_response()
 }

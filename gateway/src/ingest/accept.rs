@@ -59,6 +59,7 @@ pub enum Refused {
 #[derive(Clone)]
 pub struct Acceptor(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     queue: Arc<dyn Queue>,
     catalog: Arc<dyn Catalog>,
@@ -66,21 +67,34 @@ struct Inner {
     meters: Meters,
 }
 
+#[derive(Clone)]
 struct Meters {
     accepted: metrics::Counter,
     refused: metrics::Counter,
     seconds: metrics::Histogram,
 }
 
+impl Meters {
+    fn of(door: &'static str) -> Self {
+        Self {
+            accepted: metrics::counter!("octohooks_messages_accepted_total", "door" => door),
+            refused: metrics::counter!("octohooks_messages_refused_total", "door" => door),
+            seconds: metrics::histogram!("octohooks_accept_seconds", "door" => door),
+        }
+    }
+}
+
 impl Acceptor {
-    /// An acceptor that takes payloads of at most that many bytes.
+    /// An acceptor behind the HTTP door, that takes payloads of at most that many bytes.
     pub fn new(queue: Arc<dyn Queue>, catalog: Arc<dyn Catalog>, payload_limit: usize) -> Self {
-        let meters = Meters {
-            accepted: metrics::counter!("octohooks_messages_accepted_total"),
-            refused: metrics::counter!("octohooks_messages_refused_total"),
-            seconds: metrics::histogram!("octohooks_accept_seconds"),
-        };
+        let meters = Meters::of("http");
         Self(Arc::new(Inner { queue, catalog, payload_limit, meters }))
+    }
+
+    /// The same acceptor behind another door, which has meters of its own.
+    #[must_use]
+    pub fn at(&self, door: &'static str) -> Self {
+        Self(Arc::new(Inner { meters: Meters::of(door), ..Inner::clone(&self.0) }))
     }
 
     /// The largest payload, in bytes.

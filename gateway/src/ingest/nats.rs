@@ -18,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 pub mod source;
+pub mod dead_letter;
 pub mod template;
 
 /// How many messages of this door may wait for a commit at once.
@@ -92,8 +93,9 @@ impl Door {
     }
 
     fn source(&self, options: source::Options) -> Source {
-        let (acceptor, connection) = (self.acceptor.clone(), self.connection.clone());
-        Source { acceptor, connection, options, environment: self.environment }
+        let (acceptor, connection) = (self.acceptor.at("jetstream"), self.connection.clone());
+        let progress = connection.source(&options.stream, &options.durable);
+        Source { acceptor, connection, options, environment: self.environment, progress }
     }
 
     async fn listen(&self, places: &Arc<Semaphore>) {

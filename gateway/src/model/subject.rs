@@ -88,24 +88,39 @@ impl Pattern {
     /// Whether it lets the application publish there.
     #[must_use]
     pub fn allows(&self, subject: &Subject, application: &Application) -> bool {
-        let mut tokens = subject.0.split('.');
-        for wanted in &self.0 {
-            let Some(token) = tokens.next() else { return false };
-            let same = match wanted.as_str() {
-                ">" => return true,
-                "*" => true,
-                APPLICATION => {
-                    // A uid with a dot is never equal to one token.
-                    application.uid.as_deref() == Some(token) || application.id.to_string() == token
-                }
-                literal => literal == token,
-            };
-            if !same {
-                return false;
-            }
-        }
-        tokens.next().is_none()
+        // A uid with a dot is never equal to one token.
+        let is_application = |token: &str| {
+            application.uid.as_deref() == Some(token) || application.id.to_string() == token
+        };
+        fits(self.0.iter().map(String::as_str), &subject.0, is_application)
     }
+}
+
+/// Whether a filter with wildcards covers the subject.
+#[must_use]
+pub fn covers(filter: &str, subject: &str) -> bool {
+    fits(filter.split('.'), subject, |_| false)
+}
+
+fn fits<'a>(
+    wanted: impl Iterator<Item = &'a str>,
+    subject: &str,
+    is_application: impl Fn(&str) -> bool,
+) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in wanted {
+        let Some(token) = tokens.next() else { return false };
+        let same = match wanted {
+            ">" => return true,
+            "*" => true,
+            APPLICATION => is_application(token),
+            literal => literal == token,
+        };
+        if !same {
+            return false;
+        }
+    }
+    tokens.next().is_none()
 }
 
 #[cfg(test)]
@@ -146,6 +161,7 @@ mod tests {
         for bad in ["", "a.>.b", "a..b", "x{application}", "{tenant}", "a b"] {
             assert!(bad.parse::<Pattern>().is_err(), "{bad}");
         }
+        assert!(covers("a.*.c", "a.b.c") && covers("a.>", "a.b.c") && !covers("a.*", "a.b.c"));
         let subject = Subject::new("a.b.c").expect("legal");
         assert!(subject.is_within("a.b") && subject.is_within("a.b.c"));
         assert!(!subject.is_within("a.bc") && !subject.is_within("a.b.c.d"));

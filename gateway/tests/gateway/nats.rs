@@ -6,6 +6,7 @@ mod door;
 mod source;
 mod connection;
 mod destination;
+mod watched;
 
 use super::{
     receiver::Receiver,

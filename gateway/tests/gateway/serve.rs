@@ -99,8 +99,8 @@ async fn health_and_metrics_follow_the_path() {
     }
     let metrics = gateway.text("/metrics").await;
     for line in [
-        "octohooks_messages_accepted_total 1",
-        "octohooks_accept_seconds_count 1",
+        "octohooks_messages_accepted_total{door=\"http\"} 1",
+        "octohooks_accept_seconds_count{door=\"http\"} 1",
         "octohooks_messages_dispatched_total 1",
         "octohooks_dispatch_seconds_count 1",
         "octohooks_plugin_calls_total{outcome=\"pass\"} 1",

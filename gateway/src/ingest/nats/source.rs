@@ -5,15 +5,21 @@
 //! reason. What cannot be accepted now stays in hand, so that the order stays, and is tried again. Delivered again by the
 //! server, a message is the same message: its key is `Nats-Msg-Id`, else its place in the stream.
 
-use super::template::{Source as Found, Template};
+use super::{
+    dead_letter::DeadLetters,
+    template::{Source as Found, Template},
+};
 use crate::{
     clock,
     ingest::{
         accept::{Acceptor, Draft, Refused},
         envelope::{self, Written},
     },
-    model::id::EnvironmentId,
-    nats::{Connection, back_off},
+    model::{
+        id::EnvironmentId,
+        subject::{Subject, is_name},
+    },
+    nats::{Connection, back_off, progress::Progress},
     web::{self, error::ApiError},
 };
 use async_nats::jetstream::{
@@ -24,7 +30,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::join_all};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 /// How many messages are in hand at once, and about how many bytes.
 const BATCH: usize = 256;
@@ -35,10 +41,6 @@ const ACK_WAIT: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The shortest and the longest wait before something is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// The dead letter's headers.
-const REASON: &str = "Octohooks-Reason";
-const CODE: &str = "Octohooks-Code";
-const SUBJECT: &str = "Octohooks-Subject";
 
 /// A stream to take messages from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,16 +70,13 @@ pub struct Options {
 impl Options {
     /// Which key is wrong, and what would be right.
     pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let name = |name: &str| {
-            !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c))
-        };
-        if !name(&self.stream) {
+        if !is_name(&self.stream) {
             return Err(("stream", "a stream's name"));
         }
-        if !name(&self.durable) {
+        if !is_name(&self.durable) {
             return Err(("durable", "a name without dots and wildcards"));
         }
-        if self.dead_letter.is_empty() || self.dead_letter.contains([' ', '*', '>']) {
+        if Subject::new(&self.dead_letter).is_none() {
             return Err(("dead_letter", "a subject without wildcards"));
         }
         let more = self.channels.is_some() || self.uid.is_some() || self.payload.is_some();
@@ -101,6 +100,15 @@ pub struct Source {
     pub options: Options,
     /// Whose messages come here.
     pub environment: EnvironmentId,
+    /// How it is doing.
+    pub progress: Arc<Progress>,
+}
+
+/// What a source is bound to.
+struct Binding {
+    /// Names the stream, and tells it from one of the same name that was there before: it counts from 1 again.
+    stream: String,
+    dead_letters: DeadLetters,
 }
 
 impl Source {
@@ -113,6 +121,7 @@ impl Source {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
+            self.progress.unbound();
             let (stream, durable) = (&self.options.stream, &self.options.durable);
             tracing::warn!(stream, durable, error, "a JetStream source is made anew");
             metrics::counter!("octohooks_nats_source_restarts_total").increment(1);
@@ -124,18 +133,17 @@ impl Source {
 
     async fn session(&self) -> Result<std::convert::Infallible, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
+        let Options { stream: name, durable, filter_subjects, dead_letter, .. } = &self.options;
         let context = jetstream::new(self.connection.client.clone());
-        let stream = context.get_stream(&self.options.stream).await.map_err(|e| text(&e))?;
-        // A stream that was deleted and made again counts from 1 again.
-        let stream_id = format!(
-            "{} {}",
-            self.options.stream,
-            stream.cached_info().created.unix_timestamp_nanos()
-        );
-        let consumer: PullConsumer = stream
-            .get_or_create_consumer(&self.options.durable, self.consumer()?)
-            .await
-            .map_err(|e| text(&e))?;
+        let stream = context.get_stream(name).await.map_err(|e| text(&e))?;
+        let created = stream.cached_info().created.unix_timestamp_nanos();
+        let consumer: PullConsumer =
+            stream.get_or_create_consumer(durable, self.consumer()?).await.map_err(|e| text(&e))?;
+        self.progress.bound(consumer.cached_info().num_pending);
+        let binding = Binding {
+            stream: format!("{name} {created}"),
+            dead_letters: DeadLetters::find(context, dead_letter, name, filter_subjects).await?,
+        };
         let mut messages = consumer
             .stream()
             .max_messages_per_batch(BATCH)
@@ -161,7 +169,7 @@ impl Source {
                     _ => break,
                 }
             }
-            self.take(batch, &stream_id).await;
+            self.take(batch, &binding).await;
             if let Some(failure) = failure {
                 return Err(failure);
             }
@@ -191,32 +199,48 @@ impl Source {
     }
 
     /// Accepts the batch, in its order, and tells the server what became of each.
-    async fn take(&self, batch: Vec<Message>, stream_id: &str) {
+    async fn take(&self, batch: Vec<Message>, binding: &Binding) {
+        self.note(&batch);
+        let count = batch.len();
         let mut good = Vec::with_capacity(batch.len());
         let mut drafts = Vec::with_capacity(batch.len());
         for message in batch {
-            match self.draft(&message, stream_id) {
+            match self.draft(&message, &binding.stream) {
                 Ok(draft) => {
                     good.push(message);
                     drafts.push(draft);
                 }
-                Err(error) => self.give_up(&message, &error).await,
+                Err(error) => give_up(&message, &error, binding).await,
             }
         }
-        let accepted = self.accept(&good, drafts).await;
+        let accepting = self.accept(good.len(), drafts);
+        let accepted = in_progress(&good, accepting).await;
+        let kept = accepted.iter().filter(|accepted| accepted.is_ok()).count();
         let told = good.iter().zip(accepted).map(|(message, accepted)| async move {
             match accepted {
                 Ok(()) => settle(message, AckKind::Ack).await,
-                Err(error) => self.give_up(message, &error).await,
+                Err(error) => give_up(message, &error, binding).await,
             }
         });
         join_all(told).await;
+        self.progress.settled(kept as u64, (count - kept) as u64);
+    }
+
+    fn note(&self, batch: &[Message]) {
+        let info =
+            |message: Option<&Message>| message?.info().ok().map(|i| (i.published, i.pending));
+        let (first, last) = (info(batch.first()), info(batch.last()));
+        if let (Some((published, _)), Some((_, behind))) = (first, last) {
+            let nanos = published.unix_timestamp_nanos();
+            let oldest = u64::try_from(nanos / 1_000_000).unwrap_or(0);
+            self.progress.took(batch.len() as u64, oldest, behind);
+        }
     }
 
     /// What became of each, once that is certain: while the store cannot, the batch waits.
     async fn accept(
         &self,
-        messages: &[Message],
+        messages: usize,
         drafts: Vec<(String, Draft)>,
     ) -> Vec<Result<(), ApiError>> {
         let mut failed = 0;
@@ -233,29 +257,9 @@ impl Source {
                 }
                 Err(error) => error,
             };
-            tracing::warn!(%error, messages = messages.len(), "messages of a stream cannot be accepted now");
+            tracing::warn!(%error, messages, "messages of a stream cannot be accepted now");
             tokio::time::sleep(back_off(failed, BACK_OFF)).await;
             failed += 1;
-            // Still in hand: not to be delivered again.
-            join_all(messages.iter().map(|message| message.ack_with(AckKind::Progress))).await;
-        }
-    }
-
-    /// Terminates what can never be accepted, once its dead letter is published.
-    async fn give_up(&self, message: &Message, error: &ApiError) {
-        let mut headers = message.headers.clone().unwrap_or_default();
-        headers.insert(REASON, one_line(&error.to_string()));
-        headers.insert(CODE, error.code());
-        headers.insert(SUBJECT, message.subject.as_str());
-        let (client, to) = (&self.connection.client, self.options.dead_letter.clone());
-        let subject = message.subject.as_str();
-        tracing::warn!(subject, %error, "a message of a stream can never be accepted");
-        metrics::counter!("octohooks_nats_terminated_total").increment(1);
-        let published = client.publish_with_headers(to, headers, message.payload.clone()).await;
-        // Flushed, so that it is with the server before the message is gone.
-        match published.is_ok() && client.flush().await.is_ok() {
-            true => settle(message, AckKind::Term).await,
-            false => tracing::warn!(subject, "its dead letter could not be published; tried again"),
         }
     }
 
@@ -318,15 +322,34 @@ fn part(body: &Bytes, pointer: Option<&str>) -> Result<Bytes, ApiError> {
     Ok(body.slice_ref(found.get().as_bytes()))
 }
 
+/// Does the work, and tells the server meanwhile that these are still in hand: not to be delivered again.
+async fn in_progress<T>(messages: &[Message], work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Ok(done) = tokio::time::timeout(ACK_WAIT / 2, &mut work).await {
+            return done;
+        }
+        join_all(messages.iter().map(|message| message.ack_with(AckKind::Progress))).await;
+    }
+}
+
+/// Terminates what can never be accepted, once its dead letter is published.
+async fn give_up(message: &Message, error: &ApiError, binding: &Binding) {
+    let subject = message.subject.as_str();
+    tracing::warn!(subject, %error, "a message of a stream can never be accepted");
+    match binding.dead_letters.publish(message, error).await {
+        Ok(()) => settle(message, AckKind::Term).await,
+        Err(error) => {
+            tracing::warn!(subject, error, "its dead letter could not be published; tried again");
+        }
+    }
+}
+
 async fn settle(message: &Message, kind: AckKind) {
     if let Err(error) = message.double_ack_with(kind).await {
         // It is delivered again, and known by its key.
         tracing::debug!(%error, "an acknowledgement was not confirmed");
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.replace(['\r', '\n'], " ")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The source of the tests: `sms.<application>.<event type>`.
 const SOURCE: &str = r#"[{stream="SMS", durable="octohooks", application="{subject.2}", event_type="{subject.3}", dead_letter="dead.sms"}]"#;
 
-async fn stream(client: &Client) -> jetstream::Context {
+pub(crate) async fn stream(client: &Client) -> jetstream::Context {
     let context = jetstream::new(client.clone());
     let config = jetstream::stream::Config {
         name: "SMS".into(),
@@ -22,7 +22,7 @@ async fn stream(client: &Client) -> jetstream::Context {
     context
 }
 
-async fn publish(context: &jetstream::Context, range: std::ops::Range<usize>) {
+pub(crate) async fn publish(context: &jetstream::Context, range: std::ops::Range<usize>) {
     let mut acknowledged = Vec::new();
     for n in range.clone() {
         let subject = format!("sms.app{}.status", n % 2);
@@ -56,7 +56,7 @@ fn in_order(count: usize) -> [Vec<usize>; 2] {
     [(0..count).step_by(2).collect(), (1..count).step_by(2).collect()]
 }
 
-async fn with_source(broker: &Broker) -> Gateway {
+pub(crate) async fn with_source(broker: &Broker) -> Gateway {
     let settings =
         [("OCTOHOOKS_NATS__SERVERS", &*broker.url()), ("OCTOHOOKS_INGEST__NATS__SOURCES", SOURCE)];
     let gateway = Gateway::start(&settings).await;

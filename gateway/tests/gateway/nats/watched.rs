@@ -1,0 +1,68 @@
+//! What can be seen of a JetStream source from outside: `/health`, `/metrics`, and dead letters in a stream.
+
+use super::{
+    Broker,
+    source::{publish, stream, with_source},
+};
+use crate::gateway::rig::{Gateway, until};
+use async_nats::{HeaderMap, jetstream};
+use serde_json::{Value, json};
+
+async fn source(gateway: &Gateway) -> Value {
+    let health: Value = serde_json::from_str(&gateway.text("/health").await).expect("JSON");
+    health["parts"]["nats"]["sources"][0].clone()
+}
+
+#[tokio::test]
+async fn a_sources_state_is_shown_and_dead_letters_are_kept_by_a_stream() {
+    let Some(broker) = Broker::start() else { return };
+    let context = stream(&broker.client().await).await;
+    let letters = context.create_stream(jetstream::stream::Config {
+        name: "DEAD".into(),
+        subjects: vec!["dead.>".into()],
+        ..jetstream::stream::Config::default()
+    });
+    let letters = letters.await.expect("the stream is there");
+    let gateway = with_source(&broker).await;
+    publish(&context, 0..20).await;
+    // A command to the server must not act again in the dead letter.
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Expected-Stream", "SMS");
+    headers.insert("X-Own", "kept");
+    let sent = context.publish_with_headers("sms.nobody.status", headers, "{}".into()).await;
+    sent.expect("is sent").await.expect("is in the stream");
+    let expected = json!({
+        "stream": "SMS", "durable": "octohooks", "bound": true,
+        "pending": 0, "accepted": 20, "terminated": 1, "lagMs": 0,
+    });
+    until("all are counted", async || (source(&gateway).await == expected).then_some(())).await;
+    let letter = letters.get_raw_message(1).await.expect("it is kept");
+    let header = |name: &str| letter.headers.get(name).map(ToString::to_string);
+    assert_eq!(header("X-Own").as_deref(), Some("kept"));
+    assert_eq!(header("Octohooks-Nats-Expected-Stream").as_deref(), Some("SMS"));
+    assert_eq!(header("Octohooks-Subject").as_deref(), Some("sms.nobody.status"));
+    let metrics = gateway.text("/metrics").await;
+    for line in [
+        r#"octohooks_messages_accepted_total{door="jetstream"} 20"#,
+        r#"octohooks_messages_refused_total{door="jetstream"} 1"#,
+        r#"octohooks_nats_source_accepted_total{stream="SMS",durable="octohooks"} 20"#,
+        r#"octohooks_nats_source_terminated_total{stream="SMS",durable="octohooks"} 1"#,
+        r#"octohooks_nats_source_pending{stream="SMS",durable="octohooks"} 0"#,
+        r#"octohooks_nats_source_bound{stream="SMS",durable="octohooks"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|known| known == line), "{line}\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_that_would_come_back_are_said() {
+    let Some(broker) = Broker::start() else { return };
+    let _context = stream(&broker.client().await).await;
+    let source = r#"[{stream="SMS", durable="d", application="{subject.2}", event_type="t", dead_letter="sms.dead"}]"#;
+    let gateway = Gateway::start(&[
+        ("OCTOHOOKS_NATS__SERVERS", &broker.url()),
+        ("OCTOHOOKS_INGEST__NATS__SOURCES", source),
+    ])
+    .await;
+    until("it is said", async || gateway.log().contains("would come back").then_some(())).await;
+}
