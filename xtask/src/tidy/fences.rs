@@ -16,7 +16,10 @@ struct Fence {
 
 const FENCES: [Fence; 7] = [
     Fence { names: &["rusqlite"], only: &["store/sqlite"] },
-    Fence { names: &["async_nats"], only: &["store/nats", "ingest/nats", "deliver/nats", "nats"] },
+    Fence {
+        names: &["async_nats"],
+        only: &["store/nats", "ingest/nats", "deliver/nats", "nats", "cli/demo"],
+    },
     Fence { names: &["wasmtime", "wasmtime_wasi", "wasmparser"], only: &["plugin"] },
     // The demo is a sender and a receiver like any other, outside the gateway's own path.
     Fence { names: &["reqwest"], only: &["deliver/client", "deliver/guard", "cli/demo"] },

@@ -2,9 +2,10 @@
 //! be held against what must be.
 
 use super::{
+    door::{Door, Doors},
     receiver::Endpoint,
     status::{self, Fate},
-    summary::{Summary, percentile},
+    summary::{Summary, Traffic, percentile},
 };
 use serde_json::Value;
 use std::{
@@ -20,6 +21,7 @@ const REFUSALS: u32 = 2;
 /// The books.
 #[derive(Debug, Default)]
 pub struct Books {
+    doors: Doors,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -28,18 +30,29 @@ pub struct Books {
 struct State {
     secrets: HashMap<Endpoint, String>,
     messages: HashMap<u32, Entry>,
+    passages: HashMap<Door, Passage>,
     counts: Counts,
 }
 
 /// What is known of one message.
 #[derive(Debug, Default)]
 struct Entry {
-    posted: Option<Instant>,
+    sent: Option<Instant>,
     accepted: bool,
     transformed: bool,
-    arrived: Option<Instant>,
+    arrived: bool,
     tries: HashMap<Endpoint, u32>,
     taken: HashMap<Endpoint, u32>,
+}
+
+/// What went through one door.
+#[derive(Clone, Debug, Default)]
+struct Passage {
+    sent: u32,
+    again: u32,
+    accepted: u32,
+    /// Milliseconds from the first sending to the first arrival.
+    latencies: Vec<f64>,
 }
 
 /// What has happened so far.
@@ -79,7 +92,22 @@ pub fn expected(messages: u32, endpoint: Endpoint) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
+/// How many of so many messages the plugin must drop.
+pub fn expected_drops(messages: u32) -> u32 {
+    messages - expected(messages, Endpoint::All)
+}
+
 impl Books {
+    /// Empty books for what goes through these doors.
+    pub fn new(doors: Doors) -> Self {
+        Self { doors, ..Self::default() }
+    }
+
+    /// The doors.
+    pub const fn doors(&self) -> Doors {
+        self.doors
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,17 +137,27 @@ impl Books {
         self.lock().secrets.get(&endpoint).cloned()
     }
 
-    /// A message is about to be posted; its first time counts.
-    pub fn posted(&self, n: u32, at: Instant) {
-        self.lock().messages.entry(n).or_default().posted.get_or_insert(at);
+    /// A message is about to be sent; its first time counts.
+    pub fn sent(&self, n: u32, at: Instant) {
+        let state = &mut *self.lock();
+        let passage = state.passages.entry(self.doors.of(n)).or_default();
+        match &mut state.messages.entry(n).or_default().sent {
+            Some(_) => passage.again += 1,
+            first => {
+                *first = Some(at);
+                passage.sent += 1;
+            }
+        }
     }
 
     /// A message's sender knows that it is safe.
     pub fn accepted(&self, n: u32) {
         self.change(|state| {
             let entry = state.messages.entry(n).or_default();
-            state.counts.accepted += u32::from(!entry.accepted);
+            let first = u32::from(!entry.accepted);
             entry.accepted = true;
+            state.counts.accepted += first;
+            state.passages.entry(self.doors.of(n)).or_default().accepted += first;
         });
     }
 
@@ -131,7 +169,10 @@ impl Books {
         self.change(|state| {
             state.counts.bad_signatures += u32::from(!arrival.verified);
             match number {
-                Some(n) => taken = state.enter(n, arrival, status::is_transformed(&payload)),
+                Some(n) => {
+                    taken =
+                        state.enter(n, self.doors.of(n), arrival, status::is_transformed(&payload));
+                }
                 None => state.counts.unexpected += 1,
             }
         });
@@ -141,6 +182,14 @@ impl Books {
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
         self.lock().counts.clone()
+    }
+
+    /// What has gone through a door so far.
+    pub fn traffic(&self, door: Door) -> Traffic {
+        let passage = self.lock().passages.get(&door).cloned().unwrap_or_default();
+        let Passage { sent, again, accepted, mut latencies } = passage;
+        let [p50_ms, p99_ms] = [0.50, 0.99].map(|share| percentile(&mut latencies, share));
+        Traffic { name: door.name(), sent, again, accepted, p50_ms, p99_ms, title: door.title() }
     }
 
     /// A number that grows with everything that happens.
@@ -167,6 +216,10 @@ impl Books {
 
     /// How it ended; `dropped` is what the gateway's record says.
     pub fn summary(&self, messages: u32, dropped: u32, crashed: bool) -> Summary {
+        let doors = match self.doors {
+            Doors::Http => Vec::new(),
+            Doors::All => self.doors.each().iter().map(|door| self.traffic(*door)).collect(),
+        };
         let state = self.lock();
         let counts = &state.counts;
         let all: u32 = Endpoint::ALL.iter().map(|endpoint| expected(messages, *endpoint)).sum();
@@ -175,11 +228,9 @@ impl Books {
                 let must = |e: &&Endpoint| expected_of(*n, **e) && !entry.taken.contains_key(*e);
                 u32::try_from(Endpoint::ALL.iter().filter(must).count()).unwrap_or(0)
             });
-        let latency = |e: &Entry| Some(e.arrived?.duration_since(e.posted?).as_secs_f64() * 1e3);
-        let mut latencies: Vec<f64> = state.messages.values().filter_map(latency).collect();
-        latencies.sort_by(f64::total_cmp);
+        let latencies = state.passages.values().flat_map(|passage| &passage.latencies);
+        let mut latencies: Vec<f64> = latencies.copied().collect();
         let transformed = state.messages.values().filter(|entry| entry.transformed).count();
-        let plugin_dropped = messages - expected(messages, Endpoint::All);
         Summary {
             messages,
             accepted: counts.accepted,
@@ -187,13 +238,14 @@ impl Books {
             dropped,
             delivered: counts.delivered.values().sum(),
             retried: counts.refused.values().sum(),
-            lost: missing.sum::<u32>() + plugin_dropped.saturating_sub(dropped),
+            lost: missing.sum::<u32>() + expected_drops(messages).saturating_sub(dropped),
             duplicated: counts.duplicated,
             unexpected: counts.unexpected,
             bad_signatures: counts.bad_signatures,
             crashed,
-            p50_ms: percentile(&latencies, 0.50),
-            p99_ms: percentile(&latencies, 0.99),
+            p50_ms: percentile(&mut latencies, 0.50),
+            p99_ms: percentile(&mut latencies, 0.99),
+            doors,
             expected: all,
         }
     }
@@ -208,7 +260,7 @@ fn expected_of(n: u32, endpoint: Endpoint) -> bool {
 }
 
 impl State {
-    fn enter(&mut self, n: u32, arrival: &Arrival<'_>, transformed: bool) -> bool {
+    fn enter(&mut self, n: u32, door: Door, arrival: &Arrival<'_>, transformed: bool) -> bool {
         let endpoint = arrival.endpoint;
         if !expected_of(n, endpoint) {
             self.counts.unexpected += 1;
@@ -217,7 +269,12 @@ impl State {
         let entry = self.messages.entry(n).or_default();
         let tries = entry.tries.entry(endpoint).or_default();
         *tries += 1;
-        entry.arrived.get_or_insert(arrival.at);
+        if !std::mem::replace(&mut entry.arrived, true)
+            && let Some(sent) = entry.sent
+        {
+            let latency = arrival.at.duration_since(sent).as_secs_f64() * 1e3;
+            self.passages.entry(door).or_default().latencies.push(latency);
+        }
         entry.transformed |= transformed;
         if endpoint == Endpoint::Flaky && *tries <= REFUSALS {
             *self.counts.refused.entry(endpoint).or_default() += 1;
@@ -247,7 +304,7 @@ mod tests {
     async fn what_is_missing_is_lost_and_what_comes_twice_is_a_duplicate() {
         let books = Books::default();
         for n in 0..3 {
-            books.posted(n, crate::clock::instant());
+            books.sent(n, crate::clock::instant());
             books.accepted(n);
             assert!(arrive(&books, n, Endpoint::All));
         }
@@ -267,5 +324,30 @@ mod tests {
         assert_eq!(books.summary(3, 0, true).duplicated, 1);
         arrive(&books, 0, Endpoint::Alerts);
         assert!(!books.summary(3, 0, false).is_good(), "number 0 is no failure");
+    }
+
+    #[tokio::test]
+    async fn what_goes_through_a_door_is_counted_there() {
+        let books = Books::new(Doors::All);
+        let start = crate::clock::instant();
+        // 0 and 2 go over HTTP, 1 is a request, and 3 goes to the stream, at the second try.
+        for n in [0, 1, 2, 3, 3] {
+            books.sent(n, start);
+        }
+        [0, 1, 3, 3].into_iter().for_each(|n| books.accepted(n));
+        let body = format!(r#"{{"messageId": "{}"}}"#, status::id(3));
+        for (endpoint, ms) in [(Endpoint::All, 20), (Endpoint::Flaky, 900)] {
+            let at = start + std::time::Duration::from_millis(ms);
+            books.arrived(&Arrival { endpoint, verified: true, body: body.as_bytes(), at });
+        }
+        let of = |door| {
+            let Traffic { sent, again, accepted, p50_ms, p99_ms, .. } = books.traffic(door);
+            (sent, again, accepted, p50_ms, p99_ms)
+        };
+        assert_eq!(of(Door::Http), (2, 0, 1, 0.0, 0.0));
+        assert_eq!(of(Door::Request), (1, 0, 1, 0.0, 0.0));
+        assert_eq!(of(Door::Stream), (1, 1, 1, 20.0, 20.0), "the first arrival counts");
+        let names: Vec<_> = books.summary(4, 0, false).doors.iter().map(|door| door.name).collect();
+        assert_eq!(names, ["http", "request", "stream"]);
     }
 }

@@ -1,19 +1,23 @@
 //! The demo's gateway: `octohooks serve` as a process of its own on a temporary directory, set up over its API like
 //! any other. Killed when dropped, and its directory removed.
 
-use super::receiver::Endpoint;
-use anyhow::{Context, Result, bail, ensure};
+use super::{
+    SILENCE,
+    process::{Process, last_lines},
+    receiver::Endpoint,
+};
+use crate::clock;
+use anyhow::{Context, Result, ensure};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    fs::File,
     net::{SocketAddr, TcpListener},
-    process::Stdio,
+    process::Command,
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
 
 /// The application's uid.
 pub const APPLICATION: &str = "hooli-partner";
@@ -25,15 +29,16 @@ const PLUGIN: &[u8] =
 /// Seconds between attempts: the usual schedule takes a day and a half.
 const WAITS: &str = "[0.2, 0.4, 1, 1, 1, 1, 1]";
 /// How long a start may take.
-const START: Duration = Duration::from_secs(30);
+pub const START: Duration = Duration::from_secs(30);
 
 /// The process and its directory.
 pub struct Gateway {
-    child: Option<Child>,
+    process: Option<Process>,
     // Dropped after the process.
     directory: TempDir,
     address: SocketAddr,
     client: Client,
+    settings: Vec<(&'static str, String)>,
 }
 
 /// A client of the demo's own.
@@ -43,14 +48,15 @@ pub fn client() -> Result<Client> {
 }
 
 impl Gateway {
-    /// A running gateway without applications.
-    pub async fn start() -> Result<Self> {
+    /// A running gateway without applications, with these variables besides.
+    pub async fn start(settings: Vec<(&'static str, String)>) -> Result<Self> {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let mut gateway = Self {
-            child: None,
+            process: None,
             directory: TempDir::with_prefix("octohooks-demo-").context("a temporary directory")?,
             address: free.context("a free port")?,
             client: client()?,
+            settings,
         };
         gateway.run().await?;
         Ok(gateway)
@@ -63,7 +69,6 @@ impl Gateway {
 
     /// Starts the process, and waits until it is ready.
     pub async fn run(&mut self) -> Result<()> {
-        let log = File::options().create(true).append(true).open(self.directory.path().join("log"));
         let program = std::env::current_exe().context("this program")?;
         let ours = std::env::vars_os().map(|(name, _)| name);
         let ours = ours.filter(|name| name.to_string_lossy().starts_with("OCTOHOOKS_"));
@@ -73,17 +78,14 @@ impl Gateway {
         }
         command
             .arg("serve")
-            .current_dir(self.directory.path())
             .env("OCTOHOOKS_SERVER__LISTEN", self.address.to_string())
             .env("OCTOHOOKS_AUTH__API_KEY", KEY)
             .env("OCTOHOOKS_GUARD__ALLOW", "127.0.0.0/8")
             .env("OCTOHOOKS_DELIVERY__RETRY__WAITS_SECONDS", WAITS)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log.context("the gateway's log")?)
-            .kill_on_drop(true);
-        self.child = Some(command.spawn().context("the gateway")?);
-        tokio::time::timeout(START, self.is_ready()).await.context("the gateway is not ready")?
+            .envs(self.settings.iter().cloned());
+        let process = Process::start(&mut command, self.directory.path());
+        self.process = Some(process.context("the gateway")?);
+        timeout(START, self.is_ready()).await.context("the gateway is not ready")?
     }
 
     async fn is_ready(&mut self) -> Result<()> {
@@ -94,19 +96,16 @@ impl Gateway {
             {
                 return Ok(());
             }
-            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
-                bail!("the gateway ended ({status}):\n{}", self.log());
+            if let Some(process) = &mut self.process {
+                process.check("the gateway", self.directory.path())?;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// SIGKILL: nothing is written, nothing is closed.
-    pub async fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It is waited for: until it is gone it owns the directory.
-            let _gone = child.kill().await;
-        }
+    pub fn kill(&mut self) {
+        self.process = None;
     }
 
     /// The application with its plugin and its three endpoints; their secrets.
@@ -127,8 +126,23 @@ impl Gateway {
         Ok(secrets)
     }
 
-    /// How many messages the plugin dropped, as the gateway's record says.
-    pub async fn count_dropped(&self) -> Result<u32> {
+    /// How many messages the plugin dropped, as the gateway's record says, once they are so many or come no more: what
+    /// is dropped does not arrive, so nobody else can tell that the gateway is done with it.
+    pub async fn dropped(&self, wanted: u32) -> Result<u32> {
+        let (mut count, mut since) = (0, clock::instant());
+        loop {
+            let now = self.count_dropped().await?;
+            if now > count {
+                (count, since) = (now, clock::instant());
+            }
+            if count >= wanted || since.elapsed() > SILENCE {
+                return Ok(count);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn count_dropped(&self) -> Result<u32> {
         let mut count = 0;
         let mut iterator = String::new();
         loop {
@@ -158,17 +172,9 @@ impl Gateway {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Its last lines.
-    fn log(&self) -> String {
-        let path = self.directory.path().join("log");
-        let log = std::fs::read_to_string(path).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(10)..].join("\n")
-    }
-
     /// What the gateway said last, for who must find out why the demo failed.
     #[allow(clippy::print_stderr, reason = "the command line speaks to whoever called it")]
     pub fn print_log(&self) {
-        eprintln!("\nThe gateway's last lines:\n{}", self.log());
+        eprintln!("\nThe gateway's last lines:\n{}", last_lines(self.directory.path()));
     }
 }

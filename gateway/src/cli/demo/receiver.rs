@@ -1,7 +1,10 @@
 //! The receiver: three endpoints of a partner, one of which has bad days. Verifies both signatures of every request with
 //! nothing of the gateway's, as a receiver would.
 
-use super::books::{Arrival, Books};
+use super::{
+    books::{Arrival, Books},
+    door::Doors,
+};
 use crate::clock;
 use axum::{
     Router,
@@ -70,11 +73,11 @@ pub struct Receiver {
     pub books: Arc<Books>,
 }
 
-/// Starts it on a free port.
-pub async fn start() -> io::Result<Receiver> {
+/// Starts it on a free port, for what goes through these doors.
+pub async fn start(doors: Doors) -> io::Result<Receiver> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let books = Arc::new(Books::default());
+    let books = Arc::new(Books::new(doors));
     let router = Router::new().fallback(receive).with_state(Arc::clone(&books));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(Receiver { address, books })

@@ -1,15 +1,10 @@
 //! The senders: a few at once, each with one message under way. An answer that does not come is no reason to give up:
 //! the message is sent again under its uid, and a gateway that has it already says so.
 
-use super::{
-    books::Books,
-    gateway::{APPLICATION, KEY, client},
-    status,
-};
+use self::{http::Http, nats::Nats};
+use super::{books::Books, door::Door, gateway::client, status};
 use crate::clock;
 use anyhow::{Context, Result, bail};
-use reqwest::{Client, StatusCode};
-use serde_json::json;
 use std::{
     net::SocketAddr,
     sync::{
@@ -18,31 +13,67 @@ use std::{
     },
     time::Duration,
 };
-use tokio::task::JoinSet;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-/// How many post at once.
+mod http;
+mod nats;
+
+/// How many send at once.
 const SENDERS: usize = 16;
 /// How long to wait before a message is sent again.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often one message is sent at most: a minute's worth.
-const TRIES: u32 = 1200;
+/// How long one message is sent again and again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sends that many statuses; returns when all are accepted.
-pub async fn send(gateway: SocketAddr, messages: u32, books: Arc<Books>) -> Result<()> {
-    let url = format!("http://{gateway}/api/v1/applications/{APPLICATION}/messages");
-    let next = Arc::new(AtomicU32::new(0));
-    let client = client()?;
+/// What became of one try.
+enum Answer {
+    /// The message is safe.
+    Safe,
+    /// Nobody knows, or not now.
+    Again,
+    /// It will never be accepted, and why.
+    Refused(String),
+}
+
+/// What all senders share.
+struct Senders {
+    http: Http,
+    nats: Option<Nats>,
+    books: Arc<Books>,
+    messages: u32,
+    next: AtomicU32,
+}
+
+/// Sends that many statuses, through all doors if there is NATS; returns when all are accepted.
+pub async fn send(
+    gateway: SocketAddr,
+    nats: Option<async_nats::Client>,
+    messages: u32,
+    books: Arc<Books>,
+) -> Result<()> {
+    let all = Arc::new(Senders {
+        http: Http::new(client()?, gateway),
+        nats: nats.map(Nats::new),
+        books,
+        messages,
+        next: AtomicU32::new(0),
+    });
     let mut senders: JoinSet<Result<()>> = JoinSet::new();
     for _ in 0..SENDERS {
-        let (client, url) = (client.clone(), url.clone());
-        let (next, books) = (Arc::clone(&next), Arc::clone(&books));
+        let all = Arc::clone(&all);
         senders.spawn(async move {
             loop {
-                let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= messages {
+                let n = all.next.fetch_add(1, Ordering::Relaxed);
+                if n >= all.messages {
                     return Ok(());
                 }
-                post(&client, &url, n, &books).await?;
+                let sent = timeout(PATIENCE, all.send(n)).await;
+                sent.with_context(|| {
+                    format!("message {n} was sent for a minute, and never safe")
+                })??;
             }
         });
     }
@@ -52,23 +83,25 @@ pub async fn send(gateway: SocketAddr, messages: u32, books: Arc<Books>) -> Resu
     Ok(())
 }
 
-async fn post(client: &Client, url: &str, n: u32, books: &Books) -> Result<()> {
-    let body = json!({
-        "eventType": "sms.status", "uid": status::id(n), "payload": status::payload(n),
-    });
-    let body = body.to_string();
-    for _ in 0..TRIES {
-        books.posted(n, clock::instant());
-        let request = client.post(url).header("authorization", KEY).body(body.clone());
-        match request.send().await.map(|answer| answer.status()) {
-            // The second: an earlier try was accepted, and its answer lost.
-            Ok(StatusCode::OK | StatusCode::CONFLICT) => {
-                books.accepted(n);
-                return Ok(());
+impl Senders {
+    async fn send(&self, n: u32) -> Result<()> {
+        let uid = status::id(n);
+        let payload = status::payload(n);
+        loop {
+            self.books.sent(n, clock::instant());
+            let answer = match (self.books.doors().of(n), &self.nats) {
+                (Door::Request, Some(nats)) => nats.request(&uid, &payload).await,
+                (Door::Stream, Some(nats)) => nats.publish(&uid, &payload).await,
+                _ => self.http.post(&uid, &payload).await,
+            };
+            match answer {
+                Answer::Safe => {
+                    self.books.accepted(n);
+                    return Ok(());
+                }
+                Answer::Again => sleep(PAUSE).await,
+                Answer::Refused(why) => bail!("message {n} was refused: {why}"),
             }
-            Ok(status) if !status.is_server_error() => bail!("a message was refused: {status}"),
-            Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
-    bail!("message {n} was sent {TRIES} times and never accepted")
 }

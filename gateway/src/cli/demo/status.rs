@@ -9,7 +9,7 @@ const WORDS: [&str; 10] = [
 ];
 
 /// What becomes of a status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// The plugin drops it: it is not final.
     Dropped,
