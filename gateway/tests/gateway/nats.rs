@@ -1,9 +1,11 @@
-//! NATS, with a real nats-server and ordinary clients. This file is what its tests share; they are about the door, the
-//! sources and the connection.
+//! NATS, with real nats-servers and ordinary clients. This file is what its tests share, with `broker`, the nats-server,
+//! and `proxy`, what is between it and the gateway.
 
 mod broker;
+mod proxy;
 mod door;
 mod source;
+mod faults;
 mod connection;
 mod destination;
 mod watched;

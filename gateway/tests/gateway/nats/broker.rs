@@ -1,10 +1,13 @@
 //! A real nats-server, which the tests start, kill and start again.
 
 use crate::gateway::rig::{directory, until};
-use async_nats::Client;
+use async_nats::{Client, ConnectOptions};
 use std::{
     env,
+    ffi::OsString,
+    fs,
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -12,28 +15,33 @@ use tempfile::TempDir;
 /// A nats-server. Killed when dropped.
 pub(crate) struct Broker {
     child: Child,
+    server: OsString,
     port: u16,
     directory: TempDir,
 }
 
+/// A port that nobody has.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    listener.expect("a port").port()
+}
+
 impl Broker {
-    /// A server on a free port. None, said aloud, where there is no nats-server: `cargo xtask test` fetches one.
+    /// A server on a free port, with JetStream. None, said aloud, where there is no nats-server: `cargo xtask test`
+    /// fetches one.
     pub(crate) fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-        let Some(server) = env::var_os("NATS_SERVER") else {
-            println!("left out: NATS_SERVER names no nats-server");
-            return None;
-        };
-        let directory = directory();
-        let child = Self::spawn(&server, port.port(), &directory);
-        Some(Self { child, port: port.port(), directory })
+        Self::of("NATS_SERVER", "jetstream: enabled")
     }
 
-    fn spawn(server: &std::ffi::OsStr, port: u16, directory: &TempDir) -> Child {
-        let mut command = Command::new(server);
-        command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream"]);
-        command.arg("--store_dir").arg(directory.path()).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server starts")
+    fn of(variable: &str, configuration: &str) -> Option<Self> {
+        let Some(server) = env::var_os(variable) else {
+            println!("left out: {variable} names no nats-server");
+            return None;
+        };
+        let (port, directory) = (free_port(), directory());
+        fs::write(directory.path().join("configuration"), configuration).expect("is written");
+        let child = spawn(&server, port, directory.path());
+        Some(Self { child, server, port, directory })
     }
 
     pub(crate) fn kill(&mut self) {
@@ -43,8 +51,17 @@ impl Broker {
 
     pub(crate) fn restart(&mut self) {
         self.kill();
-        let server = env::var_os("NATS_SERVER").expect("it ran before");
-        self.child = Self::spawn(&server, self.port, &self.directory);
+        self.child = spawn(&self.server, self.port, self.directory.path());
+    }
+
+    /// Kills it, and starts one with the same streams on that port.
+    pub(crate) fn move_to(&mut self, port: u16) {
+        self.port = port;
+        self.restart();
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -52,8 +69,21 @@ impl Broker {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        until("the nats-server listens", async || async_nats::connect(self.url()).await.ok()).await
+        self.client_with(&ConnectOptions::new()).await
     }
+
+    /// A client that is let in where not everybody is.
+    pub(crate) async fn client_with(&self, options: &ConnectOptions) -> Client {
+        let connect = async || options.clone().connect(self.url()).await.ok();
+        until("the nats-server lets a client in", connect).await
+    }
+}
+
+fn spawn(server: &OsString, port: u16, directory: &Path) -> Child {
+    let mut command = Command::new(server);
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--config", "configuration"]);
+    command.args(["--store_dir", "streams"]).current_dir(directory).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server starts")
 }
 
 impl Drop for Broker {

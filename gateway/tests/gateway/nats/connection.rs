@@ -1,6 +1,13 @@
 //! The connection to NATS: how it is made, lost and found again.
 
-use super::{Broker, SUBJECT, ask, connected};
+use super::{
+    Broker, SUBJECT, ask,
+    broker::free_port,
+    connected,
+    source::{
+        SOURCE, all_accepted, all_acknowledged, each_once, in_order, publish, stream, with_source,
+    },
+};
 use crate::gateway::{receiver::Receiver, rig::Gateway};
 use serde_json::json;
 
@@ -24,4 +31,26 @@ async fn a_broker_that_is_away_stops_nothing_and_is_found_again() {
     }
     let metrics = gateway.text("/metrics").await;
     assert!(metrics.lines().any(|line| line == "octohooks_nats_connected 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_replaced_by_another_of_the_list_loses_and_repeats_nothing() {
+    let Some(mut broker) = Broker::start() else { return };
+    let context = stream(&broker.client().await).await;
+    let second = free_port();
+    let servers = format!("{},nats://127.0.0.1:{second}", broker.url());
+    let gateway = with_source(&servers, SOURCE).await;
+    gateway.application("hooli", &[]).await;
+    connected(&gateway, true).await;
+    publish(&context, 0..2000).await;
+    broker.move_to(second);
+    let client = broker.client().await;
+    let context = async_nats::jetstream::new(client.clone());
+    let body = r#"{"eventType": "t", "payload": {"n": 3000}}"#;
+    let (_, answer) = ask(&client, SUBJECT, &[], body).await;
+    assert!(answer["id"].is_string(), "{answer}");
+    publish(&context, 2000..3000).await;
+    all_accepted(&gateway, 3001).await;
+    all_acknowledged(&context).await;
+    assert_eq!(each_once(&gateway), in_order(3001));
 }

@@ -2,43 +2,58 @@
 
 use super::Broker;
 use crate::gateway::rig::{Gateway, LONG, until};
-use async_nats::{Client, HeaderMap, jetstream};
+use async_nats::{
+    Client, HeaderMap,
+    jetstream::{self, consumer::PullConsumer, context::PublishAckFuture},
+};
 use futures_util::StreamExt;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::time::Duration;
 
 /// The source of the tests: `sms.<application>.<event type>`.
-const SOURCE: &str = r#"[{stream="SMS", durable="octohooks", application="{subject.2}", event_type="{subject.3}", dead_letter="dead.sms"}]"#;
+pub(super) const SOURCE: &str = r#"[{stream="SMS", durable="octohooks", application="{subject.2}", event_type="{subject.3}", dead_letter="dead.sms"}]"#;
 
-pub(crate) async fn stream(client: &Client) -> jetstream::Context {
+pub(super) const STREAM: &str = "SMS";
+pub(super) const DURABLE: &str = "octohooks";
+
+pub(super) async fn stream(client: &Client) -> jetstream::Context {
     let context = jetstream::new(client.clone());
     let config = jetstream::stream::Config {
-        name: "SMS".into(),
-        subjects: vec!["sms.>".into()],
+        name: STREAM.into(),
+        subjects: vec!["sms".into(), "sms.>".into()],
         ..jetstream::stream::Config::default()
     };
     until("the stream is there", async || context.create_stream(config.clone()).await.ok()).await;
     context
 }
 
-pub(crate) async fn publish(context: &jetstream::Context, range: std::ops::Range<usize>) {
+/// Publishes a message with each of the numbers as `n`, and waits until the stream has it.
+pub(super) async fn publish(
+    context: &jetstream::Context,
+    numbers: impl IntoIterator<Item = usize>,
+) {
     let mut acknowledged = Vec::new();
-    for n in range.clone() {
+    for n in numbers {
         let subject = format!("sms.app{}.status", n % 2);
         let sent = context.publish(subject, format!("{{\"n\":{n}}}").into()).await;
         acknowledged.push(sent.expect("is sent"));
         // The client lets so many wait, and no more.
-        if acknowledged.len() == 1000 || n + 1 == range.end {
-            for one in acknowledged.drain(..) {
-                one.await.expect("is in the stream");
-            }
+        if acknowledged.len() == 1000 {
+            are_in_the_stream(acknowledged.drain(..)).await;
         }
+    }
+    are_in_the_stream(acknowledged).await;
+}
+
+async fn are_in_the_stream(sent: impl IntoIterator<Item = PublishAckFuture>) {
+    for one in sent {
+        one.await.expect("is in the stream");
     }
 }
 
 /// The `n` of each message in the store, by application, in the order of acceptance.
-fn accepted(gateway: &Gateway) -> [Vec<usize>; 2] {
+pub(super) fn accepted(gateway: &Gateway) -> [Vec<usize>; 2] {
     let path = gateway.path("data/octohooks.db");
     let store = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("opens");
     let mut rows = store.prepare("SELECT payload FROM message ORDER BY sequence").expect("a query");
@@ -52,13 +67,43 @@ fn accepted(gateway: &Gateway) -> [Vec<usize>; 2] {
     of
 }
 
-fn in_order(count: usize) -> [Vec<usize>; 2] {
+pub(super) fn in_order(count: usize) -> [Vec<usize>; 2] {
     [(0..count).step_by(2).collect(), (1..count).step_by(2).collect()]
 }
 
-pub(crate) async fn with_source(broker: &Broker) -> Gateway {
+/// The same without an order: what was on its way when something broke comes later.
+pub(super) fn each_once(gateway: &Gateway) -> [Vec<usize>; 2] {
+    let mut of = accepted(gateway);
+    of.iter_mut().for_each(|of| of.sort_unstable());
+    of
+}
+
+/// Waits until that many messages are accepted. One too many is seen by whoever compares then.
+pub(super) async fn all_accepted(gateway: &Gateway, count: usize) {
+    until(&format!("{count} messages are accepted"), async || {
+        (accepted(gateway).iter().map(Vec::len).sum::<usize>() >= count).then_some(())
+    })
+    .await;
+}
+
+/// The source's consumer, if it is there.
+pub(super) async fn consumer(context: &jetstream::Context) -> Option<PullConsumer> {
+    context.get_consumer_from_stream(DURABLE, STREAM).await.ok()
+}
+
+/// Waits until everything in the stream is delivered and acknowledged.
+pub(super) async fn all_acknowledged(context: &jetstream::Context) {
+    until("all is acknowledged", async || {
+        let info = consumer(context).await?.get_info().await.ok()?;
+        (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
+    })
+    .await;
+}
+
+/// A gateway with these servers and sources, and the applications of the messages.
+pub(super) async fn with_source(servers: &str, sources: &str) -> Gateway {
     let settings =
-        [("OCTOHOOKS_NATS__SERVERS", &*broker.url()), ("OCTOHOOKS_INGEST__NATS__SOURCES", SOURCE)];
+        [("OCTOHOOKS_NATS__SERVERS", servers), ("OCTOHOOKS_INGEST__NATS__SOURCES", sources)];
     let gateway = Gateway::start(&settings).await;
     for application in ["app0", "app1"] {
         gateway.application(application, &[]).await;
@@ -70,31 +115,21 @@ pub(crate) async fn with_source(broker: &Broker) -> Gateway {
 async fn what_a_stream_held_meanwhile_is_accepted_once_and_in_order() {
     let Some(broker) = Broker::start() else { return };
     let context = stream(&broker.client().await).await;
-    let mut gateway = with_source(&broker).await;
+    let mut gateway = with_source(&broker.url(), SOURCE).await;
     gateway.kill();
     const COUNT: usize = 50_000;
     publish(&context, 0..COUNT).await;
     gateway.restart().await;
-    until("all are accepted", async || {
-        let of = accepted(&gateway);
-        (of[0].len() + of[1].len() >= COUNT).then_some(())
-    })
-    .await;
+    all_accepted(&gateway, COUNT).await;
     assert_eq!(accepted(&gateway), in_order(COUNT));
-    until("all are acknowledged", async || {
-        let consumer: jetstream::consumer::PullConsumer =
-            context.get_consumer_from_stream("octohooks", "SMS").await.ok()?;
-        let info = consumer.get_info().await.ok()?;
-        (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
-    })
-    .await;
+    all_acknowledged(&context).await;
 }
 
 #[tokio::test]
 async fn a_kill_under_load_loses_and_repeats_nothing_of_a_stream() {
     let Some(broker) = Broker::start() else { return };
     let context = stream(&broker.client().await).await;
-    let mut gateway = with_source(&broker).await;
+    let mut gateway = with_source(&broker.url(), SOURCE).await;
     let mut sent = 0;
     for round in 1..=20 {
         publish(&context, sent..sent + 500).await;
@@ -109,9 +144,7 @@ async fn a_kill_under_load_loses_and_repeats_nothing_of_a_stream() {
         }
     });
     until_all.await.unwrap_or_else(|_| panic!("{} of {sent}", accepted(&gateway).len()));
-    let mut of = accepted(&gateway);
-    of.iter_mut().for_each(|of| of.sort_unstable());
-    assert_eq!(of, in_order(sent), "each once");
+    assert_eq!(each_once(&gateway), in_order(sent));
 }
 
 #[tokio::test]
@@ -121,25 +154,35 @@ async fn what_can_never_be_accepted_becomes_a_dead_letter() {
     let context = stream(&client).await;
     let mut dead = client.subscribe("dead.sms").await.expect("subscribes");
     client.flush().await.expect("is subscribed");
-    let gateway = with_source(&broker).await;
-    for (subject, body, code, reason) in [
-        ("sms.nobody.status", "{}", "not_found", "application"),
-        ("sms.app0", "{}", "invalid", "no token 3"),
-        ("sms.app0.status", "no JSON", "malformed", "JSON"),
+    let source = SOURCE.replace("{subject.3}", "{header.X-Type}");
+    let gateway = with_source(&broker.url(), &source).await;
+    let large = format!("\"{}\"", "x".repeat(360_000));
+    let typed = [("X-Own", "kept"), ("X-Type", "status")];
+    for (subject, headers, body, code, reason) in [
+        ("sms", &typed[..], "{}", "invalid", "no token 2"),
+        ("sms.nobody", &typed, "{}", "not_found", "application"),
+        ("sms.app0", &typed, &large, "too_large", "350000 bytes"),
+        ("sms.app0", &typed, "no JSON", "malformed", "JSON"),
+        ("sms.app0", &typed[..1], "{}", "invalid", "no header X-Type"),
     ] {
-        let mut headers = HeaderMap::new();
-        headers.insert("X-Own", "kept");
-        let sent = context.publish_with_headers(subject, headers, body.into()).await;
+        let mut map = HeaderMap::new();
+        headers.iter().for_each(|(name, value)| map.insert(*name, *value));
+        let sent = context.publish_with_headers(subject, map, body.to_owned().into()).await;
         sent.expect("is sent").await.expect("is in the stream");
         let letter = tokio::time::timeout(LONG, dead.next()).await;
         let letter = letter.expect("comes").expect("a letter");
-        let headers = letter.headers.expect("headers");
-        let header = |name: &str| headers.get(name).map(ToString::to_string).unwrap_or_default();
-        assert_eq!((&*letter.payload, header("X-Own")), (body.as_bytes(), "kept".into()));
+        assert_eq!(letter.payload, body.as_bytes(), "{reason}");
+        let found = letter.headers.expect("headers");
+        let header = |name: &str| found.get(name).map(ToString::to_string).unwrap_or_default();
+        headers.iter().for_each(|(name, value)| assert_eq!(header(name), *value, "{reason}"));
         assert_eq!((&*header("Octohooks-Code"), &*header("Octohooks-Subject")), (code, subject));
         assert!(header("Octohooks-Reason").contains(reason), "{}", header("Octohooks-Reason"));
     }
-    publish(&context, 0..1).await;
-    until("the next good one is accepted", async || (accepted(&gateway)[0] == [0]).then_some(()))
-        .await;
+    // They are gone, and the next good one is accepted.
+    let good =
+        HeaderMap::from_iter([("X-Type".parse().expect("a name"), "t".parse().expect("a value"))]);
+    let sent = context.publish_with_headers("sms.app0", good, r#"{"n": 0}"#.into()).await;
+    sent.expect("is sent").await.expect("is in the stream");
+    all_accepted(&gateway, 1).await;
+    all_acknowledged(&context).await;
 }
