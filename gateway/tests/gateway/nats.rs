@@ -9,6 +9,7 @@ mod faults;
 mod connection;
 mod destination;
 mod watched;
+mod old;
 
 use super::{
     receiver::Receiver,

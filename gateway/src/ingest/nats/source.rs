@@ -114,7 +114,7 @@ struct Binding {
 impl Source {
     /// Takes messages for ever. What is in hand when this is dropped is delivered again.
     pub async fn run(self) {
-        let mut failed = 0;
+        let (mut failed, mut said) = (0, String::new());
         loop {
             let started = clock::instant();
             let error = match self.session().await {
@@ -122,12 +122,19 @@ impl Source {
                 Err(error) => error,
             };
             self.progress.unbound();
-            let (stream, durable) = (&self.options.stream, &self.options.durable);
-            tracing::warn!(stream, durable, error, "a JetStream source is made anew");
-            metrics::counter!("octohooks_nats_source_restarts_total").increment(1);
             // One that has worked for a while starts from the shortest wait.
-            failed = if started.elapsed() > BACK_OFF.1 { 0 } else { failed + 1 };
+            if started.elapsed() > BACK_OFF.1 {
+                (failed, said) = (0, String::new());
+            }
+            let (stream, durable) = (&self.options.stream, &self.options.durable);
+            // Once, not at every try.
+            if error != said {
+                tracing::warn!(stream, durable, error, "a JetStream source is made anew");
+                said = error;
+            }
+            metrics::counter!("octohooks_nats_source_restarts_total").increment(1);
             tokio::time::sleep(back_off(failed, BACK_OFF)).await;
+            failed += 1;
         }
     }
 
@@ -191,8 +198,12 @@ impl Source {
             several if self.connection.client.is_server_compatible(2, 10, 0) => {
                 config.filter_subjects = several.to_vec();
             }
-            _ => {
-                return Err("more than one of `filter_subjects` needs a nats-server of 2.10".into());
+            several => {
+                return Err(format!(
+                    "more than one of `filter_subjects` ({}) needs a nats-server of version 2.10; this one is {}",
+                    several.join(", "),
+                    self.connection.client.server_info().version
+                ));
             }
         }
         Ok(config)

@@ -33,6 +33,11 @@ impl Broker {
         Self::of("NATS_SERVER", "jetstream: enabled")
     }
 
+    /// The same of version 2.9.
+    pub(crate) fn old() -> Option<Self> {
+        Self::of("NATS_SERVER_OLD", "jetstream: enabled")
+    }
+
     fn of(variable: &str, configuration: &str) -> Option<Self> {
         let Some(server) = env::var_os(variable) else {
             println!("left out: {variable} names no nats-server");
