@@ -132,6 +132,9 @@ const PREFIX: &str = "OCTOHOOKS_";
 /// The variable of the fixed key.
 const API_KEY: &str = "OCTOHOOKS_AUTH__API_KEY";
 
+/// Keys whose texts may look like a number.
+const SECRETS: [&str; 4] = ["auth.api_key", "nats.user", "nats.password", "nats.token"];
+
 /// Loads the configuration. An error is the line for the operator.
 pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, String> {
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
@@ -143,9 +146,12 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Str
     // One without a section is not ours: Kubernetes makes some for a service of our name.
     let own = Env::prefixed(PREFIX).filter(|name| name.as_str().contains("__"));
     figment = figment.merge(own.split("__"));
-    if let Ok(key) = std::env::var(API_KEY) {
-        // As it is written: figment would make a number of `007`.
-        figment = figment.merge(Serialized::default("auth.api_key", key));
+    for key in SECRETS {
+        let variable = format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"));
+        if let Ok(secret) = std::env::var(variable) {
+            // As it is written: figment would make a number of `007`.
+            figment = figment.merge(Serialized::default(key, secret));
+        }
     }
     for (key, value) in flags {
         figment = figment.merge(Serialized::default(key, value));

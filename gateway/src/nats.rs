@@ -5,7 +5,7 @@ use crate::{
     clock,
     model::{Millis, list::texts},
 };
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event, Server, ServerAddr};
 use progress::{Progress, SourceState};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -51,7 +51,7 @@ pub struct Options {
 pub struct Tls {
     /// Refuse a connection without it.
     pub required: bool,
-    /// Certificates to trust beside the system's, as PEM.
+    /// Certificates to trust instead of the system's, as PEM.
     pub ca: Option<PathBuf>,
     /// The gateway's own certificate, as PEM, with `key`.
     pub cert: Option<PathBuf>,
@@ -72,6 +72,8 @@ struct Status {
     connected: AtomicBool,
     connections: AtomicU64,
     sources: Mutex<Vec<Arc<Progress>>>,
+    /// Why the servers could not be reached, as it was said.
+    failures: Mutex<String>,
 }
 
 /// How the connection is doing, and what it is used for.
@@ -94,13 +96,18 @@ impl Connection {
         let servers: Vec<ServerAddr> =
             options.servers.iter().map(|url| server(url)).collect::<Result<_, _>>()?;
         let status = Arc::new(Status::default());
-        let watcher = status.clone();
+        let (watcher, trying) = (status.clone(), status.clone());
         let connect = authenticated(options)
             .await?
             .name(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
             .retry_on_initial_connect()
             .max_reconnects(None)
             .reconnect_delay_callback(|failed| back_off(failed, BACK_OFF))
+            // Called before each try, and knows how the last one failed. None: the next server as usual.
+            .reconnect_to_server_callback(move |servers, _| {
+                trying.note_failures(&servers);
+                async { None }
+            })
             .subscription_capacity(CAPACITY)
             .event_callback(move |event| {
                 let watcher = watcher.clone();
@@ -137,6 +144,7 @@ impl Status {
         match event {
             Event::Connected => {
                 self.connected.store(true, Relaxed);
+                self.failures.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 self.connections.fetch_add(1, Relaxed);
                 metrics::gauge!("octohooks_nats_connected").set(1);
                 tracing::info!("connected to NATS");
@@ -156,6 +164,20 @@ impl Status {
             Event::ServerError(error) => tracing::warn!(%error, "NATS refused something"),
             Event::ClientError(error) => tracing::debug!(%error, "the connection to NATS failed"),
             Event::LameDuckMode | Event::Draining => tracing::info!(%event, "NATS"),
+        }
+    }
+
+    /// Says why servers cannot be reached, once until that changes.
+    fn note_failures(&self, servers: &[Server]) {
+        let failures = servers.iter().filter_map(|server| {
+            let error = server.last_error.as_ref()?;
+            Some(format!("{}:{}: {error}", server.addr.host(), server.addr.port()))
+        });
+        let failures = failures.collect::<Vec<_>>().join("; ");
+        let mut said = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if !failures.is_empty() && *said != failures {
+            tracing::warn!(error = failures, "NATS cannot be reached; it is tried again");
+            *said = failures;
         }
     }
 }

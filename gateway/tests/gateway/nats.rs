@@ -9,6 +9,7 @@ mod faults;
 mod connection;
 mod destination;
 mod watched;
+mod identity;
 mod old;
 
 use super::{

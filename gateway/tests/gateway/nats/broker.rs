@@ -38,6 +38,11 @@ impl Broker {
         Self::of("NATS_SERVER_OLD", "jetstream: enabled")
     }
 
+    /// The same with that configuration, and without JetStream.
+    pub(crate) fn configured(configuration: &str) -> Option<Self> {
+        Self::of("NATS_SERVER", configuration)
+    }
+
     fn of(variable: &str, configuration: &str) -> Option<Self> {
         let Some(server) = env::var_os(variable) else {
             println!("left out: {variable} names no nats-server");

@@ -2,7 +2,7 @@
 
 use super::{
     Broker,
-    source::{publish, stream, with_source},
+    source::{SOURCE, publish, stream, with_source},
 };
 use crate::gateway::rig::{Gateway, until};
 use async_nats::{HeaderMap, jetstream};
@@ -23,7 +23,7 @@ async fn a_sources_state_is_shown_and_dead_letters_are_kept_by_a_stream() {
         ..jetstream::stream::Config::default()
     });
     let letters = letters.await.expect("the stream is there");
-    let gateway = with_source(&broker).await;
+    let gateway = with_source(&broker.url(), SOURCE).await;
     publish(&context, 0..20).await;
     // A command to the server must not act again in the dead letter.
     let mut headers = HeaderMap::new();
@@ -59,10 +59,6 @@ async fn dead_letters_that_would_come_back_are_said() {
     let Some(broker) = Broker::start() else { return };
     let _context = stream(&broker.client().await).await;
     let source = r#"[{stream="SMS", durable="d", application="{subject.2}", event_type="t", dead_letter="sms.dead"}]"#;
-    let gateway = Gateway::start(&[
-        ("OCTOHOOKS_NATS__SERVERS", &broker.url()),
-        ("OCTOHOOKS_INGEST__NATS__SOURCES", source),
-    ])
-    .await;
+    let gateway = with_source(&broker.url(), source).await;
     until("it is said", async || gateway.log().contains("would come back").then_some(())).await;
 }
