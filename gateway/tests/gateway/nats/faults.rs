@@ -128,7 +128,9 @@ async fn a_stream_that_is_deleted_under_load_and_made_anew_is_taken_whole() {
     // All of one application, where a sequence number that comes again could be taken for the first.
     let of_first = || (0..4000).step_by(2);
     let of_second = || (4000..5000).step_by(2);
-    publish(&context, of_first()).await;
+    publish(&context, of_first().take(100)).await;
+    all_accepted(&gateway, 100).await;
+    publish(&context, of_first().skip(100)).await;
     context.delete_stream(STREAM).await.expect("is deleted");
     stream(&client).await;
     publish(&context, of_second()).await;
