@@ -6,7 +6,7 @@ use crate::{
     api::{self, Api, health::Parts},
     clock,
     config::{Config, Server},
-    declared::Reconciler,
+    declared::{self, Reconciler},
     deliver::{
         self, Deliver, Wires,
         client::Client,
@@ -17,10 +17,11 @@ use crate::{
     dispatch::Dispatcher,
     ingest::{self, accept::Acceptor, http::Door},
     model::{
-        catalog::{Change, Key},
-        id::{EnvironmentId, KeyId},
+        catalog::{Change, Key, Snapshot},
+        id::{Digest, EnvironmentId, KeyId},
     },
-    nats, observe,
+    nats::State,
+    observe,
     plugin::{Cache, Host, Registry},
     store::{Catalog, Log, Queue, sqlite::Sqlite},
     web::{
@@ -31,8 +32,10 @@ use crate::{
 };
 use anyhow::{Context, anyhow};
 use axum::Router;
+use doors::Connections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{
         Arc,
@@ -44,9 +47,12 @@ use tokio::{
     net::TcpListener,
     runtime::{Handle, Runtime},
     signal::unix::{SignalKind, signal},
-    sync::Notify,
+    sync::watch,
+    task::JoinSet,
 };
 use tower_http::cors::CorsLayer;
+
+mod doors;
 
 /// How long threads may take to end once everything is done.
 const LINGER: Duration = Duration::from_millis(200);
@@ -79,7 +85,7 @@ pub struct App {
     metrics: PrometheusHandle,
     stopping: Arc<AtomicBool>,
     connections: usize,
-    nats: Option<ingest::nats::Door>,
+    doors: Vec<ingest::nats::Door>,
 }
 
 impl App {
@@ -121,14 +127,11 @@ impl App {
         let descriptors = Descriptors::raise();
         let http = Client::new(guard.clone(), connect, timeout, descriptors.idle)
             .context("the HTTP client")?;
-        let connection = nats::Connection::open(&config.nats).await.map_err(Failure::Config)?;
-        let subjects = Subjects::new(
-            connection.is_some(),
-            &config.delivery.nats,
-            vec![config.ingest.nats.prefix.clone()],
-        );
-        let publisher =
-            Publisher { connection: connection.clone(), subjects: subjects.clone(), timeout };
+        let nats = Connections::open(&config).await?;
+        let own = config.ingest.nats.prefixes();
+        let subjects = Subjects::new(nats.is_some(), &config.delivery.nats, own);
+        let connection = nats.as_ref().map(|connections| connections.main.clone());
+        let publisher = Publisher { connection, subjects: subjects.clone(), timeout };
         let wires = Wires { http, nats: publisher };
         let delivery = config.delivery.clone();
         let deliver =
@@ -148,15 +151,14 @@ impl App {
             check_url: check_url.clone(),
         };
         let stopping = Arc::new(AtomicBool::new(false));
-        let keys = Keys::new(catalog.clone(), config.auth.api_key.as_deref());
+        declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
+        let keys = Keys::new(catalog.clone(), fixed_keys(&config, &catalog.snapshot()));
         let acceptor = Acceptor::new(queue.clone(), catalog.clone(), config.ingest.payload_bytes);
-        let parts = parts(&deliver, connection.clone(), &stopping);
-        let nats = connection.map(|connection| ingest::nats::Door {
-            acceptor: acceptor.at("nats"),
-            connection,
-            options: config.ingest.nats.clone(),
-            environment: EnvironmentId::DEFAULT,
-        });
+        let doors = match &nats {
+            Some(nats) => nats.doors(&config, &acceptor, &catalog.snapshot())?,
+            None => Vec::new(),
+        };
+        let parts = parts(&deliver, nats, &stopping);
         let door = Door { acceptor, keys: keys.clone() };
         let api = Api { catalog, log, queue, keys, host, registry, check_url, metrics, parts };
         let metrics = api.metrics.clone();
@@ -172,7 +174,7 @@ impl App {
             metrics,
             stopping,
             connections,
-            nats,
+            doors,
         })
     }
 
@@ -195,20 +197,16 @@ impl App {
         let address = listener.local_addr().context("the address listened on")?;
         tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
 
-        let stopping = Arc::new(Notify::new());
-        let listening = self.nats.map(|door| {
-            let stop = stopping.clone();
-            tokio::spawn(door.run(async move { stop.notified().await }))
-        });
+        let (stop, stopped) = watch::channel(());
+        let listening: JoinSet<()> =
+            self.doors.into_iter().map(|door| door.run(end_of(stopped.clone()))).collect();
         let drain = Duration::from_millis(drain_ms);
         let (body, connections) = (Duration::from_millis(body_timeout_ms), self.connections);
         let limits = Limits { connections, body, drain };
         web::serve::serve(listener, self.router, stop_signal(self.stopping), limits).await;
 
-        stopping.notify_one();
-        if let Some(listening) = listening {
-            let _in_time = tokio::time::timeout(drain, listening).await;
-        }
+        drop(stop);
+        let _in_time = tokio::time::timeout(drain, listening.join_all()).await;
 
         // What is not done within the limit is done at the next start.
         reconciling.abort();
@@ -225,6 +223,20 @@ impl App {
     }
 }
 
+/// Waits until whoever holds the other end drops it.
+async fn end_of(mut stopped: watch::Receiver<()>) {
+    let _dropped = stopped.changed().await;
+}
+
+/// The keys that the configuration fixes, each with the environment it opens.
+fn fixed_keys(config: &Config, catalog: &Snapshot) -> HashMap<Digest, EnvironmentId> {
+    let own = config.auth.api_key.iter().map(|key| (hash(key), EnvironmentId::DEFAULT));
+    let others = config.environments.iter().filter_map(|environment| {
+        Some((hash(&environment.api_key), catalog.environment(&environment.name)?))
+    });
+    own.chain(others).collect()
+}
+
 fn router(api: Api, door: Door) -> Router {
     let routes = api::router(api.clone()).merge(ingest::http::router(door));
     Router::new()
@@ -232,17 +244,13 @@ fn router(api: Api, door: Door) -> Router {
         .merge(api::watch_router(api))
 }
 
-fn parts(
-    deliver: &Arc<Deliver>,
-    connection: Option<nats::Connection>,
-    stopping: &Arc<AtomicBool>,
-) -> Parts {
+fn parts(deliver: &Arc<Deliver>, nats: Option<Connections>, stopping: &Arc<AtomicBool>) -> Parts {
     let (deliver, stopping) = (deliver.clone(), stopping.clone());
-    let state = |connection: nats::Connection| -> Arc<dyn Fn() -> nats::State + Send + Sync> {
-        Arc::new(move || connection.state(clock::now()))
+    let state = |nats: Connections| -> Arc<dyn Fn() -> State + Send + Sync> {
+        Arc::new(move || nats.state(clock::now()))
     };
     Parts {
-        nats: connection.map(state),
+        nats: nats.map(state),
         lanes: Arc::new(move || deliver.depths()),
         stopping: Arc::new(move || stopping.load(Ordering::Relaxed)),
     }

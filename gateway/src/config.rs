@@ -2,7 +2,10 @@
 //! is wrong is one line that names the source, the key and what would be right.
 
 use crate::{
-    declared::DeclaredApplication, deliver, ingest, model::list::texts, nats, observe, plugin,
+    declared::{DeclaredApplication, DeclaredEnvironment},
+    deliver, ingest,
+    model::{id::EnvironmentId, list::texts},
+    nats, observe, plugin,
 };
 use figment::{
     Figment, Source,
@@ -38,7 +41,10 @@ pub struct Config {
     pub guard: GuardOptions,
     /// Logs.
     pub log: observe::logs::Options,
-    /// Applications of the default environment, with their endpoints and plugins.
+    /// Environments beside `default`.
+    #[serde(skip_serializing)]
+    pub environments: Vec<DeclaredEnvironment>,
+    /// Applications, with their endpoints and plugins.
     #[serde(skip_serializing)]
     pub applications: Vec<DeclaredApplication>,
 }
@@ -196,12 +202,42 @@ fn check(config: &Config) -> Result<(), String> {
     if config.delivery.max_in_flight == 0 {
         return Err("configuration: key `delivery.max_in_flight`: must be at least 1".into());
     }
+    environments(config)?;
     if config.auth.api_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
         return Err(format!(
             "configuration: key `auth.api_key`: is empty; give a key, or leave {API_KEY} out to have one made"
         ));
     }
     Ok(())
+}
+
+/// Each environment once and with a key of its own, and only those that are declared are named.
+fn environments(config: &Config) -> Result<(), String> {
+    let mut names = vec![EnvironmentId::DEFAULT_NAME];
+    let mut keys: Vec<&str> = config.auth.api_key.iter().map(String::as_str).collect();
+    let wrong = |key: &str, what: String| Err(format!("configuration: key `{key}`: {what}"));
+    for DeclaredEnvironment { name, api_key } in &config.environments {
+        if names.contains(&&**name) {
+            return wrong("environments.name", format!("`{name}` is there twice"));
+        }
+        if api_key.trim().is_empty() || keys.contains(&api_key.as_str()) {
+            let what = format!("`{name}` needs a key that no other environment has");
+            return wrong("environments.api_key", what);
+        }
+        names.push(name);
+        keys.push(api_key);
+    }
+    let nats = &config.ingest.nats;
+    let doors = nats.doors.iter().map(|door| ("ingest.nats.doors.environment", &door.environment));
+    let sources = nats.sources.iter();
+    let sources = sources.map(|source| ("ingest.nats.sources.environment", &source.environment));
+    let applications = config.applications.iter();
+    let applications = applications.map(|a| ("applications.environment", &a.environment));
+    match doors.chain(sources).chain(applications).find(|(_, name)| !names.contains(&name.as_str()))
+    {
+        Some((key, name)) => wrong(key, format!("no [[environments]] has the name `{name}`")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -230,6 +266,32 @@ mod tests {
             ("[delivery.retry]\njitter = 2.0", ["delivery.retry.jitter", "0 to 0.9"]),
             (&source("application = \"{subject.x}\""), ["application", "from 1"]),
             (&source("application = \"a\"\npayload = \"x\""), ["ingest.nats.event_type", "given"]),
+            (
+                &source("application = \"a\"\nenvironment = \"b\""),
+                ["ingest.nats.sources.environment", "`b`"],
+            ),
+            (
+                "[[environments]]\nname = \"default\"\napi_key = \"k\"",
+                ["environments.name", "twice"],
+            ),
+            ("[[environments]]\nname = \"a\"\napi_key = \" \"", ["environments.api_key", "`a`"]),
+            (
+                "[[environments]]\nname = \"A b\"\napi_key = \"k\"",
+                ["environments", "small letters"],
+            ),
+            (
+                "[[ingest.nats.doors]]\nenvironment = \"a\"\nprefix = \"octohooks.ingest.x\"",
+                ["ingest.nats.doors.prefix", "another door"],
+            ),
+            (
+                "[[ingest.nats.doors]]\nenvironment = \"a\"\nprefix = \"x.*\"",
+                ["prefix", "wildcards"],
+            ),
+            (
+                "[[ingest.nats.doors]]\nenvironment = \"a\"\nprefix = \"x\"",
+                ["doors.environment", "`a`"],
+            ),
+            ("[[applications]]\nuid = \"a\"\nenvironment = \"b\"", ["applications", "`b`"]),
         ] {
             let error = from_toml(text).expect_err(text);
             for part in parts {

@@ -10,8 +10,9 @@ use crate::{
         catalog::{Change, Tenant},
         draft::{EndpointDraft, Fresh},
         endpoint::{Endpoint, Secret},
+        environment::Environment,
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
-        name::Uid,
+        name::{EnvironmentName, Uid},
         plugin::Plugin,
     },
     plugin::{Host, Registry},
@@ -23,11 +24,48 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-/// An application of the default environment.
+/// An environment beside `default`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredEnvironment {
+    /// What tells it from others.
+    pub name: EnvironmentName,
+    /// Its fixed key.
+    pub api_key: String,
+}
+
+/// Makes the environments that are not there yet. They stay when they leave the file: what they own does. An error is a
+/// line for the operator.
+pub async fn environments(
+    catalog: &dyn Catalog,
+    declared: &[DeclaredEnvironment],
+) -> Result<(), String> {
+    for DeclaredEnvironment { name, .. } in declared {
+        let (known, id) = {
+            let snapshot = catalog.snapshot();
+            (snapshot.environment(name).is_some(), snapshot.free_environment())
+        };
+        if !known {
+            let new = Environment { id, name: name.clone() };
+            let made = catalog.change(Change::PutEnvironment(new)).await;
+            made.map_err(|error| format!("environments: `{name}`: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn default_environment() -> String {
+    EnvironmentId::DEFAULT_NAME.to_owned()
+}
+
+/// An application.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredApplication {
-    /// What tells it from others.
+    /// The name of its environment.
+    #[serde(default = "default_environment")]
+    pub environment: String,
+    /// What tells it from others of its environment.
     pub uid: Uid,
     /// For people; the uid if absent.
     pub name: Option<String>,
@@ -99,16 +137,24 @@ impl Reconciler {
     /// Makes the catalog agree with what is declared; how many changes that took. An error is a line for the operator.
     pub async fn reconcile(&self, declared: &[DeclaredApplication]) -> Result<usize, String> {
         let mut changes = 0;
+        let mut named = Vec::new();
         for application in declared {
             let in_file = |text: String| format!("applications: `{}`: {text}", application.uid);
-            changes += self.application(application).await.map_err(in_file)?;
+            let environment = self.catalog.snapshot().environment(&application.environment);
+            let unknown = || in_file(format!("no environment `{}`", application.environment));
+            let environment = environment.ok_or_else(unknown)?;
+            changes += self.application(environment, application).await.map_err(in_file)?;
+            named.push((environment, application.uid.clone()));
         }
-        for tenant in self.catalog.snapshot().applications(EnvironmentId::DEFAULT) {
-            let gone = |uid: &Uid| declared.iter().all(|application| application.uid != *uid);
-            if tenant.application.declared && tenant.application.uid.as_ref().is_none_or(gone) {
-                self.change(Change::DeleteApplication(tenant.application.id)).await?;
-                changes += 1;
-            }
+        let snapshot = self.catalog.snapshot().clone();
+        let left = snapshot.tenants().map(|tenant| &tenant.application).filter(|a| {
+            let named =
+                |uid: &Uid| named.iter().any(|(e, known)| (*e, known) == (a.environment, uid));
+            a.declared && !a.uid.as_ref().is_some_and(named)
+        });
+        for application in left {
+            self.change(Change::DeleteApplication(application.id)).await?;
+            changes += 1;
         }
         Ok(changes)
     }
@@ -117,17 +163,22 @@ impl Reconciler {
         self.catalog.change(change).await.map_err(|error| error.to_string())
     }
 
-    fn tenant(&self, uid: &Uid) -> Option<Arc<Tenant>> {
-        self.catalog.snapshot().find(EnvironmentId::DEFAULT, uid).cloned()
+    fn tenant(&self, environment: EnvironmentId, uid: &Uid) -> Option<Arc<Tenant>> {
+        self.catalog.snapshot().find(environment, uid).cloned()
     }
 
-    async fn application(&self, declared: &DeclaredApplication) -> Result<usize, String> {
+    async fn application(
+        &self,
+        environment: EnvironmentId,
+        declared: &DeclaredApplication,
+    ) -> Result<usize, String> {
         let mut changes = 0;
         let name = declared.name.clone().unwrap_or_else(|| declared.uid.to_string());
-        let old = self.tenant(&declared.uid).map(|tenant| tenant.application.clone());
+        let old = self.tenant(environment, &declared.uid);
+        let old = old.map(|tenant| tenant.application.clone());
         let new = match &old {
             Some(old) => Application { name, declared: true, ..old.clone() },
-            None => new_application(declared.uid.clone(), name),
+            None => new_application(environment, declared.uid.clone(), name),
         };
         if old.as_ref() != Some(&new) {
             let revision = old.map_or(1, |old| old.revision + 1);
@@ -135,7 +186,7 @@ impl Reconciler {
             self.change(Change::PutApplication(new)).await?;
             changes += 1;
         }
-        let tenant = self.tenant(&declared.uid).ok_or("it was removed meanwhile")?;
+        let tenant = self.tenant(environment, &declared.uid).ok_or("it was removed meanwhile")?;
         for endpoint in &declared.endpoints {
             let in_file = |text: String| format!("endpoint `{}`: {text}", endpoint.uid);
             changes += self.endpoint(&tenant, endpoint).await.map_err(in_file)?;
@@ -217,10 +268,10 @@ impl Reconciler {
     }
 }
 
-fn new_application(uid: Uid, name: String) -> Application {
+fn new_application(environment: EnvironmentId, uid: Uid, name: String) -> Application {
     let now = clock::now();
     Application {
-        environment: EnvironmentId::DEFAULT,
+        environment,
         id: ApplicationId(clock::id()),
         uid: Some(uid),
         name,

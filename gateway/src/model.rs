@@ -10,6 +10,7 @@
 pub mod id;
 pub mod list;
 pub mod name;
+pub mod environment;
 pub mod application;
 pub mod subject;
 pub mod endpoint;

@@ -45,6 +45,22 @@ pub struct Options {
     pub tls: Tls,
 }
 
+/// Who the gateway is for a server, and so in which account; at most one way to prove that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// A file with a user's JWT and seed.
+    pub credentials: Option<PathBuf>,
+    /// A user's nkey seed.
+    pub nkey: Option<String>,
+    /// A user's name, with `password`.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// A token.
+    pub token: Option<String>,
+}
+
 /// TLS to NATS.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -87,9 +103,23 @@ pub struct State {
     pub sources: Vec<SourceState>,
 }
 
+impl Options {
+    /// Who the gateway is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let Self { credentials, nkey, user, password, token, .. } = self.clone();
+        Identity { credentials, nkey, user, password, token }
+    }
+}
+
 impl Connection {
-    /// A connection that is being made. None if no server is named; an error is a line for the operator.
-    pub async fn open(options: &Options) -> Result<Option<Self>, String> {
+    /// A connection that is being made, as that identity, which stands under `key` in the configuration. None if no server
+    /// is named; an error is a line for the operator.
+    pub async fn open(
+        options: &Options,
+        identity: &Identity,
+        key: &str,
+    ) -> Result<Option<Self>, String> {
         if options.servers.is_empty() {
             return Ok(None);
         }
@@ -97,7 +127,8 @@ impl Connection {
             options.servers.iter().map(|url| server(url)).collect::<Result<_, _>>()?;
         let status = Arc::new(Status::default());
         let (watcher, trying) = (status.clone(), status.clone());
-        let connect = authenticated(options)
+        metrics::gauge!("octohooks_nats_connected").increment(0);
+        let connect = authenticated(identity, key)
             .await?
             .name(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
             .retry_on_initial_connect()
@@ -143,16 +174,16 @@ impl Status {
     fn note(&self, event: &Event) {
         match event {
             Event::Connected => {
-                self.connected.store(true, Relaxed);
+                if !self.connected.swap(true, Relaxed) {
+                    metrics::gauge!("octohooks_nats_connected").increment(1);
+                }
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 self.connections.fetch_add(1, Relaxed);
-                metrics::gauge!("octohooks_nats_connected").set(1);
                 tracing::info!("connected to NATS");
             }
-            Event::Closed => self.connected.store(false, Relaxed),
+            Event::Closed => self.lost(),
             Event::Disconnected => {
-                self.connected.store(false, Relaxed);
-                metrics::gauge!("octohooks_nats_connected").set(0);
+                self.lost();
                 tracing::warn!("the connection to NATS is lost; it is tried again");
             }
             Event::SlowConsumer(_) => {
@@ -164,6 +195,12 @@ impl Status {
             Event::ServerError(error) => tracing::warn!(%error, "NATS refused something"),
             Event::ClientError(error) => tracing::debug!(%error, "the connection to NATS failed"),
             Event::LameDuckMode | Event::Draining => tracing::info!(%event, "NATS"),
+        }
+    }
+
+    fn lost(&self) {
+        if self.connected.swap(false, Relaxed) {
+            metrics::gauge!("octohooks_nats_connected").decrement(1);
         }
     }
 
@@ -188,9 +225,9 @@ fn server(url: &str) -> Result<ServerAddr, String> {
     })
 }
 
-async fn authenticated(options: &Options) -> Result<ConnectOptions, String> {
-    let wrong = |what: &str| Err(format!("configuration: key `nats`: {what}"));
-    let Options { credentials, nkey, user, password, token, .. } = options;
+async fn authenticated(identity: &Identity, key: &str) -> Result<ConnectOptions, String> {
+    let wrong = |what: &str| Err(format!("configuration: key `{key}`: {what}"));
+    let Identity { credentials, nkey, user, password, token } = identity;
     let ways = [credentials.is_some(), nkey.is_some(), user.is_some(), token.is_some()];
     if ways.into_iter().filter(|given| *given).count() > 1 {
         return wrong("give one of `credentials`, `nkey`, `user` and `token`");
@@ -200,7 +237,7 @@ async fn authenticated(options: &Options) -> Result<ConnectOptions, String> {
         (Some(path), ..) => {
             let read = connect.credentials_file(path).await;
             read.map_err(|error| {
-                format!("configuration: key `nats.credentials`: {}: {error}", path.display())
+                format!("configuration: key `{key}.credentials`: {}: {error}", path.display())
             })?
         }
         (_, Some(seed), ..) => connect.nkey(seed.clone()),
@@ -257,6 +294,10 @@ mod tests {
         }
     }
 
+    async fn open(options: &Options) -> Result<Option<Connection>, String> {
+        Connection::open(options, &options.identity(), "nats").await
+    }
+
     #[tokio::test]
     async fn options_that_cannot_work_are_told() {
         let good = Options { servers: vec!["nats://127.0.0.1:1".into()], ..Options::default() };
@@ -271,11 +312,11 @@ mod tests {
             (tls(Tls { ca: missing.clone(), ..Tls::default() }), "nats.tls.ca"),
             (tls(Tls { key: Some("Cargo.toml".into()), ..Tls::default() }), "go together"),
         ] {
-            let error = Connection::open(&options).await.expect_err(key);
+            let error = open(&options).await.expect_err(key);
             assert!(error.contains(key) && error.starts_with("configuration"), "{error}");
         }
-        assert!(Connection::open(&Options::default()).await.expect("off").is_none());
-        let away = Connection::open(&good).await.expect("is tried").expect("on");
+        assert!(open(&Options::default()).await.expect("off").is_none());
+        let away = open(&good).await.expect("is tried").expect("on");
         assert!(!away.state(0).connected);
     }
 }

@@ -8,7 +8,11 @@ use super::{
     envelope::{self, Written},
     headers::Headers,
 };
-use crate::{model::id::EnvironmentId, nats::Connection, web::error::ApiError};
+use crate::{
+    model::{id::EnvironmentId, subject::Subject},
+    nats::{Connection, Identity},
+    web::error::ApiError,
+};
 use async_nats::{HeaderMap, Message, Subscriber};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -29,7 +33,31 @@ const AGAIN: Duration = Duration::from_secs(1);
 const ERROR: &str = "Nats-Service-Error";
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
 
-/// The door's options.
+/// A door of another environment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoorOptions {
+    /// Whose messages come here.
+    pub environment: String,
+    /// The subject before the application's id or uid.
+    #[serde(default = "prefix")]
+    pub prefix: String,
+    /// The queue group.
+    #[serde(default = "queue")]
+    pub queue: String,
+    /// Who the gateway is there. None: as for everything else.
+    pub account: Option<Identity>,
+}
+
+fn prefix() -> String {
+    "octohooks.ingest".into()
+}
+
+fn queue() -> String {
+    "octohooks".into()
+}
+
+/// The doors' options.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -39,11 +67,13 @@ pub struct Options {
     pub queue: String,
     /// Streams to take messages from.
     pub sources: Vec<source::Options>,
+    /// Doors of other environments, told apart by their prefix or their account.
+    pub doors: Vec<DoorOptions>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { prefix: "octohooks.ingest".into(), queue: "octohooks".into(), sources: Vec::new() }
+        Self { prefix: prefix(), queue: queue(), sources: Vec::new(), doors: Vec::new() }
     }
 }
 
@@ -53,13 +83,32 @@ impl Options {
         let token = |token: &str| {
             !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>".contains(c))
         };
-        if !self.prefix.split('.').all(token) {
-            return Err(("prefix", "a subject without wildcards, such as octohooks.ingest"));
-        }
-        if !token(&self.queue) {
-            return Err(("queue", "a name without white space"));
+        let mut known: Vec<(&Option<Identity>, Subject)> = Vec::new();
+        let own = (&None, &self.prefix, &self.queue);
+        let doors = self.doors.iter().map(|door| (&door.account, &door.prefix, &door.queue));
+        for (account, prefix, queue) in std::iter::once(own).chain(doors) {
+            let right = "a subject without wildcards, such as octohooks.ingest";
+            let prefix = Subject::new(prefix).ok_or(("prefix", right))?;
+            let meets = |(other, known): &(&Option<Identity>, Subject)| {
+                let within = prefix.is_within(known.as_str()) || known.is_within(prefix.as_str());
+                *other == account && within
+            };
+            if known.iter().any(meets) {
+                return Err(("doors.prefix", "none of another door's subjects in its account"));
+            }
+            if !token(queue) {
+                return Err(("queue", "a name without white space"));
+            }
+            known.push((account, prefix));
         }
         self.sources.iter().try_for_each(source::Options::check)
+    }
+
+    /// Where messages come in, of every environment.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<String> {
+        let others = self.doors.iter().map(|door| door.prefix.clone());
+        std::iter::once(self.prefix.clone()).chain(others).collect()
     }
 }
 
@@ -70,18 +119,23 @@ pub struct Door {
     pub acceptor: Acceptor,
     /// What it listens on.
     pub connection: Connection,
-    /// Where it listens.
-    pub options: Options,
+    /// The subject before the application's id or uid.
+    pub prefix: String,
+    /// The queue group.
+    pub queue: String,
     /// Whose messages come here.
     pub environment: EnvironmentId,
+    /// Streams to take messages from, and whose those are.
+    pub sources: Vec<(source::Options, EnvironmentId)>,
 }
 
 impl Door {
     /// Takes messages until told to stop, and then ends those under way.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let places = Arc::new(Semaphore::new(UNDER_WAY as usize));
-        let sources: JoinSet<()> =
-            self.options.sources.iter().map(|options| self.source(options.clone()).run()).collect();
+        let sources = self.sources.iter().cloned();
+        let sources = sources.map(|(options, environment)| self.source(options, environment).run());
+        let sources: JoinSet<()> = sources.collect();
         tokio::select! {
             () = self.listen(&places) => {}
             () = stop => {}
@@ -92,17 +146,16 @@ impl Door {
         let _sent = self.connection.client.flush().await;
     }
 
-    fn source(&self, options: source::Options) -> Source {
+    fn source(&self, options: source::Options, environment: EnvironmentId) -> Source {
         let (acceptor, connection) = (self.acceptor.at("jetstream"), self.connection.clone());
         let progress = connection.source(&options.stream, &options.durable);
-        Source { acceptor, connection, options, environment: self.environment, progress }
+        Source { acceptor, connection, options, environment, progress }
     }
 
     async fn listen(&self, places: &Arc<Semaphore>) {
-        let Options { prefix, queue, .. } = &self.options;
         loop {
-            let subject = format!("{prefix}.>");
-            match self.connection.client.queue_subscribe(subject, queue.clone()).await {
+            let subject = format!("{}.>", self.prefix);
+            match self.connection.client.queue_subscribe(subject, self.queue.clone()).await {
                 Ok(subscriber) => self.take(subscriber, places).await,
                 Err(error) => tracing::error!(%error, "NATS cannot be listened to; tried again"),
             }
@@ -148,7 +201,7 @@ impl Door {
     }
 
     async fn accept(&self, message: &Message) -> Result<Receipt, ApiError> {
-        let application = message.subject.strip_prefix(&*self.options.prefix);
+        let application = message.subject.strip_prefix(&*self.prefix);
         let application = application.and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
         if message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES {
             return Err(ApiError::too_large("message", self.acceptor.payload_limit()));

@@ -4,7 +4,9 @@
 use super::{
     application::Application,
     endpoint::Endpoint,
+    environment::Environment,
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, KeyId},
+    name::EnvironmentName,
     plugin::Plugin,
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,8 @@ pub struct Key {
 /// One change of the catalog. `Put*` creates or replaces; the revision of what it replaces must be one less.
 #[derive(Clone, Debug)]
 pub enum Change {
+    /// Create an environment.
+    PutEnvironment(Environment),
     /// Create or replace an application.
     PutApplication(Application),
     /// Remove an application with its endpoints and plugin.
@@ -52,6 +56,9 @@ pub enum Conflict {
     /// It was changed or removed since it was read.
     #[error("it was changed since it was read")]
     Stale,
+    /// Another environment has this name.
+    #[error("the name is taken")]
+    NameTaken,
     /// The application is gone.
     #[error("the application does not exist")]
     NoApplication,
@@ -86,6 +93,8 @@ impl Tenant {
 /// The whole catalog at one moment. Cheap to share, never changed in place by a reader.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    /// But for `default`.
+    environments: BTreeMap<EnvironmentName, EnvironmentId>,
     tenants: HashMap<ApplicationId, Arc<Tenant>>,
     uids: HashMap<(EnvironmentId, String), ApplicationId>,
     endpoints: HashMap<EndpointId, ApplicationId>,
@@ -93,6 +102,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The environment with that name.
+    #[must_use]
+    pub fn environment(&self, name: &str) -> Option<EnvironmentId> {
+        match name {
+            EnvironmentId::DEFAULT_NAME => Some(EnvironmentId::DEFAULT),
+            name => self.environments.get(name).copied(),
+        }
+    }
+
+    /// An id that no environment has.
+    #[must_use]
+    pub fn free_environment(&self) -> EnvironmentId {
+        let last = self.environments.values().max().copied().unwrap_or(EnvironmentId::DEFAULT);
+        EnvironmentId(last.0 + 1)
+    }
+
     /// The application with that id.
     #[must_use]
     pub fn tenant(&self, id: ApplicationId) -> Option<&Arc<Tenant>> {
@@ -149,6 +174,11 @@ impl Snapshot {
     /// Whether the change keeps the rules.
     pub fn check(&self, change: &Change) -> Result<(), Conflict> {
         match change {
+            Change::PutEnvironment(new) => match self.environment(&new.name) {
+                Some(_) => Err(Conflict::NameTaken),
+                None if new.id == self.free_environment() => Ok(()),
+                None => Err(Conflict::Stale),
+            },
             Change::PutApplication(new) => {
                 let old = self.tenants.get(&new.id).map_or(0, |t| t.application.revision);
                 if new.revision != old + 1 {
@@ -193,6 +223,9 @@ impl Snapshot {
     /// The catalog after a change that was checked.
     pub fn apply(&mut self, change: Change) {
         match change {
+            Change::PutEnvironment(new) => {
+                self.environments.insert(new.name, new.id);
+            }
             Change::PutApplication(application) => self.put_application(application),
             Change::DeleteApplication(id) => self.delete_application(id),
             Change::PutEndpoint(endpoint) => {

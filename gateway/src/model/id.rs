@@ -48,6 +48,8 @@ pub struct EnvironmentId(pub u32);
 impl EnvironmentId {
     /// The environment named `default`, which exists from the start.
     pub const DEFAULT: Self = Self(1);
+    /// Its name.
+    pub const DEFAULT_NAME: &str = "default";
 }
 
 /// The SHA-256 of a component's bytes: a plugin version's name.

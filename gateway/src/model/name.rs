@@ -71,6 +71,8 @@ names! {
     EventType checked by event_type;
     /// 1 to 128 characters, none a control. Compared case-sensitively.
     Channel checked by channel;
+    /// An environment's name: small letters, digits and hyphens, at most 64.
+    EnvironmentName checked by environment_name;
     /// What an attribute is called: `^[a-zA-Z0-9\-_.]+$`, at most 128 bytes.
     AttributeName checked by attribute_name;
     /// What an attribute says: at most 1024 bytes, none a control.
@@ -97,6 +99,14 @@ fn event_type(text: &str) -> Result<(), BadName> {
     match text.len() {
         257.. => Err(BadName("must have at most 256 characters")),
         _ => plain(text),
+    }
+}
+
+fn environment_name(text: &str) -> Result<(), BadName> {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    match text.len() {
+        1..=64 if text.bytes().all(legal) => Ok(()),
+        _ => Err(BadName("must have 1 to 64 small letters, digits and hyphens")),
     }
 }
 

@@ -10,28 +10,26 @@ use axum::{
     http::{StatusCode, header, request::Parts},
 };
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// Keys are looked up by their hash, so that a comparison's time tells nothing of a key.
 #[derive(Clone)]
 pub struct Keys {
     catalog: Arc<dyn Catalog>,
-    /// The key that the configuration fixes, for the default environment.
-    fixed: Option<Digest>,
+    /// The keys that the configuration fixes.
+    fixed: Arc<HashMap<Digest, EnvironmentId>>,
 }
 
 impl Keys {
-    /// The catalog's keys, and the fixed one.
-    pub fn new(catalog: Arc<dyn Catalog>, fixed: Option<&str>) -> Self {
-        Self { catalog, fixed: fixed.map(hash) }
+    /// The catalog's keys, and the fixed ones.
+    pub fn new(catalog: Arc<dyn Catalog>, fixed: HashMap<Digest, EnvironmentId>) -> Self {
+        Self { catalog, fixed: fixed.into() }
     }
 
     fn open(&self, key: &str) -> Option<EnvironmentId> {
         let hash = hash(key);
-        if self.fixed == Some(hash) {
-            return Some(EnvironmentId::DEFAULT);
-        }
-        self.catalog.snapshot().key(&hash).map(|key| key.environment)
+        let fixed = self.fixed.get(&hash).copied();
+        fixed.or_else(|| self.catalog.snapshot().key(&hash).map(|key| key.environment))
     }
 }
 

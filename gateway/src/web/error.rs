@@ -123,7 +123,7 @@ impl From<StoreError> for ApiError {
                 error.details.push(Detail { path: "/uid".into(), message });
                 error
             }
-            StoreError::Conflict(Conflict::Stale) => Self::conflict(message),
+            StoreError::Conflict(Conflict::Stale | Conflict::NameTaken) => Self::conflict(message),
             StoreError::Failed(_) => {
                 tracing::error!(error = message, "the store failed a request");
                 let message = "the store failed; nothing was accepted";

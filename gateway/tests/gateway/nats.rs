@@ -8,6 +8,7 @@ mod source;
 mod faults;
 mod connection;
 mod destination;
+mod environments;
 mod watched;
 mod identity;
 mod old;

@@ -169,10 +169,20 @@ impl Gateway {
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
-    /// A request of the API, with the key.
+    /// A request of the API, with the key of the default environment.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.request_with(KEY, method, path)
+    }
+
+    /// A request of the API, with that key.
+    pub(crate) fn request_with(
+        &self,
+        key: &str,
+        method: Method,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
         let url = format!("{}/api/v1{path}", self.base);
-        self.client.request(method, url).header("authorization", KEY).timeout(LONG)
+        self.client.request(method, url).header("authorization", key).timeout(LONG)
     }
 
     /// The text at a path outside the API.

@@ -39,6 +39,12 @@ fn a_configuration_that_cannot_be_used_stops_the_start_with_one_clear_line() {
         ("", &[("OCTOHOOKS_PLUGINS__CONCURRENCY", "0")], &[], &["concurrency", "1"]),
         ("[delivery.retry]\njitter = 2.0", &[], &[], &["jitter", "0.9"]),
         ("", &[("OCTOHOOKS_AUTH__API_KEY", "")], &[], &["auth.api_key", "empty"]),
+        (
+            "[[ingest.nats.sources]]\nstream = \"S\"\ndurable = \"d\"\napplication = \"a\"\ndead_letter = \"x\"",
+            &[],
+            &[],
+            &["ingest.nats", "nats.servers"],
+        ),
     ] {
         let (code, said) = refused(file, environment, flags);
         assert_eq!(code, Some(64), "{file:?} {environment:?}: {said}");

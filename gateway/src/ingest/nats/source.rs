@@ -53,6 +53,9 @@ pub struct Options {
     /// Which of the stream's subjects. None: all. More than one needs a server of version 2.10.
     #[serde(default)]
     pub filter_subjects: Vec<String>,
+    /// The name of the environment whose messages these are.
+    #[serde(default = "default_environment")]
+    pub environment: String,
     /// The application's id or uid.
     pub application: Template,
     /// The event type. None: the message's headers say what it is written in, as for a request.
@@ -65,6 +68,10 @@ pub struct Options {
     pub payload: Option<String>,
     /// Where to publish what can never be accepted.
     pub dead_letter: String,
+}
+
+fn default_environment() -> String {
+    EnvironmentId::DEFAULT_NAME.to_owned()
 }
 
 impl Options {

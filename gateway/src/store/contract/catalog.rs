@@ -3,14 +3,16 @@
 use super::*;
 use crate::model::{
     catalog::{Conflict, Key, MAX_ENDPOINTS},
+    environment::Environment,
     id::{Digest, EnvironmentId, KeyId},
-    name::Uid,
+    name::{EnvironmentName, Uid},
     plugin::Plugin,
 };
 use uuid::Uuid;
 
 on_every_engine![
     a_change_is_seen_at_once_and_told_to_whoever_watches,
+    environments_are_told_by_their_names,
     a_uid_is_not_given_twice,
     a_change_of_what_was_changed_meanwhile_is_refused,
     of_two_changes_at_once_one_is_refused,
@@ -75,6 +77,29 @@ async fn a_change_is_seen_at_once_and_told_to_whoever_watches(store: &Store) {
     let snapshot = store.catalog.snapshot();
     assert!(snapshot.endpoint(endpoint.id).is_none());
     assert!(snapshot.tenant(application.id).expect("is there").plugin.is_none());
+}
+
+async fn environments_are_told_by_their_names(store: &Store) {
+    let name = |text: &str| EnvironmentName::new(text).expect("legal");
+    let new = |text: &str| Environment {
+        id: store.catalog.snapshot().free_environment(),
+        name: name(text),
+    };
+    let (first, default) = (new("staging"), new("default"));
+    store.change(Change::PutEnvironment(first.clone())).await;
+    let second = new("test");
+    assert_ne!(first.id, second.id);
+    assert_eq!(refused(store, Change::PutEnvironment(default)).await, Conflict::NameTaken);
+    let again = Environment { id: second.id, ..first.clone() };
+    assert_eq!(refused(store, Change::PutEnvironment(again)).await, Conflict::NameTaken);
+    let same = Environment { name: name("other"), ..first.clone() };
+    assert_eq!(refused(store, Change::PutEnvironment(same)).await, Conflict::Stale);
+    store.change(Change::PutEnvironment(second.clone())).await;
+    let snapshot = store.catalog.snapshot();
+    assert_eq!(snapshot.environment("default"), Some(EnvironmentId::DEFAULT));
+    assert_eq!(snapshot.environment("staging"), Some(first.id));
+    assert_eq!(snapshot.environment("test"), Some(second.id));
+    assert_eq!(snapshot.environment("other"), None);
 }
 
 async fn a_uid_is_not_given_twice(store: &Store) {

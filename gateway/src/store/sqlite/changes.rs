@@ -22,6 +22,8 @@ pub const ENDPOINT: u8 = 2;
 pub const PLUGIN: u8 = 3;
 /// A key's kind.
 pub const KEY: u8 = 4;
+/// An environment's kind.
+pub const ENVIRONMENT: u8 = 5;
 
 /// Applies a change that was checked to the tables and to the draft of the next snapshot.
 pub fn apply(
@@ -32,6 +34,11 @@ pub fn apply(
 ) -> Result<Effects> {
     let mut effects = Effects::default();
     match change {
+        Change::PutEnvironment(e) => {
+            let mut id = [0; 16];
+            id[12..].copy_from_slice(&e.id.0.to_be_bytes());
+            put(c, ENVIRONMENT, e.id, &id, &rows::json(e))?;
+        }
         Change::PutApplication(a) => {
             put(c, APPLICATION, a.environment, a.id.0.as_bytes(), &rows::json(a))?;
         }

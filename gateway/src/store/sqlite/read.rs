@@ -2,7 +2,7 @@
 //! stands in the writer's way.
 
 use super::{
-    changes::{APPLICATION, ENDPOINT, KEY, PLUGIN},
+    changes::{APPLICATION, ENDPOINT, ENVIRONMENT, KEY, PLUGIN},
     rows::{self, BEHIND, MESSAGE},
 };
 use crate::{
@@ -48,6 +48,7 @@ pub fn catalog(c: &Connection) -> Result<Snapshot, String> {
             ENDPOINT => Change::PutEndpoint(serde_json::from_str(&document).map_err(bad)?),
             PLUGIN => Change::PutPlugin(serde_json::from_str(&document).map_err(bad)?),
             KEY => Change::PutKey(serde_json::from_str(&document).map_err(bad)?),
+            ENVIRONMENT => Change::PutEnvironment(serde_json::from_str(&document).map_err(bad)?),
             other => return Err(format!("a document of the unknown kind {other}")),
         };
         snapshot.apply(change);

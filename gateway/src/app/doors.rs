@@ -1,0 +1,97 @@
+//! The NATS doors, assembled: which environment each serves, and who the gateway is there. One connection serves them
+//! all, but for doors into another account, which have one of their own.
+
+use super::Failure;
+use crate::{
+    config::Config,
+    ingest::{accept::Acceptor, nats::Door},
+    model::{Millis, catalog::Snapshot, id::EnvironmentId},
+    nats::{Connection, State},
+};
+
+/// The connections to NATS.
+#[derive(Clone)]
+pub struct Connections {
+    /// The gateway's own.
+    pub main: Connection,
+    /// Those of doors into other accounts, in the order of `ingest.nats.doors`.
+    accounts: Vec<Option<Connection>>,
+}
+
+impl Connections {
+    /// Connections that are being made; none if no server is named.
+    pub async fn open(config: &Config) -> Result<Option<Self>, Failure> {
+        let options = &config.nats;
+        let identity = options.identity();
+        let main = Connection::open(options, &identity, "nats").await.map_err(Failure::Config)?;
+        let ingest = &config.ingest.nats;
+        let Some(main) = main else {
+            let line = "configuration: key `ingest.nats`: sources and doors need `nats.servers`";
+            return match ingest.sources.is_empty() && ingest.doors.is_empty() {
+                true => Ok(None),
+                false => Err(Failure::Config(line.into())),
+            };
+        };
+        let mut accounts = Vec::new();
+        for door in &config.ingest.nats.doors {
+            accounts.push(match &door.account {
+                None => None,
+                Some(account) => Connection::open(options, account, "ingest.nats.doors.account")
+                    .await
+                    .map_err(Failure::Config)?,
+            });
+        }
+        Ok(Some(Self { main, accounts }))
+    }
+
+    /// The doors: the main one with the sources, and those of other environments.
+    pub fn doors(
+        &self,
+        config: &Config,
+        acceptor: &Acceptor,
+        catalog: &Snapshot,
+    ) -> Result<Vec<Door>, Failure> {
+        let environment = |name: &str| {
+            let missing = || Failure::Config(format!("ingest.nats: no environment `{name}`"));
+            catalog.environment(name).ok_or_else(missing)
+        };
+        let options = &config.ingest.nats;
+        let mut main = self.door(&options.prefix, &options.queue, acceptor);
+        for source in &options.sources {
+            main.sources.push((source.clone(), environment(&source.environment)?));
+        }
+        let mut doors = vec![main];
+        for (options, account) in options.doors.iter().zip(&self.accounts) {
+            let mut door = self.door(&options.prefix, &options.queue, acceptor);
+            door.environment = environment(&options.environment)?;
+            if let Some(account) = account {
+                door.connection = account.clone();
+            }
+            doors.push(door);
+        }
+        Ok(doors)
+    }
+
+    fn door(&self, prefix: &str, queue: &str, acceptor: &Acceptor) -> Door {
+        Door {
+            acceptor: acceptor.at("nats"),
+            connection: self.main.clone(),
+            prefix: prefix.to_owned(),
+            queue: queue.to_owned(),
+            environment: EnvironmentId::DEFAULT,
+            sources: Vec::new(),
+        }
+    }
+
+    /// How they are doing at `now`: connected, if all are.
+    #[must_use]
+    pub fn state(&self, now: Millis) -> State {
+        let mut state = self.main.state(now);
+        for account in self.accounts.iter().flatten() {
+            let other = account.state(now);
+            state.connected &= other.connected;
+            state.connections += other.connections;
+        }
+        state
+    }
+}
