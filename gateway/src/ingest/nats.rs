@@ -22,6 +22,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 pub mod source;
+pub mod consumer;
 pub mod dead_letter;
 pub mod template;
 

@@ -6,6 +6,7 @@
 //! server, a message is the same message: its key is `Nats-Msg-Id`, else its place in the stream.
 
 use super::{
+    consumer,
     dead_letter::DeadLetters,
     template::{Source as Found, Template},
 };
@@ -22,10 +23,7 @@ use crate::{
     nats::{Connection, back_off, progress::Progress},
     web::{self, error::ApiError},
 };
-use async_nats::jetstream::{
-    self, AckKind, Message,
-    consumer::{AckPolicy, PullConsumer, pull},
-};
+use async_nats::jetstream::{self, AckKind, Message, consumer::PullConsumer};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::join_all};
 use serde::{Deserialize, Serialize};
@@ -33,10 +31,10 @@ use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 /// How many messages are in hand at once, and about how many bytes.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 const BATCH_BYTES: usize = 8 << 20;
 /// How long the server waits for an acknowledgement before it delivers again.
-const ACK_WAIT: Duration = Duration::from_secs(10);
+pub(super) const ACK_WAIT: Duration = Duration::from_secs(10);
 /// A consumer that is not heard of for twice as long is made anew.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The shortest and the longest wait before something is tried again.
@@ -151,8 +149,10 @@ impl Source {
         let context = jetstream::new(self.connection.client.clone());
         let stream = context.get_stream(name).await.map_err(|e| text(&e))?;
         let created = stream.cached_info().created.unix_timestamp_nanos();
+        let wanted = consumer::config(&self.options, &self.connection.client)?;
         let consumer: PullConsumer =
-            stream.get_or_create_consumer(durable, self.consumer()?).await.map_err(|e| text(&e))?;
+            stream.get_or_create_consumer(durable, wanted).await.map_err(|e| text(&e))?;
+        consumer::check(filter_subjects, &consumer.cached_info().config)?;
         self.progress.bound(consumer.cached_info().num_pending);
         let binding = Binding {
             stream: format!("{name} {created}"),
@@ -188,32 +188,6 @@ impl Source {
                 return Err(failure);
             }
         }
-    }
-
-    fn consumer(&self) -> Result<pull::Config, String> {
-        let filters = &self.options.filter_subjects;
-        let mut config = pull::Config {
-            durable_name: Some(self.options.durable.clone()),
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
-            max_ack_pending: BATCH as i64 * 4,
-            ..pull::Config::default()
-        };
-        match &filters[..] {
-            [] => {}
-            [one] => config.filter_subject.clone_from(one),
-            several if self.connection.client.is_server_compatible(2, 10, 0) => {
-                config.filter_subjects = several.to_vec();
-            }
-            several => {
-                return Err(format!(
-                    "more than one of `filter_subjects` ({}) needs a nats-server of version 2.10; this one is {}",
-                    several.join(", "),
-                    self.connection.client.server_info().version
-                ));
-            }
-        }
-        Ok(config)
     }
 
     /// Accepts the batch, in its order, and tells the server what became of each.

@@ -62,3 +62,20 @@ async fn dead_letters_that_would_come_back_are_said() {
     let gateway = with_source(&broker.url(), source).await;
     until("it is said", async || gateway.log().contains("would come back").then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_consumer_with_other_filters_is_said_and_left_alone() {
+    let Some(broker) = Broker::start() else { return };
+    let context = stream(&broker.client().await).await;
+    let gateway = with_source(&broker.url(), SOURCE).await;
+    publish(&context, 0..2).await;
+    until("it is bound", async || (source(&gateway).await["accepted"] == 2).then_some(())).await;
+    drop(gateway);
+    let narrowed = SOURCE.replace("stream=", r#"filter_subjects=["sms.app0.>"], stream="#);
+    let gateway = with_source(&broker.url(), &narrowed).await;
+    until("it is said", async || {
+        gateway.log().contains("takes everything, where `filter_subjects` asks for").then_some(())
+    })
+    .await;
+    assert_eq!(source(&gateway).await["bound"], false);
+}
