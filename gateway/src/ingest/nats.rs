@@ -21,6 +21,7 @@ use source::Source;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet};
 
+mod confirm;
 pub mod source;
 pub mod consumer;
 pub mod dead_letter;

@@ -1,11 +1,13 @@
 //! Dead letters of a JetStream source: what can never be accepted is published to a subject, with its headers and the
 //! reason, before it is gone from its stream. Where a stream keeps that subject, the stream has confirmed it by then.
 
+use super::confirm;
 use crate::{model::subject::covers, web::error::ApiError};
 use async_nats::{
     HeaderMap,
-    jetstream::{self, Message, context::GetStreamByNameErrorKind},
+    jetstream::{self, AckKind, Message, context::GetStreamByNameErrorKind},
 };
+use std::slice;
 
 /// Why it was given up, in the dead letter's headers.
 const REASON: &str = "Octohooks-Reason";
@@ -50,8 +52,27 @@ impl DeadLetters {
         Ok(Self { context, subject: subject.to_owned(), kept })
     }
 
+    /// Terminates what can never be accepted, once its dead letter is published.
+    pub async fn give_up(&self, message: &Message, error: &ApiError) {
+        let subject = message.subject.as_str();
+        tracing::warn!(subject, %error, "a message of a stream can never be accepted");
+        match self.publish(message, error).await {
+            Ok(()) => {
+                let client = self.context.client();
+                confirm::settle(&client, slice::from_ref(message), AckKind::Term).await;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    subject,
+                    error,
+                    "its dead letter could not be published; tried again"
+                );
+            }
+        }
+    }
+
     /// Publishes the message as a dead letter; it is with the server, or with its stream, when this returns.
-    pub async fn publish(&self, message: &Message, error: &ApiError) -> Result<(), String> {
+    async fn publish(&self, message: &Message, error: &ApiError) -> Result<(), String> {
         let headers = headers(message, error);
         let (to, payload) = (self.subject.clone(), message.payload.clone());
         if self.kept {

@@ -1,12 +1,13 @@
 //! A JetStream source: messages of a stream that exists already, each accepted once and in the stream's order.
 //!
-//! What is in hand is accepted as one batch and acknowledged after its commit; the server knows that before more is
-//! asked for. What can never be accepted is terminated and published to a dead-letter subject, with its headers and the
-//! reason. What cannot be accepted now stays in hand, so that the order stays, and is tried again. Delivered again by the
-//! server, a message is the same message: its key is `Nats-Msg-Id`, else its place in the stream.
+//! What is in hand is accepted as one batch and acknowledged after its commit; while the server confirms that, the next
+//! batch is accepted, and no third one before. What can never be accepted is terminated and published to a dead-letter
+//! subject, with its headers and the reason. What cannot be accepted now stays in hand, so that the order stays, and is
+//! tried again. Delivered again by the server, a message is the same message: its key is `Nats-Msg-Id`, else its place in
+//! the stream.
 
 use super::{
-    consumer,
+    confirm, consumer,
     dead_letter::DeadLetters,
     template::{Source as Found, Template},
 };
@@ -23,14 +24,21 @@ use crate::{
     nats::{Connection, back_off, progress::Progress},
     web::{self, error::ApiError},
 };
-use async_nats::jetstream::{self, AckKind, Message, consumer::PullConsumer};
+use async_nats::jetstream::{
+    self, AckKind, Message,
+    consumer::{PullConsumer, pull},
+};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::join_all};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{join, join_all},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use tokio::task::unconstrained;
 
-/// How many messages are in hand at once, and about how many bytes.
+/// How many messages are accepted at once, and about how many bytes.
 pub(super) const BATCH: usize = 256;
 const BATCH_BYTES: usize = 8 << 20;
 /// How long the server waits for an acknowledgement before it delivers again.
@@ -94,6 +102,9 @@ impl Options {
         Ok(())
     }
 }
+
+/// A message, and whether it is on disk.
+type Became = (Message, Result<(), ApiError>);
 
 /// A source that runs.
 pub struct Source {
@@ -165,33 +176,48 @@ impl Source {
             .messages()
             .await
             .map_err(|e| text(&e))?;
+        let (mut accepted, mut failure) = (Vec::new(), None);
         loop {
-            let first = messages.next().await.ok_or("the consumer ended")?;
-            let mut batch = vec![first.map_err(|e| text(&e))?];
-            let mut bytes = batch[0].payload.len();
-            let mut failure = None;
-            while batch.len() < BATCH && bytes < BATCH_BYTES {
-                match messages.next().now_or_never() {
-                    Some(Some(Ok(message))) => {
-                        bytes += message.payload.len();
-                        batch.push(message);
-                    }
-                    Some(Some(Err(error))) => {
-                        failure = Some(text(&error));
-                        break;
-                    }
-                    _ => break,
-                }
-            }
-            self.take(batch, &binding).await;
-            if let Some(failure) = failure {
-                return Err(failure);
-            }
+            let next = async {
+                let batch = Self::batch(&mut messages, &mut failure).await?;
+                Ok::<_, String>(self.take(batch, &binding).await)
+            };
+            // While the server is told of one batch the next is accepted: two are in hand at most.
+            let (next, ()) = join(next, self.tell(accepted, &binding)).await;
+            accepted = next?;
         }
     }
 
-    /// Accepts the batch, in its order, and tells the server what became of each.
-    async fn take(&self, batch: Vec<Message>, binding: &Binding) {
+    /// What has come, as one batch at least of one; a failure behind it is for the next call.
+    async fn batch(
+        messages: &mut pull::Stream,
+        failure: &mut Option<String>,
+    ) -> Result<Vec<Message>, String> {
+        if let Some(failure) = failure.take() {
+            return Err(failure);
+        }
+        let first = messages.next().await.ok_or("the consumer ended")?;
+        let mut batch = vec![first.map_err(|e| e.to_string())?];
+        let mut bytes = batch[0].payload.len();
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            // Not by the task's budget, which says that nothing is there when half a batch is taken.
+            match unconstrained(messages.next()).now_or_never() {
+                Some(Some(Ok(message))) => {
+                    bytes += message.payload.len();
+                    batch.push(message);
+                }
+                Some(Some(Err(error))) => {
+                    *failure = Some(error.to_string());
+                    break;
+                }
+                _ => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Accepts the batch, in its order; what became of each. What is no message of ours is given up at once.
+    async fn take(&self, batch: Vec<Message>, binding: &Binding) -> Vec<Became> {
         self.note(&batch);
         let count = batch.len();
         let mut good = Vec::with_capacity(batch.len());
@@ -202,20 +228,14 @@ impl Source {
                     good.push(message);
                     drafts.push(draft);
                 }
-                Err(error) => give_up(&message, &error, binding).await,
+                Err(error) => binding.dead_letters.give_up(&message, &error).await,
             }
         }
         let accepting = self.accept(good.len(), drafts);
         let accepted = in_progress(&good, accepting).await;
         let kept = accepted.iter().filter(|accepted| accepted.is_ok()).count();
-        let told = good.iter().zip(accepted).map(|(message, accepted)| async move {
-            match accepted {
-                Ok(()) => settle(message, AckKind::Ack).await,
-                Err(error) => give_up(message, &error, binding).await,
-            }
-        });
-        join_all(told).await;
         self.progress.settled(kept as u64, (count - kept) as u64);
+        good.into_iter().zip(accepted).collect()
     }
 
     fn note(&self, batch: &[Message]) {
@@ -227,6 +247,21 @@ impl Source {
             let oldest = u64::try_from(nanos / 1_000_000).unwrap_or(0);
             self.progress.took(batch.len() as u64, oldest, behind);
         }
+    }
+
+    /// Tells the server what became of each, and waits until it knows.
+    async fn tell(&self, accepted: Vec<Became>, binding: &Binding) {
+        let (mut safe, mut refused) = (Vec::new(), Vec::new());
+        for (message, became) in accepted {
+            match became {
+                Ok(()) => safe.push(message),
+                Err(error) => refused.push((message, error)),
+            }
+        }
+        let letters = &binding.dead_letters;
+        let given_up = refused.iter().map(|(message, error)| letters.give_up(message, error));
+        let client = &self.connection.client;
+        join(confirm::settle(client, &safe, AckKind::Ack), join_all(given_up)).await;
     }
 
     /// What became of each, once that is certain: while the store cannot, the batch waits.
@@ -322,25 +357,6 @@ async fn in_progress<T>(messages: &[Message], work: impl Future<Output = T>) -> 
             return done;
         }
         join_all(messages.iter().map(|message| message.ack_with(AckKind::Progress))).await;
-    }
-}
-
-/// Terminates what can never be accepted, once its dead letter is published.
-async fn give_up(message: &Message, error: &ApiError, binding: &Binding) {
-    let subject = message.subject.as_str();
-    tracing::warn!(subject, %error, "a message of a stream can never be accepted");
-    match binding.dead_letters.publish(message, error).await {
-        Ok(()) => settle(message, AckKind::Term).await,
-        Err(error) => {
-            tracing::warn!(subject, error, "its dead letter could not be published; tried again");
-        }
-    }
-}
-
-async fn settle(message: &Message, kind: AckKind) {
-    if let Err(error) = message.double_ack_with(kind).await {
-        // It is delivered again, and known by its key.
-        tracing::debug!(%error, "an acknowledgement was not confirmed");
     }
 }
 
