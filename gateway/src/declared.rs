@@ -54,16 +54,12 @@ pub async fn environments(
     Ok(())
 }
 
-fn default_environment() -> String {
-    EnvironmentId::DEFAULT_NAME.to_owned()
-}
-
 /// An application.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeclaredApplication {
     /// The name of its environment.
-    #[serde(default = "default_environment")]
+    #[serde(default = "EnvironmentId::default_name")]
     pub environment: String,
     /// What tells it from others of its environment.
     pub uid: Uid,

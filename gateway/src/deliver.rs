@@ -2,8 +2,9 @@
 //! hands that back to be recorded.
 //!
 //! [`lane`], [`limit`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign) and [`guard`] are pure;
-//! [`client`] speaks HTTP and [`nats`] NATS; this file acts. A lane is locked for a moment and never across a wait. Nothing polls: a lane
-//! moves when a delivery comes, when an attempt ends, when its booked slot is there, or when its limits change.
+//! [`client`] speaks HTTP and [`nats`] NATS; this file acts. A lane is locked for a moment and never across a wait.
+//! Nothing polls: a lane moves when a delivery comes, when an attempt ends, when its booked slot is there, or when its
+//! limits change.
 
 use crate::{
     clock,
@@ -11,7 +12,6 @@ use crate::{
     invariant::{Invariant, check},
     model::{
         attempt::{Attempt, Failure, Outcome},
-        catalog::Tenant,
         delivery::{Delivery, Next},
         endpoint::Endpoint,
         id::EndpointId,
@@ -112,14 +112,21 @@ impl Wires {
     /// Makes one try by the wire that the endpoint's URL names, signed as of `seconds` since the epoch.
     async fn send(
         &self,
-        tenant: &Tenant,
+        catalog: &dyn Catalog,
         endpoint: &Endpoint,
         delivery: &Delivery,
         seconds: u64,
     ) -> Outcome {
-        match endpoint.url.scheme() {
-            nats::SCHEME => self.nats.send(endpoint, &tenant.application, delivery, seconds).await,
-            _ => self.http.send(endpoint, delivery, seconds).await,
+        if endpoint.url.scheme() != nats::SCHEME {
+            return self.http.send(endpoint, delivery, seconds).await;
+        }
+        // Its uid says where it may publish.
+        let tenant = catalog.snapshot().tenant(endpoint.application).cloned();
+        match tenant {
+            Some(tenant) => self.nats.send(endpoint, &tenant.application, delivery, seconds).await,
+            None => {
+                Outcome::Failed { class: Failure::Guard, detail: "the application is gone".into() }
+            }
         }
     }
 }
@@ -257,9 +264,9 @@ impl Deliver {
             true => None,
             false => Some(self.gate.turn(delivery.message.application).await),
         };
-        let found = self.catalog.snapshot().target(id);
-        let settlement = match found.filter(|(_, endpoint)| endpoint.enabled) {
-            Some((tenant, endpoint)) => self.attempt_at(&tenant, &endpoint, delivery).await,
+        let found = self.catalog.snapshot().endpoint(id).cloned();
+        let settlement = match found.filter(|endpoint| endpoint.enabled) {
+            Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
             None => Settlement { delivery, attempt: None, next: Next::Disabled },
         };
         drop(place);
@@ -272,12 +279,7 @@ impl Deliver {
         self.advance(&lane, id);
     }
 
-    async fn attempt_at(
-        &self,
-        tenant: &Tenant,
-        endpoint: &Endpoint,
-        delivery: Arc<Delivery>,
-    ) -> Settlement {
+    async fn attempt_at(&self, endpoint: &Endpoint, delivery: Arc<Delivery>) -> Settlement {
         check(
             Invariant::StaysInApplication,
             endpoint.application == delivery.message.application,
@@ -286,7 +288,8 @@ impl Deliver {
         let start = clock::instant();
         let at = clock::now();
         // A fault of ours must not hold the lane's place for ever: it is an outcome like any other.
-        let sent = AssertUnwindSafe(self.wires.send(tenant, endpoint, &delivery, at / 1000));
+        let sent =
+            AssertUnwindSafe(self.wires.send(&*self.catalog, endpoint, &delivery, at / 1000));
         let outcome = sent.catch_unwind().await.unwrap_or_else(|_| Outcome::Failed {
             class: Failure::Internal,
             detail: "the gateway failed while sending; its log says why".into(),

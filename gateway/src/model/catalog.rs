@@ -138,13 +138,6 @@ impl Snapshot {
         self.tenants.get(self.endpoints.get(&id)?)?.endpoints.get(&id)
     }
 
-    /// The endpoint with that id, whoever's it is, and whose it is.
-    #[must_use]
-    pub fn target(&self, id: EndpointId) -> Option<(Arc<Tenant>, Arc<Endpoint>)> {
-        let tenant = self.tenants.get(self.endpoints.get(&id)?)?;
-        Some((tenant.clone(), tenant.endpoints.get(&id)?.clone()))
-    }
-
     /// The environment's applications, oldest first.
     #[must_use]
     pub fn applications(&self, environment: EnvironmentId) -> Vec<&Arc<Tenant>> {

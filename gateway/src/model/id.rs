@@ -50,6 +50,12 @@ impl EnvironmentId {
     pub const DEFAULT: Self = Self(1);
     /// Its name.
     pub const DEFAULT_NAME: &str = "default";
+
+    /// Its name, for what does not name another.
+    #[must_use]
+    pub fn default_name() -> String {
+        Self::DEFAULT_NAME.to_owned()
+    }
 }
 
 /// The SHA-256 of a component's bytes: a plugin version's name.

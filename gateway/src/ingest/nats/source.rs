@@ -60,7 +60,7 @@ pub struct Options {
     #[serde(default)]
     pub filter_subjects: Vec<String>,
     /// The name of the environment whose messages these are.
-    #[serde(default = "default_environment")]
+    #[serde(default = "EnvironmentId::default_name")]
     pub environment: String,
     /// The application's id or uid.
     pub application: Template,
@@ -74,10 +74,6 @@ pub struct Options {
     pub payload: Option<String>,
     /// Where to publish what can never be accepted.
     pub dead_letter: String,
-}
-
-fn default_environment() -> String {
-    EnvironmentId::DEFAULT_NAME.to_owned()
 }
 
 impl Options {
