@@ -50,7 +50,6 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
-use tower_http::cors::CorsLayer;
 
 mod doors;
 
@@ -239,9 +238,7 @@ fn fixed_keys(config: &Config, catalog: &Snapshot) -> HashMap<Digest, Environmen
 
 fn router(api: Api, door: Door) -> Router {
     let routes = api::router(api.clone()).merge(ingest::http::router(door));
-    Router::new()
-        .nest("/api/v1", routes.layer(CorsLayer::permissive()))
-        .merge(api::watch_router(api))
+    Router::new().nest("/api/v1", web::cors::open(routes)).merge(api::watch_router(api))
 }
 
 fn parts(deliver: &Arc<Deliver>, nats: Option<Connections>, stopping: &Arc<AtomicBool>) -> Parts {

@@ -4,4 +4,5 @@
 pub mod error;
 pub mod auth;
 pub mod body;
+pub mod cors;
 pub mod serve;

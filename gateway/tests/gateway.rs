@@ -12,6 +12,7 @@ mod gateway {
     mod plugins;
     mod serve;
     mod refused;
+    mod cors;
     mod receivers;
     mod full;
     mod github;

@@ -1,0 +1,38 @@
+//! What pages of other origins may do: everything that a key lets them. Every answer says so, errors too, also those of
+//! paths that are not there. The headers are named, since a wildcard does not stand for `Authorization`.
+
+use super::error::ApiError;
+use axum::{
+    Router,
+    http::{HeaderName, Method, StatusCode, header},
+};
+use std::time::Duration;
+use tower_http::cors::{Any, CorsLayer};
+
+/// How long a browser may keep the answer to a preflight; none keeps it longer.
+const AGE: Duration = Duration::from_secs(2 * 60 * 60);
+const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
+const HEADERS: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// These routes, open to all origins.
+pub fn open(routes: Router) -> Router {
+    let layer = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods(METHODS)
+        .allow_headers(HEADERS)
+        .expose_headers([header::RETRY_AFTER])
+        .max_age(AGE);
+    routes
+        .fallback(async || ApiError::not_found("path"))
+        .method_not_allowed_fallback(async || {
+            let message = "the path does not take this method";
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        })
+        .layer(layer)
+}
