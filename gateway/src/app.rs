@@ -23,7 +23,7 @@ use crate::{
     nats::State,
     observe,
     plugin::{Cache, Host, Registry},
-    store::{Catalog, Log, Queue, sqlite::Sqlite},
+    store::{self, Catalog, Log, Queue, sqlite::Sqlite},
     web::{
         self,
         auth::{Keys, hash},
@@ -109,8 +109,10 @@ impl App {
     async fn assemble(config: Config, guests: Handle) -> Result<Self, Failure> {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let store = Sqlite::open(&config.data.dir, config.data.max_bytes)
-            .map_err(|line| anyhow!("the store: {line}"))?;
+        let limits =
+            store::Limits { bytes: config.data.max_bytes, endpoints: config.api.max_endpoints };
+        let store =
+            Sqlite::open(&config.data.dir, limits).map_err(|line| anyhow!("the store: {line}"))?;
         let (queue, catalog, log): (Arc<dyn Queue>, Arc<dyn Catalog>, Arc<dyn Log>) =
             (store.clone(), store.clone(), store.clone());
         let cache = Cache {

@@ -4,7 +4,7 @@
 use crate::{
     declared::{DeclaredApplication, DeclaredEnvironment},
     deliver, ingest,
-    model::{id::EnvironmentId, list::texts},
+    model::{catalog::MAX_ENDPOINTS, id::EnvironmentId, list::texts},
     nats, observe, plugin,
 };
 use figment::{
@@ -29,6 +29,8 @@ pub struct Config {
     pub data: Data,
     /// Who may call.
     pub auth: Auth,
+    /// What callers may have.
+    pub api: ApiOptions,
     /// What is accepted.
     pub ingest: Ingest,
     /// The connection to NATS.
@@ -79,6 +81,14 @@ pub struct Auth {
     pub api_key: Option<String>,
 }
 
+/// What callers may have.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiOptions {
+    /// How many endpoints one application may have.
+    pub max_endpoints: usize,
+}
+
 /// What is accepted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,6 +121,12 @@ impl Default for Server {
 impl Default for Data {
     fn default() -> Self {
         Self { dir: "data".into(), max_bytes: None }
+    }
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self { max_endpoints: MAX_ENDPOINTS }
     }
 }
 

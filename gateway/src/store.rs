@@ -14,7 +14,7 @@
 use crate::model::{
     Millis,
     attempt::Attempt,
-    catalog::{Change, Conflict, Snapshot},
+    catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot},
     delivery::{Delivery, DeliveryKey, Next, State},
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
     message::{Held, Message, Sequence},
@@ -50,6 +50,21 @@ pub enum StoreError {
     /// The disk or the database failed.
     #[error("the store failed: {0}")]
     Failed(String),
+}
+
+/// How much a store may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The size of the database, in bytes. None: the disk decides.
+    pub bytes: Option<u64>,
+    /// How many endpoints one application may have.
+    pub endpoints: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: None, endpoints: MAX_ENDPOINTS }
+    }
 }
 
 /// A message to accept, and what tells its sender's repetitions of it.

@@ -67,7 +67,7 @@ pub enum Conflict {
     TooManyEndpoints,
 }
 
-/// How many endpoints one application may have; a message's fan-out is bounded by it.
+/// How many endpoints one application may have, unless the configuration says; a message's fan-out is bounded by it.
 pub const MAX_ENDPOINTS: usize = 50;
 
 /// An application with what belongs to it, as dispatch reads it.
@@ -91,7 +91,7 @@ impl Tenant {
 }
 
 /// The whole catalog at one moment. Cheap to share, never changed in place by a reader.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// But for `default`.
     environments: BTreeMap<EnvironmentName, EnvironmentId>,
@@ -99,9 +99,29 @@ pub struct Snapshot {
     uids: HashMap<(EnvironmentId, String), ApplicationId>,
     endpoints: HashMap<EndpointId, ApplicationId>,
     keys: HashMap<Digest, Key>,
+    max_endpoints: usize,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self::new(MAX_ENDPOINTS)
+    }
 }
 
 impl Snapshot {
+    /// An empty catalog, in which an application may have that many endpoints.
+    #[must_use]
+    pub fn new(max_endpoints: usize) -> Self {
+        Self {
+            environments: BTreeMap::new(),
+            tenants: HashMap::new(),
+            uids: HashMap::new(),
+            endpoints: HashMap::new(),
+            keys: HashMap::new(),
+            max_endpoints,
+        }
+    }
+
     /// The environment with that name.
     #[must_use]
     pub fn environment(&self, name: &str) -> Option<EnvironmentId> {
@@ -189,7 +209,7 @@ impl Snapshot {
                 if new.revision != old + 1 {
                     return Err(Conflict::Stale);
                 }
-                if old == 0 && tenant.endpoints.len() >= MAX_ENDPOINTS {
+                if old == 0 && tenant.endpoints.len() >= self.max_endpoints {
                     return Err(Conflict::TooManyEndpoints);
                 }
                 let taken = |e: &Arc<Endpoint>| e.id != new.id && e.uid == new.uid;

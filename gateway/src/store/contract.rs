@@ -5,8 +5,8 @@
 //! compared, never measured; the bound of [`soon`] only stops a hang.
 
 use super::{
-    Accepted, Catalog, Depths, Dispatched, LeasedMessage, Log, Queue, Settlement, StoreError,
-    Submission, memory::Memory, sqlite::Sqlite,
+    Accepted, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, Queue, Settlement,
+    StoreError, Submission, memory::Memory, sqlite::Sqlite,
 };
 use crate::model::{
     application::Application,
@@ -86,7 +86,7 @@ impl Store {
     /// SQLite in a file of its own.
     pub fn sqlite() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let engine = Sqlite::open(directory.path(), None).expect("opens");
+        let engine = Sqlite::open(directory.path(), Limits::default()).expect("opens");
         Self::over(engine, move |engine| {
             engine.close();
             assert!(directory.path().exists(), "the directory is kept until here");

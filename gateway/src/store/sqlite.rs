@@ -5,7 +5,7 @@
 //! dispatch is behind, for a retry that was not due soon, and after a start.
 
 use super::{
-    Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log,
+    Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Limits, Log,
     MessageFilter, MessageRecord, Queue, Settlement, StoreError, Submission,
     front::{Front, Ready},
     handover::Handover,
@@ -66,20 +66,20 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens `octohooks.db` in the directory, creating both; brings it to the newest version and leases what was
-    /// pending or in flight. `max_bytes` bounds the file. An error is one line for the operator.
-    pub fn open(directory: &Path, max_bytes: Option<u64>) -> Result<Arc<Self>, String> {
+    /// pending or in flight. An error is one line for the operator.
+    pub fn open(directory: &Path, limits: Limits) -> Result<Arc<Self>, String> {
         std::fs::create_dir_all(directory)
             .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
         let lock = lock(directory)?;
         let path = directory.join("octohooks.db");
         let text = |error: rusqlite::Error| format!("{}: {error}", path.display());
         let mut connection = Connection::open(&path).map_err(text)?;
-        schema::prepare(&mut connection, max_bytes.map(|bytes| bytes.div_ceil(8192)))?;
+        schema::prepare(&mut connection, limits.bytes.map(|bytes| bytes.div_ceil(8192)))?;
         let (mark, head) = read::bounds(&connection).map_err(text)?;
         let handover = Arc::new(Handover::new(
             Front::new(mark, head),
             read::waiting(&connection).map_err(text)?,
-            read::catalog(&connection)?,
+            read::catalog(&connection, limits.endpoints)?,
             read::parked(&connection).map_err(text)?,
         ));
         let wal = Arc::new(checkpoint::Wal::default());

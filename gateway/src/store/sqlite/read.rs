@@ -31,9 +31,9 @@ pub fn bounds(c: &Connection) -> Result<(u64, u64)> {
     Ok((mark, head))
 }
 
-/// The catalog as it is on disk.
-pub fn catalog(c: &Connection) -> Result<Snapshot, String> {
-    let mut snapshot = Snapshot::default();
+/// The catalog as it is on disk, in which an application may have that many endpoints.
+pub fn catalog(c: &Connection, max_endpoints: usize) -> Result<Snapshot, String> {
+    let mut snapshot = Snapshot::new(max_endpoints);
     let text = |error: rusqlite::Error| error.to_string();
     let mut statement = c
         .prepare("SELECT kind, document FROM object ORDER BY kind, environment, id")

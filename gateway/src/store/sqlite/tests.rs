@@ -15,8 +15,11 @@ use crate::{
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
-fn open(directory: &Path, max_bytes: Option<u64>) -> Store {
-    Store::over(Sqlite::open(directory, max_bytes).expect("opens"), Sqlite::close)
+fn open(directory: &Path, bytes: Option<u64>) -> Store {
+    Store::over(
+        Sqlite::open(directory, Limits { bytes, ..Limits::default() }).expect("opens"),
+        Sqlite::close,
+    )
 }
 
 /// The files as a kill would leave them now.
@@ -294,7 +297,7 @@ async fn what_could_not_be_read_stays_due() {
 fn a_directory_has_one_owner() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path(), None);
-    let error = Sqlite::open(directory.path(), None).expect_err("is refused");
+    let error = Sqlite::open(directory.path(), Limits::default()).expect_err("is refused");
     assert!(error.contains("another gateway owns this directory"), "{error}");
     drop(store);
     drop(open(directory.path(), None));
