@@ -1,5 +1,5 @@
-//! The API: the router as a table. The wire contract is in [`octohooks`]; what is ours beside it (plugins, health,
-//! metrics) has files of its own.
+//! The API: the router as a table. The wire contract is in [`octohooks`]; what is ours beside it (plugins,
+//! environments, keys, health, metrics) has files of its own.
 
 use crate::{
     model::application::Application,
@@ -10,7 +10,7 @@ use crate::{
 use axum::{
     Router,
     extract::FromRef,
-    routing::{get, put},
+    routing::{get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use octohooks::{applications, endpoints, messages};
@@ -19,6 +19,8 @@ use url::Url;
 
 pub mod octohooks;
 pub mod plugins;
+pub mod environments;
+pub mod keys;
 pub mod health;
 
 /// Whether a URL may be an endpoint's of that application, as the guard sees it.
@@ -71,6 +73,15 @@ pub fn router(api: Api) -> Router {
             get(plugins::get).put(plugins::put).delete(plugins::delete),
         )
         .route("/applications/{app}/plugin/settings", put(plugins::put_settings))
+        .route("/applications/{app}/tokens", post(keys::token))
+        .route("/environments", get(environments::list).post(environments::create))
+        .route(
+            "/environments/{environment}",
+            get(environments::get).put(environments::update).delete(environments::delete),
+        )
+        .route("/environments/{environment}/keys", get(keys::list).post(keys::create))
+        .route("/environments/{environment}/keys/{key}", get(keys::get).delete(keys::delete))
+        .route("/environments/{environment}/keys/{key}/rotate", post(keys::rotate))
         .with_state(api)
 }
 

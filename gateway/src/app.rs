@@ -17,8 +17,9 @@ use crate::{
     dispatch::Dispatcher,
     ingest::{self, accept::Acceptor, http::Door},
     model::{
-        catalog::{Change, Key, Snapshot},
-        id::{Digest, EnvironmentId, KeyId},
+        catalog::{Change, Snapshot},
+        id::EnvironmentId,
+        key::Scope,
     },
     nats::State,
     observe,
@@ -26,7 +27,8 @@ use crate::{
     store::{self, Catalog, Log, Queue, sqlite::Sqlite},
     web::{
         self,
-        auth::{Keys, hash},
+        auth::{Fixed, Keys, hash},
+        new_key::NewKey,
         serve::Limits,
     },
 };
@@ -35,7 +37,6 @@ use axum::Router;
 use doors::Connections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
-    collections::HashMap,
     path::Path,
     sync::{
         Arc,
@@ -51,6 +52,7 @@ use tokio::{
     task::JoinSet,
 };
 
+mod chores;
 mod doors;
 
 /// How long threads may take to end once everything is done.
@@ -194,6 +196,7 @@ impl App {
         let measuring = tokio::spawn(observe::metrics::keep_up(self.metrics));
         let delivering = tokio::spawn(self.deliver.clone().run());
         let dispatching = tokio::spawn(self.dispatcher.clone().run());
+        let cleaning = tokio::spawn(chores::remove_expired(self.store.clone()));
         let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));
         let address = listener.local_addr().context("the address listened on")?;
         tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
@@ -212,6 +215,7 @@ impl App {
         // What is not done within the limit is done at the next start.
         reconciling.abort();
         measuring.abort();
+        cleaning.abort();
         let left = self.deliver.drain(drain).await;
         let _flushed = self.store.flush().await;
         let store = self.store;
@@ -230,12 +234,15 @@ async fn end_of(mut stopped: watch::Receiver<()>) {
 }
 
 /// The keys that the configuration fixes, each with the environment it opens.
-fn fixed_keys(config: &Config, catalog: &Snapshot) -> HashMap<Digest, EnvironmentId> {
+fn fixed_keys(config: &Config, catalog: &Snapshot) -> Fixed {
     let own = config.auth.api_key.iter().map(|key| (hash(key), EnvironmentId::DEFAULT));
     let others = config.environments.iter().filter_map(|environment| {
         Some((hash(&environment.api_key), catalog.environment(&environment.name)?))
     });
-    own.chain(others).collect()
+    Fixed {
+        root: config.auth.root_key.as_deref().map(hash),
+        environments: own.chain(others).collect(),
+    }
 }
 
 fn router(api: Api, door: Door) -> Router {
@@ -284,9 +291,8 @@ async fn stop_signal(stopping: Arc<AtomicBool>) {
 
 /// Makes the first key, keeps its hash, and prints it this once.
 async fn make_key(catalog: &dyn Catalog) -> anyhow::Result<()> {
-    let text = format!("key_{}", hex::encode(clock::random_bytes()));
-    let key =
-        Key { id: KeyId(clock::id()), environment: EnvironmentId::DEFAULT, hash: hash(&text) };
+    let (environment, name) = (EnvironmentId::DEFAULT, "made at the first start".to_owned());
+    let (key, text) = NewKey { environment, name, scope: Scope::Admin, expires: None }.make();
     catalog.change(Change::PutKey(key)).await?;
     print_key(&text);
     Ok(())

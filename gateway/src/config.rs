@@ -79,6 +79,8 @@ pub struct Data {
 pub struct Auth {
     /// A fixed key of the default environment. None: one is made at the first start and printed once.
     pub api_key: Option<String>,
+    /// The key that makes environments, and keys of every environment. None: nobody does.
+    pub root_key: Option<String>,
 }
 
 /// What callers may have.
@@ -155,7 +157,8 @@ const PREFIX: &str = "OCTOHOOKS_";
 const API_KEY: &str = "OCTOHOOKS_AUTH__API_KEY";
 
 /// Keys whose texts may look like a number.
-const SECRETS: [&str; 4] = ["auth.api_key", "nats.user", "nats.password", "nats.token"];
+const SECRETS: [&str; 5] =
+    ["auth.api_key", "auth.root_key", "nats.user", "nats.password", "nats.token"];
 
 /// Loads the configuration. An error is the line for the operator.
 pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, String> {
@@ -219,12 +222,25 @@ fn check(config: &Config) -> Result<(), String> {
         return Err("configuration: key `delivery.max_in_flight`: must be at least 1".into());
     }
     environments(config)?;
+    root_key(config)?;
     if config.auth.api_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
         return Err(format!(
             "configuration: key `auth.api_key`: is empty; give a key, or leave {API_KEY} out to have one made"
         ));
     }
     Ok(())
+}
+
+/// The root key opens more than any other, and is none of them.
+fn root_key(config: &Config) -> Result<(), String> {
+    let Some(root) = &config.auth.root_key else { return Ok(()) };
+    let others = config.environments.iter().map(|environment| &environment.api_key);
+    match root.trim().is_empty() || others.chain(&config.auth.api_key).any(|key| key == root) {
+        true => {
+            Err("configuration: key `auth.root_key`: must be a key that no environment has".into())
+        }
+        false => Ok(()),
+    }
 }
 
 /// Each environment once and with a key of its own, and only those that are declared are named.
@@ -279,6 +295,8 @@ mod tests {
             ("[server]\nlisten = \"nowhere\"", ["octohooks.toml", "server.listen"]),
             ("[guard]\nallow = [\"10.0.0.0\", \"nonsense\"]", ["guard", "such as"]),
             ("[delivery]\nmax_in_flight = 0", ["delivery.max_in_flight", "at least 1"]),
+            ("[auth]\nroot_key = \"\"", ["auth.root_key", "must be a key"]),
+            ("[auth]\napi_key = \"k\"\nroot_key = \"k\"", ["auth.root_key", "no environment"]),
             ("[delivery.retry]\njitter = 2.0", ["delivery.retry.jitter", "0 to 0.9"]),
             (&source("application = \"{subject.x}\""), ["application", "from 1"]),
             (&source("application = \"a\"\npayload = \"x\""), ["ingest.nats.event_type", "given"]),

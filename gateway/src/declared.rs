@@ -46,7 +46,7 @@ pub async fn environments(
             (snapshot.environment(name).is_some(), snapshot.free_environment())
         };
         if !known {
-            let new = Environment { id, name: name.clone() };
+            let new = Environment::new(id, name.clone(), clock::now());
             let made = catalog.change(Change::PutEnvironment(new)).await;
             made.map_err(|error| format!("environments: `{name}`: {error}"))?;
         }

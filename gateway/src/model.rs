@@ -4,8 +4,9 @@
 //! An [`Application`](application::Application) is a tenant of an environment; it owns
 //! [`Endpoint`](endpoint::Endpoint)s and at most one [`Plugin`](plugin::Plugin). A
 //! [`Message`](message::Message) is one accepted event; a [`Delivery`](delivery::Delivery) binds it for one
-//! endpoint; an [`Attempt`](attempt::Attempt) is one HTTP try. A [`Snapshot`](catalog::Snapshot) is all
-//! applications, endpoints and plugins at one moment, as the hot path reads them.
+//! endpoint; an [`Attempt`](attempt::Attempt) is one HTTP try. A [`Key`](key::Key) says who may do what. A
+//! [`Snapshot`](catalog::Snapshot) is all of these but messages and what follows them at one moment, as the hot path
+//! reads them.
 
 pub mod id;
 pub mod list;
@@ -20,6 +21,7 @@ pub mod dispatch;
 pub mod delivery;
 pub mod attempt;
 pub mod draft;
+pub mod key;
 pub mod catalog;
 #[cfg(test)]
 pub mod sample;

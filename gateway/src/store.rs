@@ -4,7 +4,8 @@
 //! - [`Queue`]: the path of a message. `accept` is durable when it returns; `next_messages` leases messages to
 //!   dispatch; `dispatched` makes the deliveries and ends the message's lease; `next_deliveries` leases deliveries;
 //!   `settle` records an attempt and the delivery's next state in one step.
-//! - [`Catalog`]: environments' applications, endpoints, plugins and keys. The hot path reads a snapshot in memory.
+//! - [`Catalog`]: environments with their applications, endpoints, plugins and keys. The hot path reads a
+//!   snapshot in memory.
 //! - [`Log`]: what was recorded, by key and by page.
 //!
 //! Leases live in memory: one process owns an embedded store, and what was leased when it died is due again at its
@@ -197,7 +198,7 @@ pub trait Queue: Send + Sync + 'static {
 /// The catalog at one moment. To be held for a moment: unlike an `Arc` it has no count that all threads would share.
 pub type Current = arc_swap::Guard<Arc<Snapshot>>;
 
-/// Applications, endpoints, plugins, keys.
+/// Environments, applications, endpoints, plugins, keys.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
     /// The catalog as it is now.

@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod auth;
+pub mod new_key;
 pub mod body;
 pub mod cors;
 pub mod serve;

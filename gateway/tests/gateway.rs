@@ -12,6 +12,8 @@ mod gateway {
     mod plugins;
     mod serve;
     mod refused;
+    mod keys;
+    mod scopes;
     mod cors;
     mod receivers;
     mod full;

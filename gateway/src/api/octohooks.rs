@@ -1,33 +1,18 @@
 //! The wire contract: objects and calls as the existing clients know them.
 
-use crate::{
-    model::{catalog::Tenant, id::EnvironmentId},
-    store::Catalog,
-    web::error::ApiError,
-};
+use crate::web::error::ApiError;
 use axum::{
     extract::{FromRequestParts, Query},
     http::{StatusCode, request::Parts},
 };
 use serde::Deserialize;
-use std::sync::Arc;
 
 pub mod applications;
 pub mod endpoints;
 pub mod messages;
 
 /// A body of the API is at most this long, in bytes.
-const BODY: usize = 256 << 10;
-
-/// The environment's application with that id or uid.
-fn tenant(
-    catalog: &Arc<dyn Catalog>,
-    environment: EnvironmentId,
-    id_or_uid: &str,
-) -> Result<Arc<Tenant>, ApiError> {
-    let found = catalog.snapshot().find(environment, id_or_uid).cloned();
-    found.ok_or_else(|| ApiError::not_found("application"))
-}
+pub(super) const BODY: usize = 256 << 10;
 
 /// The answer to a GET of what does not exist: the body is empty, since clients take any body for the object.
 fn absent() -> axum::response::Response {

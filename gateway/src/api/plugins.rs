@@ -43,11 +43,6 @@ impl From<&Plugin> for Shown {
     }
 }
 
-fn tenant(catalog: &Arc<dyn Catalog>, caller: Caller, app: &str) -> Result<Arc<Tenant>, ApiError> {
-    let found = catalog.snapshot().find(caller.environment, app).cloned();
-    found.ok_or_else(|| ApiError::not_found("application"))
-}
-
 fn active(tenant: &Tenant) -> Result<&Arc<Plugin>, ApiError> {
     tenant.plugin.as_ref().ok_or_else(|| ApiError::not_found("plugin"))
 }
@@ -61,7 +56,7 @@ pub async fn put(
     Path(app): Path<String>,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
-    let tenant = tenant(&catalog, caller, &app)?;
+    let tenant = caller.tenant(&catalog, &app)?;
     let bytes = body::read(body, host.options().component_bytes, "component").await?;
     let code = bytes.clone();
     let loaded = tokio::task::spawn_blocking(move || host.load(&code)).await;
@@ -107,7 +102,7 @@ pub async fn get(
     caller: Caller,
     Path(app): Path<String>,
 ) -> Result<Json<Shown>, ApiError> {
-    let tenant = tenant(&catalog, caller, &app)?;
+    let tenant = caller.tenant(&catalog, &app)?;
     Ok(Json(Shown::from(&**active(&tenant)?)))
 }
 
@@ -120,7 +115,7 @@ pub async fn put_settings(
 ) -> Result<Json<Shown>, ApiError> {
     let bytes = body::read(body, SETTINGS, "settings").await?;
     let settings: Map<String, Value> = body::json(&bytes)?;
-    let tenant = tenant(&catalog, caller, &app)?;
+    let tenant = caller.tenant(&catalog, &app)?;
     let plugin = Plugin { settings, updated: clock::now(), ..Plugin::clone(active(&tenant)?) };
     let shown = Shown::from(&plugin);
     catalog.change(Change::PutPlugin(plugin)).await?;
@@ -134,7 +129,7 @@ pub async fn delete(
     caller: Caller,
     Path(app): Path<String>,
 ) -> Result<Json<Shown>, ApiError> {
-    let tenant = tenant(&catalog, caller, &app)?;
+    let tenant = caller.tenant(&catalog, &app)?;
     let shown = Shown::from(&**active(&tenant)?);
     catalog.change(Change::DeletePlugin(tenant.application.id)).await?;
     unload(&catalog, &registry);

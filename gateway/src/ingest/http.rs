@@ -7,7 +7,7 @@ use crate::{
         name::{AttributeName, AttributeValue, Channel},
     },
     web::{
-        auth::{Caller, Keys},
+        auth::{Keys, Publisher},
         body,
         error::ApiError,
     },
@@ -37,7 +37,7 @@ pub fn router(door: Door) -> Router {
 
 async fn create(
     State(acceptor): State<Acceptor>,
-    caller: Caller,
+    publisher: Publisher,
     Path(application): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -46,7 +46,7 @@ async fn create(
     let bytes = body::read(body, limit + envelope::BYTES, "message").await?;
     let mut draft = envelope::json(&bytes)?;
     trace(&head.headers, &mut draft.attributes);
-    let receipt = acceptor.accept(caller.environment, &application, draft).await?;
+    let receipt = acceptor.accept(publisher.environment, &application, draft).await?;
     Ok(answer(&receipt.message))
 }
 

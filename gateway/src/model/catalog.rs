@@ -1,39 +1,31 @@
-//! The catalog: all applications, endpoints, plugins and keys, and the rules a change must keep. Both store
-//! engines apply changes through [`Snapshot`], so the rules stand once.
+//! The catalog: all environments, applications, endpoints, plugins and keys, and the rules a change must keep
+//! ([`rules`]). Both store engines apply changes through [`Snapshot`], so the rules stand once.
 
 use super::{
     application::Application,
     endpoint::Endpoint,
     environment::Environment,
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, KeyId},
-    name::EnvironmentName,
+    key::{Key, Scope},
     plugin::Plugin,
 };
-use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-/// An API key as it is stored: never the key itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
-    /// The key's id.
-    pub id: KeyId,
-    /// The environment it opens.
-    pub environment: EnvironmentId,
-    /// SHA-256 of the key, which has 256 bits of chance of its own.
-    pub hash: Digest,
-}
+mod rules;
 
 /// One change of the catalog. `Put*` creates or replaces; the revision of what it replaces must be one less.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Create an environment.
+    /// Create or rename an environment.
     PutEnvironment(Environment),
+    /// Remove an environment without applications, with its keys.
+    DeleteEnvironment(EnvironmentId),
     /// Create or replace an application.
     PutApplication(Application),
-    /// Remove an application with its endpoints and plugin.
+    /// Remove an application with its endpoints, plugin and keys.
     DeleteApplication(ApplicationId),
     /// Create or replace an endpoint.
     PutEndpoint(Endpoint),
@@ -43,8 +35,10 @@ pub enum Change {
     PutPlugin(Plugin),
     /// Leave the application without a plugin.
     DeletePlugin(ApplicationId),
-    /// Add an API key.
+    /// Create or replace an API key.
     PutKey(Key),
+    /// Remove an API key.
+    DeleteKey(KeyId),
 }
 
 /// Why a change was refused.
@@ -59,16 +53,27 @@ pub enum Conflict {
     /// Another environment has this name.
     #[error("the name is taken")]
     NameTaken,
+    /// The environment is gone.
+    #[error("the environment does not exist")]
+    NoEnvironment,
+    /// The environment still has applications.
+    #[error("the environment has applications; delete them first")]
+    NotEmpty,
     /// The application is gone.
     #[error("the application does not exist")]
     NoApplication,
     /// The application has as many endpoints as it may.
     #[error("the application has as many endpoints as it may have")]
     TooManyEndpoints,
+    /// The environment has as many keys as it may.
+    #[error("the environment has as many keys as it may have")]
+    TooManyKeys,
 }
 
 /// How many endpoints one application may have, unless the configuration says; a message's fan-out is bounded by it.
 pub const MAX_ENDPOINTS: usize = 50;
+/// How many keys one environment may have, short-lived ones among them: the catalog is in memory.
+pub const MAX_KEYS: usize = 10_000;
 
 /// An application with what belongs to it, as dispatch reads it.
 #[derive(Clone, Debug)]
@@ -93,12 +98,13 @@ impl Tenant {
 /// The whole catalog at one moment. Cheap to share, never changed in place by a reader.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// But for `default`.
-    environments: BTreeMap<EnvironmentName, EnvironmentId>,
+    /// But for `default`; those that were deleted too.
+    environments: BTreeMap<EnvironmentId, Arc<Environment>>,
     tenants: HashMap<ApplicationId, Arc<Tenant>>,
     uids: HashMap<(EnvironmentId, String), ApplicationId>,
     endpoints: HashMap<EndpointId, ApplicationId>,
-    keys: HashMap<Digest, Key>,
+    keys: HashMap<KeyId, Arc<Key>>,
+    hashes: HashMap<Digest, KeyId>,
     max_endpoints: usize,
 }
 
@@ -118,6 +124,7 @@ impl Snapshot {
             uids: HashMap::new(),
             endpoints: HashMap::new(),
             keys: HashMap::new(),
+            hashes: HashMap::new(),
             max_endpoints,
         }
     }
@@ -127,14 +134,29 @@ impl Snapshot {
     pub fn environment(&self, name: &str) -> Option<EnvironmentId> {
         match name {
             EnvironmentId::DEFAULT_NAME => Some(EnvironmentId::DEFAULT),
-            name => self.environments.get(name).copied(),
+            name => self.environments().find(|e| &*e.name == name).map(|e| e.id),
         }
     }
 
-    /// An id that no environment has.
+    /// The environments beside `default`, oldest first.
+    pub fn environments(&self) -> impl Iterator<Item = &Arc<Environment>> {
+        self.environments.values().filter(|environment| !environment.deleted)
+    }
+
+    /// The record of an environment beside `default`.
+    #[must_use]
+    pub fn environment_record(&self, id: EnvironmentId) -> Option<&Arc<Environment>> {
+        self.environments.get(&id).filter(|environment| !environment.deleted)
+    }
+
+    fn has_environment(&self, id: EnvironmentId) -> bool {
+        id == EnvironmentId::DEFAULT || self.environment_record(id).is_some()
+    }
+
+    /// An id that no environment has, or ever had: what is left of a deleted one is nobody else's.
     #[must_use]
     pub fn free_environment(&self) -> EnvironmentId {
-        let last = self.environments.values().max().copied().unwrap_or(EnvironmentId::DEFAULT);
+        let last = self.environments.keys().max().copied().unwrap_or(EnvironmentId::DEFAULT);
         EnvironmentId(last.0 + 1)
     }
 
@@ -172,10 +194,26 @@ impl Snapshot {
         self.tenants.values()
     }
 
-    /// The key with that hash.
+    /// The key with that hash, now or before its rotation.
     #[must_use]
-    pub fn key(&self, hash: &Digest) -> Option<&Key> {
-        self.keys.get(hash)
+    pub fn key(&self, hash: &Digest) -> Option<&Arc<Key>> {
+        self.keys.get(self.hashes.get(hash)?)
+    }
+
+    /// The key with that id.
+    #[must_use]
+    pub fn key_by_id(&self, id: KeyId) -> Option<&Arc<Key>> {
+        self.keys.get(&id)
+    }
+
+    /// The keys of all environments.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.keys.values()
+    }
+
+    /// The keys that go when this application does.
+    pub fn keys_of(&self, application: ApplicationId) -> impl Iterator<Item = &Arc<Key>> {
+        self.keys().filter(move |key| key.scope == Scope::Application(application))
     }
 
     /// Whether any key exists.
@@ -184,61 +222,13 @@ impl Snapshot {
         !self.keys.is_empty()
     }
 
-    /// Whether the change keeps the rules.
-    pub fn check(&self, change: &Change) -> Result<(), Conflict> {
-        match change {
-            Change::PutEnvironment(new) => match self.environment(&new.name) {
-                Some(_) => Err(Conflict::NameTaken),
-                None if new.id == self.free_environment() => Ok(()),
-                None => Err(Conflict::Stale),
-            },
-            Change::PutApplication(new) => {
-                let old = self.tenants.get(&new.id).map_or(0, |t| t.application.revision);
-                if new.revision != old + 1 {
-                    return Err(Conflict::Stale);
-                }
-                let Some(uid) = &new.uid else { return Ok(()) };
-                match self.uids.get(&(new.environment, uid.to_string())) {
-                    Some(other) if *other != new.id => Err(Conflict::UidTaken),
-                    _ => Ok(()),
-                }
-            }
-            Change::PutEndpoint(new) => {
-                let tenant = self.tenants.get(&new.application).ok_or(Conflict::NoApplication)?;
-                let old = tenant.endpoints.get(&new.id).map_or(0, |e| e.revision);
-                if new.revision != old + 1 {
-                    return Err(Conflict::Stale);
-                }
-                if old == 0 && tenant.endpoints.len() >= self.max_endpoints {
-                    return Err(Conflict::TooManyEndpoints);
-                }
-                let taken = |e: &Arc<Endpoint>| e.id != new.id && e.uid == new.uid;
-                match new.uid.is_some() && tenant.endpoints.values().any(taken) {
-                    true => Err(Conflict::UidTaken),
-                    false => Ok(()),
-                }
-            }
-            Change::PutPlugin(plugin) => match self.tenants.contains_key(&plugin.application) {
-                true => Ok(()),
-                false => Err(Conflict::NoApplication),
-            },
-            Change::DeleteApplication(id) | Change::DeletePlugin(id) => {
-                self.tenants.get(id).map(|_| ()).ok_or(Conflict::Stale)
-            }
-            Change::DeleteEndpoint(application, id) => {
-                let tenant = self.tenants.get(application).ok_or(Conflict::Stale)?;
-                tenant.endpoints.get(id).map(|_| ()).ok_or(Conflict::Stale)
-            }
-            Change::PutKey(_) => Ok(()),
-        }
-    }
-
     /// The catalog after a change that was checked.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::PutEnvironment(new) => {
-                self.environments.insert(new.name, new.id);
+                self.environments.insert(new.id, Arc::new(new));
             }
+            Change::DeleteEnvironment(id) => self.delete_environment(id),
             Change::PutApplication(application) => self.put_application(application),
             Change::DeleteApplication(id) => self.delete_application(id),
             Change::PutEndpoint(endpoint) => {
@@ -260,8 +250,28 @@ impl Snapshot {
                 self.alter(application, |tenant| tenant.plugin = None);
             }
             Change::PutKey(key) => {
-                self.keys.insert(key.hash, key);
+                self.remove_key(key.id);
+                self.hashes.extend(key.hashes().map(|hash| (hash, key.id)));
+                self.keys.insert(key.id, Arc::new(key));
             }
+            Change::DeleteKey(id) => self.remove_key(id),
+        }
+    }
+
+    fn delete_environment(&mut self, id: EnvironmentId) {
+        let keys: Vec<_> =
+            self.keys().filter(|key| key.environment == id).map(|key| key.id).collect();
+        keys.into_iter().for_each(|key| self.remove_key(key));
+        if let Some(environment) = self.environments.get_mut(&id) {
+            Arc::make_mut(environment).deleted = true;
+        }
+    }
+
+    fn remove_key(&mut self, id: KeyId) {
+        let hashes =
+            self.keys.remove(&id).into_iter().flat_map(|key| key.hashes().collect::<Vec<_>>());
+        for hash in hashes {
+            self.hashes.remove(&hash);
         }
     }
 
@@ -290,6 +300,8 @@ impl Snapshot {
         for endpoint in tenant.endpoints.keys() {
             self.endpoints.remove(endpoint);
         }
+        let keys: Vec<_> = self.keys_of(id).map(|key| key.id).collect();
+        keys.into_iter().for_each(|key| self.remove_key(key));
     }
 
     fn alter(&mut self, id: ApplicationId, change: impl FnOnce(&mut Tenant)) {

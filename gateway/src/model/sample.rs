@@ -5,7 +5,8 @@ use super::{
     catalog::Tenant,
     delivery::{Delivery, DeliveryKey},
     endpoint::{Endpoint, Secret},
-    id::{ApplicationId, EndpointId, EnvironmentId, MessageId},
+    id::{ApplicationId, Digest, EndpointId, EnvironmentId, KeyId, MessageId},
+    key::{Key, Scope},
     message::{Message, Sequence},
     name::EventType,
 };
@@ -78,4 +79,24 @@ pub fn message(application: ApplicationId) -> Message {
 pub fn delivery(message: &Arc<Message>, sequence: Sequence) -> Delivery {
     let key = DeliveryKey { message: sequence, ordinal: 0, endpoint: EndpointId(Uuid::now_v7()) };
     Delivery { key, message: message.clone(), content: None, plugin: None, attempts: 0, due: 0 }
+}
+
+/// A key that opens everything of the environment, with a hash that no other sample has.
+pub fn key(environment: EnvironmentId) -> Key {
+    let id = Uuid::now_v7();
+    let mut hash = [0; 32];
+    hash[..16].copy_from_slice(id.as_bytes());
+    Key {
+        id: KeyId(id),
+        environment,
+        hash: Digest(hash),
+        former: None,
+        name: "sample".into(),
+        scope: Scope::Environment,
+        expires: None,
+        prefix: "key_00…".into(),
+        revision: 1,
+        created: 1,
+        updated: 1,
+    }
 }

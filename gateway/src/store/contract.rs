@@ -14,8 +14,10 @@ use crate::model::{
     catalog::{Change, Tenant},
     delivery::{Delivery, DeliveryKey, Next},
     endpoint::Endpoint,
+    environment::Environment,
     id::EndpointId,
     message::{Held, Message, Sequence},
+    name::EnvironmentName,
     sample,
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -23,6 +25,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 mod catalog;
 mod deliveries;
 mod held;
+mod keys;
 mod log;
 mod messages;
 
@@ -117,6 +120,15 @@ impl Store {
 
     pub async fn change(&self, change: Change) {
         soon(self.catalog.change(change)).await.expect("is changed");
+    }
+
+    /// A new environment.
+    pub async fn environment(&self, name: &str) -> Environment {
+        let id = self.catalog.snapshot().free_environment();
+        let name = EnvironmentName::new(name).expect("legal");
+        let environment = Environment::new(id, name, 1);
+        self.change(Change::PutEnvironment(environment.clone())).await;
+        environment
     }
 
     /// A new application with that many endpoints.

@@ -114,16 +114,22 @@ impl From<StoreError> for ApiError {
                 let message = "the gateway is stopping";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message)
             }
-            StoreError::Conflict(Conflict::TooManyEndpoints) => {
+            StoreError::Conflict(Conflict::TooManyEndpoints | Conflict::TooManyKeys) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many", message)
             }
+            StoreError::Conflict(Conflict::NoEnvironment) => Self::not_found("environment"),
             StoreError::Conflict(Conflict::NoApplication) => Self::not_found("application"),
             StoreError::Conflict(Conflict::UidTaken) => {
                 let mut error = Self::conflict(message.clone());
                 error.details.push(Detail { path: "/uid".into(), message });
                 error
             }
-            StoreError::Conflict(Conflict::Stale | Conflict::NameTaken) => Self::conflict(message),
+            StoreError::Conflict(Conflict::NameTaken) => {
+                let mut error = Self::conflict(message.clone());
+                error.details.push(Detail { path: "/name".into(), message });
+                error
+            }
+            StoreError::Conflict(Conflict::Stale | Conflict::NotEmpty) => Self::conflict(message),
             StoreError::Failed(_) => {
                 tracing::error!(error = message, "the store failed a request");
                 let message = "the store failed; nothing was accepted";

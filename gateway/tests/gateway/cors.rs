@@ -11,6 +11,7 @@ async fn pages_of_every_origin_are_answered_errors_too() {
     for (key, method, path, body, status) in [
         (KEY, Method::GET, "/applications", "", 200),
         ("wrong", Method::GET, "/applications", "", 401),
+        (KEY, Method::GET, "/environments", "", 403),
         (KEY, Method::GET, "/applications/none", "", 404),
         (KEY, Method::GET, "/no/such/path", "", 404),
         (KEY, Method::PATCH, "/applications", "", 405),

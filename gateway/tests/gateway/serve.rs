@@ -86,6 +86,9 @@ async fn a_key_is_made_at_the_first_start_and_printed_once() {
     let client = client();
     let answer = client.get(&url).header("authorization", key).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
+    let path = "/environments/default/keys";
+    let answer = gateway.request_with(key, Method::GET, path).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200, "its scope is `admin`");
     let stored = fs::read(gateway.path("fresh/octohooks.db")).expect("a file");
     let is_there = stored.windows(key.len()).any(|window| window == key.as_bytes());
     assert!(!is_there, "only its hash is kept");

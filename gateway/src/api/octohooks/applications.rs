@@ -1,11 +1,15 @@
 //! Applications: create, get, list, update, delete.
 
-use super::{BODY, Page, absent, tenant};
+use super::{BODY, Page, absent};
 use crate::{
     clock,
     model::{Millis, application::Application, catalog::Change, id::ApplicationId, name::Uid},
     store::Catalog,
-    web::{auth::Caller, body, error::ApiError},
+    web::{
+        auth::{Caller, Owner},
+        body,
+        error::ApiError,
+    },
 };
 use axum::{
     Json,
@@ -87,10 +91,10 @@ pub async fn list(
 /// `GET /applications/{app}`
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
-    caller: Caller,
+    owner: Owner,
     Path(app): Path<String>,
 ) -> Response {
-    match tenant(&catalog, caller.environment, &app) {
+    match owner.tenant(&catalog, &app) {
         Ok(tenant) => Json(Shown::from(&tenant.application)).into_response(),
         Err(_) => absent(),
     }
@@ -104,7 +108,7 @@ pub async fn update(
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
     let draft = draft(body).await?;
-    let old = &tenant(&catalog, caller.environment, &app)?.application;
+    let old = &caller.tenant(&catalog, &app)?.application;
     let application = Application {
         name: draft.name.unwrap_or_else(|| old.name.clone()),
         uid: draft.uid.or_else(|| old.uid.clone()),
@@ -123,7 +127,7 @@ pub async fn delete(
     caller: Caller,
     Path(app): Path<String>,
 ) -> Result<Json<Shown>, ApiError> {
-    let tenant = tenant(&catalog, caller.environment, &app)?;
+    let tenant = caller.tenant(&catalog, &app)?;
     catalog.change(Change::DeleteApplication(tenant.application.id)).await?;
     Ok(Json(Shown::from(&tenant.application)))
 }

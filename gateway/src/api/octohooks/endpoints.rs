@@ -1,6 +1,6 @@
 //! Endpoints: create, get, list, update, delete.
 
-use super::{BODY, Page, absent, tenant};
+use super::{BODY, Page, absent};
 use crate::{
     api::CheckUrl,
     clock,
@@ -14,7 +14,7 @@ use crate::{
     },
     store::Catalog,
     web::{
-        auth::Caller,
+        auth::Owner,
         body,
         error::{ApiError, Detail},
     },
@@ -88,13 +88,13 @@ async fn draft(body: Body) -> Result<EndpointDraft, ApiError> {
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     State(check_url): State<CheckUrl>,
-    caller: Caller,
+    owner: Owner,
     Path(app): Path<String>,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
-    let application = &tenant(&catalog, caller.environment, &app)?.application;
+    let application = &owner.tenant(&catalog, &app)?.application;
     let fresh = Fresh {
-        environment: caller.environment,
+        environment: owner.environment,
         application: application.id,
         id: EndpointId(clock::id()),
         secret: new_secret(),
@@ -122,11 +122,11 @@ struct Meta {
 /// `GET /applications/{app}/endpoints`
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
-    caller: Caller,
+    owner: Owner,
     Path(app): Path<String>,
     page: Page,
 ) -> Result<Json<List>, ApiError> {
-    let tenant = tenant(&catalog, caller.environment, &app)?;
+    let tenant = owner.tenant(&catalog, &app)?;
     let endpoints = page.of(tenant.endpoints.values().collect());
     let data = endpoints.into_iter().map(|endpoint| Shown::from(&**endpoint)).collect();
     Ok(Json(List { data, meta: Meta { count: tenant.endpoints.len() } }))
@@ -134,21 +134,21 @@ pub async fn list(
 
 fn find(
     catalog: &Arc<dyn Catalog>,
-    caller: Caller,
+    owner: Owner,
     app: &str,
     id_or_uid: &str,
 ) -> Result<Arc<Endpoint>, ApiError> {
-    let tenant = tenant(catalog, caller.environment, app)?;
+    let tenant = owner.tenant(catalog, app)?;
     tenant.endpoint(id_or_uid).cloned().ok_or_else(|| ApiError::not_found("endpoint"))
 }
 
 /// `GET /applications/{app}/endpoints/{endpoint}`
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
-    caller: Caller,
+    owner: Owner,
     Path((app, endpoint)): Path<(String, String)>,
 ) -> Response {
-    match find(&catalog, caller, &app, &endpoint) {
+    match find(&catalog, owner, &app, &endpoint) {
         Ok(endpoint) => Json(Shown::from(&*endpoint)).into_response(),
         Err(_) => absent(),
     }
@@ -158,12 +158,12 @@ pub async fn get(
 pub async fn update(
     State(catalog): State<Arc<dyn Catalog>>,
     State(check_url): State<CheckUrl>,
-    caller: Caller,
+    owner: Owner,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
     let draft = draft(body).await?;
-    let tenant = tenant(&catalog, caller.environment, &app)?;
+    let tenant = owner.tenant(&catalog, &app)?;
     let old = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
     let check = |url: &Url| check_url(url, &tenant.application);
     let new = draft.replace(old, clock::now(), check).map_err(invalid)?;
@@ -175,10 +175,10 @@ pub async fn update(
 /// `DELETE /applications/{app}/endpoints/{endpoint}`: what waits for it stops.
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
-    caller: Caller,
+    owner: Owner,
     Path((app, endpoint)): Path<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
-    let endpoint = find(&catalog, caller, &app, &endpoint)?;
+    let endpoint = find(&catalog, owner, &app, &endpoint)?;
     catalog.change(Change::DeleteEndpoint(endpoint.application, endpoint.id)).await?;
     Ok(Json(Shown::from(&*endpoint)))
 }

@@ -1,6 +1,6 @@
 //! Messages as they were recorded, and a message's deliveries (`endpoint-messages`). Creating one is ingest's.
 
-use super::{endpoints, tenant};
+use super::endpoints;
 use crate::{
     model::{
         Millis,
@@ -10,7 +10,7 @@ use crate::{
         name::{Channel, Uid},
     },
     store::{Catalog, DeliveryRecord, Log, MessageFilter, MessageRecord},
-    web::{auth::Caller, error::ApiError},
+    web::{auth::Owner, error::ApiError},
 };
 use axum::{
     Json,
@@ -83,11 +83,11 @@ pub struct List {
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
-    caller: Caller,
+    owner: Owner,
     Path(app): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<List>, ApiError> {
-    let tenant = tenant(&catalog, caller.environment, &app)?;
+    let tenant = owner.tenant(&catalog, &app)?;
     let limit = wanted.limit.unwrap_or(50);
     if !(1..=250).contains(&limit) {
         return Err(ApiError::field("?limit", "must be from 1 to 250"));
@@ -131,10 +131,10 @@ async fn find(
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
-    caller: Caller,
+    owner: Owner,
     Path((app, message)): Path<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
-    let tenant = tenant(&catalog, caller.environment, &app)?;
+    let tenant = owner.tenant(&catalog, &app)?;
     Ok(Json(Shown::new(&find(&log, &tenant, &message).await?)))
 }
 
@@ -173,10 +173,10 @@ enum ShownEndpoint {
 pub async fn endpoint_messages(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
-    caller: Caller,
+    owner: Owner,
     Path((app, message)): Path<(String, String)>,
 ) -> Result<Json<Vec<EndpointMessage>>, ApiError> {
-    let tenant = tenant(&catalog, caller.environment, &app)?;
+    let tenant = owner.tenant(&catalog, &app)?;
     let record = find(&log, &tenant, &message).await?;
     let shown = Shown::new(&record);
     let deliveries = log.deliveries(record.sequence).await?;

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::model::{
-    catalog::{Conflict, Key, MAX_ENDPOINTS},
+    catalog::{Conflict, MAX_ENDPOINTS},
     environment::Environment,
-    id::{Digest, EnvironmentId, KeyId},
+    id::{Digest, EnvironmentId},
+    key::Key,
     name::{EnvironmentName, Uid},
     plugin::Plugin,
 };
-use uuid::Uuid;
 
 on_every_engine![
     a_change_is_seen_at_once_and_told_to_whoever_watches,
@@ -66,7 +66,8 @@ async fn a_change_is_seen_at_once_and_told_to_whoever_watches(store: &Store) {
     store.change(Change::PutEndpoint(endpoint.clone())).await;
     store.change(Change::PutPlugin(plugin(&application))).await;
     let hash = Digest([1; 32]);
-    store.change(Change::PutKey(Key { id: KeyId(Uuid::from_u128(1)), environment, hash })).await;
+    let key = Key { hash, ..sample::key(environment) };
+    store.change(Change::PutKey(key)).await;
     let snapshot = store.catalog.snapshot();
     assert_eq!(**snapshot.endpoint(endpoint.id).expect("is there"), endpoint);
     assert!(snapshot.tenant(application.id).expect("is there").plugin.is_some());
@@ -81,10 +82,8 @@ async fn a_change_is_seen_at_once_and_told_to_whoever_watches(store: &Store) {
 
 async fn environments_are_told_by_their_names(store: &Store) {
     let name = |text: &str| EnvironmentName::new(text).expect("legal");
-    let new = |text: &str| Environment {
-        id: store.catalog.snapshot().free_environment(),
-        name: name(text),
-    };
+    let free = || store.catalog.snapshot().free_environment();
+    let new = |text: &str| Environment::new(free(), name(text), 1);
     let (first, default) = (new("staging"), new("default"));
     store.change(Change::PutEnvironment(first.clone())).await;
     let second = new("test");
@@ -106,7 +105,8 @@ async fn a_uid_is_not_given_twice(store: &Store) {
     let first = named("acme");
     store.change(Change::PutApplication(first.clone())).await;
     assert_eq!(refused(store, Change::PutApplication(named("acme"))).await, Conflict::UidTaken);
-    let elsewhere = Application { environment: EnvironmentId(2), ..named("acme") };
+    let elsewhere = store.environment("other").await;
+    let elsewhere = Application { environment: elsewhere.id, ..named("acme") };
     store.change(Change::PutApplication(elsewhere)).await;
 
     let endpoint = || Endpoint { uid: first.uid.clone(), ..sample::endpoint() };

@@ -7,6 +7,7 @@ use crate::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::State,
+        environment::Environment,
         id::{ApplicationId, EndpointId, EnvironmentId},
         message::Sequence,
     },
@@ -34,11 +35,7 @@ pub fn apply(
 ) -> Result<Effects> {
     let mut effects = Effects::default();
     match change {
-        Change::PutEnvironment(e) => {
-            let mut id = [0; 16];
-            id[12..].copy_from_slice(&e.id.0.to_be_bytes());
-            put(c, ENVIRONMENT, e.id, &id, &rows::json(e))?;
-        }
+        Change::PutEnvironment(e) => put_environment(c, e)?,
         Change::PutApplication(a) => {
             put(c, APPLICATION, a.environment, a.id.0.as_bytes(), &rows::json(a))?;
         }
@@ -52,7 +49,9 @@ pub fn apply(
             put(c, PLUGIN, p.environment, p.application.0.as_bytes(), &rows::json(p))?;
             effects.released = release(c, p.environment, p.application, now)?;
         }
+        Change::DeleteEnvironment(id) => delete_environment(c, draft, *id)?,
         Change::PutKey(k) => put(c, KEY, k.environment, k.id.0.as_bytes(), &rows::json(k))?,
+        Change::DeleteKey(id) => delete(c, KEY, id.0.as_bytes())?,
         Change::DeleteApplication(id) => effects = delete_application(c, draft, *id, now)?,
         Change::DeleteEndpoint(_, id) => {
             delete(c, ENDPOINT, id.0.as_bytes())?;
@@ -85,6 +84,22 @@ fn delete(c: &Connection, kind: u8, id: &[u8; 16]) -> Result<()> {
         .map(|_| ())
 }
 
+fn put_environment(c: &Connection, environment: &Environment) -> Result<()> {
+    let mut id = [0; 16];
+    id[12..].copy_from_slice(&environment.id.0.to_be_bytes());
+    put(c, ENVIRONMENT, environment.id, &id, &rows::json(environment))
+}
+
+/// Its record stays, as that of a deleted one.
+fn delete_environment(c: &Connection, draft: &Snapshot, id: EnvironmentId) -> Result<()> {
+    c.prepare_cached("DELETE FROM object WHERE environment = ? AND kind = ?")?
+        .execute(params![id.0, KEY])?;
+    match draft.environment_record(id) {
+        Some(known) => put_environment(c, &Environment { deleted: true, ..(**known).clone() }),
+        None => Ok(()),
+    }
+}
+
 fn delete_application(
     c: &Connection,
     draft: &Snapshot,
@@ -98,6 +113,9 @@ fn delete_application(
         for endpoint in tenant.endpoints.keys() {
             delete(c, ENDPOINT, endpoint.0.as_bytes())?;
             effects.ended.push(*endpoint);
+        }
+        for key in draft.keys_of(id) {
+            delete(c, KEY, key.id.0.as_bytes())?;
         }
         effects.dropped = drop_held(c, tenant.application.environment, id, now)?;
     }

@@ -1,0 +1,264 @@
+//! An environment's keys, for its administrator: create, list, get, rotate, delete. And tokens: short-lived keys of one
+//! application, for a page that its owner looks at. A key's text is in the answer that makes it, and nowhere after.
+
+use super::octohooks::BODY;
+use crate::{
+    clock,
+    model::{
+        Millis,
+        catalog::Change,
+        id::{EnvironmentId, KeyId},
+        key::{self, Key, Scope},
+    },
+    store::Catalog,
+    web::{
+        auth::{Admin, Caller},
+        body,
+        error::ApiError,
+        new_key::{NewKey, rotated},
+    },
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+
+/// The longest that a rotated key's old text may be good, in milliseconds: 30 days.
+const GRACE: Millis = 30 * 24 * 60 * 60 * 1000;
+/// How long a token is good unless the caller says, and how long at most, in seconds.
+const TOKEN: (u64, u64) = (60 * 60, 7 * 24 * 60 * 60);
+
+/// A key as the API shows it.
+#[derive(Serialize)]
+pub struct Shown {
+    id: String,
+    name: String,
+    scope: &'static str,
+    application: Option<String>,
+    prefix: String,
+    expires: Option<Millis>,
+    created: Millis,
+    updated: Millis,
+    /// In the answer that makes it only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+impl Shown {
+    fn new(key: &Key, text: Option<String>) -> Self {
+        let (scope, application) = match key.scope {
+            Scope::Admin => ("admin", None),
+            Scope::Environment => ("environment", None),
+            Scope::Publish => ("publish", None),
+            Scope::Application(id) => ("application", Some(id.to_string())),
+        };
+        let prefix = match key.prefix.as_str() {
+            "" => key::prefix(key::PREFIX),
+            known => known.to_owned(),
+        };
+        Self {
+            id: key.id.to_string(),
+            name: key.name.clone(),
+            scope,
+            application,
+            prefix,
+            expires: key.expires,
+            created: key.created,
+            updated: key.updated,
+            key: text,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ScopeName {
+    Admin,
+    Environment,
+    Publish,
+    Application,
+}
+
+#[derive(Deserialize)]
+struct Draft {
+    name: Option<String>,
+    scope: Option<ScopeName>,
+    application: Option<String>,
+    expires: Option<Millis>,
+}
+
+impl Draft {
+    fn scope(&self, catalog: &Arc<dyn Catalog>, of: EnvironmentId) -> Result<Scope, ApiError> {
+        let place = "/application";
+        let wanted = self.scope.ok_or_else(|| ApiError::field("/scope", "is required"))?;
+        match (wanted, &self.application) {
+            (ScopeName::Application, Some(app)) => {
+                let found = catalog.snapshot().find(of, app).map(|t| t.application.id);
+                let found = found.ok_or_else(|| ApiError::field(place, "is not there"))?;
+                Ok(Scope::Application(found))
+            }
+            (ScopeName::Application, None) => {
+                Err(ApiError::field(place, "is required for the scope `application`"))
+            }
+            (_, Some(_)) => Err(ApiError::field(place, "is for the scope `application` only")),
+            (ScopeName::Admin, None) => Ok(Scope::Admin),
+            (ScopeName::Environment, None) => Ok(Scope::Environment),
+            (ScopeName::Publish, None) => Ok(Scope::Publish),
+        }
+    }
+}
+
+/// A body in which every field may be absent, and which may be absent itself.
+async fn optional<T: DeserializeOwned>(body: Body, what: &str) -> Result<T, ApiError> {
+    match body::read(body, BODY, what).await? {
+        empty if empty.is_empty() => body::json(b"{}"),
+        bytes => body::json(&bytes),
+    }
+}
+
+async fn make(catalog: &Arc<dyn Catalog>, new: NewKey) -> Result<Shown, ApiError> {
+    let (key, text) = new.make();
+    let shown = Shown::new(&key, Some(text));
+    catalog.change(Change::PutKey(key)).await?;
+    Ok(shown)
+}
+
+/// `POST /environments/{environment}/keys`
+pub async fn create(
+    State(catalog): State<Arc<dyn Catalog>>,
+    admin: Admin,
+    Path(environment): Path<String>,
+    body: Body,
+) -> Result<Json<Shown>, ApiError> {
+    let environment = admin.place(&catalog, &environment)?.id;
+    let draft: Draft = body::json(&body::read(body, BODY, "key").await?)?;
+    let scope = draft.scope(&catalog, environment)?;
+    let name = draft.name.ok_or_else(|| ApiError::field("/name", "is required"))?;
+    if !(1..=256).contains(&name.chars().count()) {
+        return Err(ApiError::field("/name", "must have 1 to 256 characters"));
+    }
+    let expires = draft.expires;
+    if expires.is_some_and(|expires| expires <= clock::now()) {
+        return Err(ApiError::field("/expires", "must be in the future, in milliseconds"));
+    }
+    Ok(Json(make(&catalog, NewKey { environment, name, scope, expires }).await?))
+}
+
+/// The environment's keys.
+#[derive(Serialize)]
+pub struct List {
+    data: Vec<Shown>,
+}
+
+/// `GET /environments/{environment}/keys`: oldest first.
+pub async fn list(
+    State(catalog): State<Arc<dyn Catalog>>,
+    admin: Admin,
+    Path(environment): Path<String>,
+) -> Result<Json<List>, ApiError> {
+    let environment = admin.place(&catalog, &environment)?.id;
+    let catalog = catalog.snapshot();
+    let mut keys: Vec<_> = catalog.keys().filter(|key| key.environment == environment).collect();
+    keys.sort_by_key(|key| key.id);
+    Ok(Json(List { data: keys.into_iter().map(|key| Shown::new(key, None)).collect() }))
+}
+
+fn find(
+    catalog: &Arc<dyn Catalog>,
+    admin: Admin,
+    environment: &str,
+    id: &str,
+) -> Result<Arc<Key>, ApiError> {
+    let environment = admin.place(catalog, environment)?.id;
+    let id: Option<KeyId> = id.parse().ok();
+    let found = id.and_then(|id| catalog.snapshot().key_by_id(id).cloned());
+    found.filter(|key| key.environment == environment).ok_or_else(|| ApiError::not_found("key"))
+}
+
+/// `GET /environments/{environment}/keys/{key}`
+pub async fn get(
+    State(catalog): State<Arc<dyn Catalog>>,
+    admin: Admin,
+    Path((environment, key)): Path<(String, String)>,
+) -> Result<Json<Shown>, ApiError> {
+    Ok(Json(Shown::new(&*find(&catalog, admin, &environment, &key)?, None)))
+}
+
+/// `DELETE /environments/{environment}/keys/{key}`: it opens nothing any more.
+pub async fn delete(
+    State(catalog): State<Arc<dyn Catalog>>,
+    admin: Admin,
+    Path((environment, key)): Path<(String, String)>,
+) -> Result<Json<Shown>, ApiError> {
+    let key = find(&catalog, admin, &environment, &key)?;
+    catalog.change(Change::DeleteKey(key.id)).await?;
+    Ok(Json(Shown::new(&key, None)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rotation {
+    grace_period: Option<Millis>,
+}
+
+/// `POST /environments/{environment}/keys/{key}/rotate`: the same key with another text; the one before is good for the
+/// grace period, if there is one.
+pub async fn rotate(
+    State(catalog): State<Arc<dyn Catalog>>,
+    admin: Admin,
+    Path((environment, key)): Path<(String, String)>,
+    body: Body,
+) -> Result<Json<Shown>, ApiError> {
+    let old = find(&catalog, admin, &environment, &key)?;
+    let wanted: Rotation = optional(body, "rotation").await?;
+    let grace = wanted.grace_period.unwrap_or(0);
+    if grace > GRACE {
+        return Err(ApiError::field("/gracePeriod", format!("must be at most {GRACE}")));
+    }
+    if old.expires.is_some_and(|expires| expires <= clock::now()) {
+        return Err(ApiError::conflict("the key has expired; make another"));
+    }
+    let (new, text) = rotated(&old, grace);
+    let shown = Shown::new(&new, Some(text));
+    catalog.change(Change::PutKey(new)).await?;
+    Ok(Json(shown))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenDraft {
+    expires_in: Option<u64>,
+}
+
+/// A token, shown once.
+#[derive(Serialize)]
+pub struct Token {
+    key: String,
+    expires: Millis,
+}
+
+/// `POST /applications/{app}/tokens`: a key of that application that ends soon.
+pub async fn token(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+    body: Body,
+) -> Result<Json<Token>, ApiError> {
+    let application = caller.tenant(&catalog, &app)?.application.id;
+    let wanted: TokenDraft = optional(body, "token").await?;
+    let (usual, most) = TOKEN;
+    let seconds = wanted.expires_in.unwrap_or(usual);
+    if !(1..=most).contains(&seconds) {
+        let right = format!("must be from 1 to {most}, in seconds");
+        return Err(ApiError::field("/expiresIn", right));
+    }
+    let expires = clock::now() + seconds * 1000;
+    let (environment, name) = (caller.environment, "token".to_owned());
+    let scope = Scope::Application(application);
+    let (key, text) = NewKey { environment, name, scope, expires: Some(expires) }.make();
+    catalog.change(Change::PutKey(key)).await?;
+    Ok(Json(Token { key: text, expires }))
+}
