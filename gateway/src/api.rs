@@ -1,5 +1,5 @@
 //! The API: the router as a table. The wire contract is in [`octohooks`]; what is ours beside it (plugins,
-//! environments, keys, health, metrics) has files of its own.
+//! environments, keys, event types, health, metrics) has files of its own.
 
 use crate::{
     model::application::Application,
@@ -21,6 +21,7 @@ pub mod octohooks;
 pub mod plugins;
 pub mod environments;
 pub mod keys;
+pub mod event_types;
 pub mod health;
 
 /// Whether a URL may be an endpoint's of that application, as the guard sees it.
@@ -74,6 +75,11 @@ pub fn router(api: Api) -> Router {
         )
         .route("/applications/{app}/plugin/settings", put(plugins::put_settings))
         .route("/applications/{app}/tokens", post(keys::token))
+        .route("/event-types", get(event_types::list).post(event_types::create))
+        .route(
+            "/event-types/{name}",
+            get(event_types::get).put(event_types::update).delete(event_types::delete),
+        )
         .route("/environments", get(environments::list).post(environments::create))
         .route(
             "/environments/{environment}",

@@ -22,6 +22,7 @@ pub mod delivery;
 pub mod attempt;
 pub mod draft;
 pub mod key;
+pub mod event_type;
 pub mod catalog;
 #[cfg(test)]
 pub mod sample;

@@ -4,7 +4,7 @@
 //! - [`Queue`]: the path of a message. `accept` is durable when it returns; `next_messages` leases messages to
 //!   dispatch; `dispatched` makes the deliveries and ends the message's lease; `next_deliveries` leases deliveries;
 //!   `settle` records an attempt and the delivery's next state in one step.
-//! - [`Catalog`]: environments with their applications, endpoints, plugins and keys. The hot path reads a
+//! - [`Catalog`]: environments with their applications, endpoints, plugins, keys and event types. The hot path reads a
 //!   snapshot in memory.
 //! - [`Log`]: what was recorded, by key and by page.
 //!
@@ -198,7 +198,7 @@ pub trait Queue: Send + Sync + 'static {
 /// The catalog at one moment. To be held for a moment: unlike an `Arc` it has no count that all threads would share.
 pub type Current = arc_swap::Guard<Arc<Snapshot>>;
 
-/// Environments, applications, endpoints, plugins, keys.
+/// Environments, applications, endpoints, plugins, keys, event types.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
     /// The catalog as it is now.

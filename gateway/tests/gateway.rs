@@ -14,6 +14,7 @@ mod gateway {
     mod refused;
     mod keys;
     mod scopes;
+    mod event_types;
     mod cors;
     mod receivers;
     mod full;

@@ -129,7 +129,7 @@ pub async fn update(
     Ok(Json(shown))
 }
 
-/// `DELETE /environments/{environment}`: with its keys, once it has no applications.
+/// `DELETE /environments/{environment}`: with its keys and event types, once it has no applications.
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
     State(keys): State<Keys>,

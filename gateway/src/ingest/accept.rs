@@ -3,6 +3,7 @@
 use crate::{
     clock,
     model::{
+        event_type::Violation,
         id::{EnvironmentId, MessageId},
         message::{Attributes, Message},
         name::{Channel, EventType, Uid},
@@ -50,6 +51,9 @@ pub enum Refused {
     /// The uid was used by this message.
     #[error("the uid is taken by the message {0}")]
     Duplicate(MessageId),
+    /// The payload is not as the event type's schema, which is enforced, says.
+    #[error("the payload does not fit the schema of its event type")]
+    Schema(Vec<Violation>),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -182,11 +186,18 @@ impl Inner {
         if draft.payload.len() > self.payload_limit {
             return Err(Refused::TooLarge(self.payload_limit));
         }
-        let found =
-            self.catalog.snapshot().find(environment, application).map(|t| t.application.id);
+        let catalog = self.catalog.snapshot();
+        let found = catalog.find(environment, application).map(|t| t.application.id);
+        let application = found.ok_or(Refused::NoApplication)?;
+        if let Some(listed) = catalog.event_type(environment, &draft.event_type) {
+            let violations = listed.violations(&draft.payload);
+            if !violations.is_empty() {
+                return Err(Refused::Schema(violations));
+            }
+        }
         let message = Message {
             environment,
-            application: found.ok_or(Refused::NoApplication)?,
+            application,
             id: MessageId(clock::id()),
             uid: draft.uid,
             event_type: draft.event_type,

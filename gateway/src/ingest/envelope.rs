@@ -67,6 +67,7 @@ impl From<Refused> for ApiError {
             Refused::NoApplication => Self::not_found("application"),
             Refused::TooLarge(limit) => Self::too_large("payload", limit),
             Refused::Duplicate(_) => Self::conflict(refused.to_string()),
+            Refused::Schema(violations) => Self::schema(violations),
             Refused::Store(error) => error.into(),
         }
     }

@@ -1,12 +1,14 @@
-//! The catalog: all environments, applications, endpoints, plugins and keys, and the rules a change must keep
-//! ([`rules`]). Both store engines apply changes through [`Snapshot`], so the rules stand once.
+//! The catalog: all environments, applications, endpoints, plugins, keys and event types, and the rules a change must
+//! keep ([`rules`]). Both store engines apply changes through [`Snapshot`], so the rules stand once.
 
 use super::{
     application::Application,
     endpoint::Endpoint,
     environment::Environment,
+    event_type::Listed,
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, KeyId},
     key::{Key, Scope},
+    name::EventType,
     plugin::Plugin,
 };
 use std::{
@@ -21,7 +23,7 @@ mod rules;
 pub enum Change {
     /// Create or rename an environment.
     PutEnvironment(Environment),
-    /// Remove an environment without applications, with its keys.
+    /// Remove an environment without applications, with its keys and event types.
     DeleteEnvironment(EnvironmentId),
     /// Create or replace an application.
     PutApplication(Application),
@@ -39,6 +41,10 @@ pub enum Change {
     PutKey(Key),
     /// Remove an API key.
     DeleteKey(KeyId),
+    /// Create or replace an event type.
+    PutEventType(Arc<Listed>),
+    /// Remove an event type.
+    DeleteEventType(EnvironmentId, EventType),
 }
 
 /// Why a change was refused.
@@ -68,12 +74,17 @@ pub enum Conflict {
     /// The environment has as many keys as it may.
     #[error("the environment has as many keys as it may have")]
     TooManyKeys,
+    /// The environment has as many event types as it may.
+    #[error("the environment has as many event types as it may have")]
+    TooManyEventTypes,
 }
 
 /// How many endpoints one application may have, unless the configuration says; a message's fan-out is bounded by it.
 pub const MAX_ENDPOINTS: usize = 50;
 /// How many keys one environment may have, short-lived ones among them: the catalog is in memory.
 pub const MAX_KEYS: usize = 10_000;
+/// How many event types one environment may have: the catalog is in memory, with all their versions.
+pub const MAX_EVENT_TYPES: usize = 1_000;
 
 /// An application with what belongs to it, as dispatch reads it.
 #[derive(Clone, Debug)]
@@ -105,6 +116,7 @@ pub struct Snapshot {
     endpoints: HashMap<EndpointId, ApplicationId>,
     keys: HashMap<KeyId, Arc<Key>>,
     hashes: HashMap<Digest, KeyId>,
+    event_types: HashMap<EnvironmentId, BTreeMap<EventType, Arc<Listed>>>,
     max_endpoints: usize,
 }
 
@@ -125,6 +137,7 @@ impl Snapshot {
             endpoints: HashMap::new(),
             keys: HashMap::new(),
             hashes: HashMap::new(),
+            event_types: HashMap::new(),
             max_endpoints,
         }
     }
@@ -222,6 +235,17 @@ impl Snapshot {
         !self.keys.is_empty()
     }
 
+    /// The environment's event type of that name.
+    #[must_use]
+    pub fn event_type(&self, environment: EnvironmentId, name: &str) -> Option<&Arc<Listed>> {
+        self.event_types.get(&environment)?.get(name)
+    }
+
+    /// The environment's event types, by name.
+    pub fn event_types(&self, environment: EnvironmentId) -> impl Iterator<Item = &Arc<Listed>> {
+        self.event_types.get(&environment).into_iter().flat_map(BTreeMap::values)
+    }
+
     /// The catalog after a change that was checked.
     pub fn apply(&mut self, change: Change) {
         match change {
@@ -255,10 +279,20 @@ impl Snapshot {
                 self.keys.insert(key.id, Arc::new(key));
             }
             Change::DeleteKey(id) => self.remove_key(id),
+            Change::PutEventType(new) => {
+                let types = self.event_types.entry(new.entry.environment).or_default();
+                types.insert(new.entry.name.clone(), new);
+            }
+            Change::DeleteEventType(environment, name) => {
+                if let Some(types) = self.event_types.get_mut(&environment) {
+                    types.remove(&name);
+                }
+            }
         }
     }
 
     fn delete_environment(&mut self, id: EnvironmentId) {
+        self.event_types.remove(&id);
         let keys: Vec<_> =
             self.keys().filter(|key| key.environment == id).map(|key| key.id).collect();
         keys.into_iter().for_each(|key| self.remove_key(key));

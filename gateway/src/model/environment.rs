@@ -1,4 +1,4 @@
-//! An environment: the unit of isolation. It owns applications, with all that is theirs, and keys.
+//! An environment: the unit of isolation. It owns applications, with all that is theirs, keys and event types.
 
 use super::{Millis, id::EnvironmentId, name::EnvironmentName};
 use serde::{Deserialize, Serialize};

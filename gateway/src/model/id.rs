@@ -38,6 +38,8 @@ ids! {
     DeliveryId
     /// An API key's id (not the key).
     KeyId
+    /// An event type's id.
+    EventTypeId
 }
 
 /// An environment: the unit of isolation. A small number, since it is part of every key in the store.

@@ -5,7 +5,8 @@ use super::{
     catalog::Tenant,
     delivery::{Delivery, DeliveryKey},
     endpoint::{Endpoint, Secret},
-    id::{ApplicationId, Digest, EndpointId, EnvironmentId, KeyId, MessageId},
+    event_type::{Entry, Version},
+    id::{ApplicationId, Digest, EndpointId, EnvironmentId, EventTypeId, KeyId, MessageId},
     key::{Key, Scope},
     message::{Message, Sequence},
     name::EventType,
@@ -95,6 +96,24 @@ pub fn key(environment: EnvironmentId) -> Key {
         scope: Scope::Environment,
         expires: None,
         prefix: "key_00…".into(),
+        revision: 1,
+        created: 1,
+        updated: 1,
+    }
+}
+
+/// An event type whose payloads must be texts.
+pub fn event_type(environment: EnvironmentId, name: &str) -> Entry {
+    let version =
+        Version { version: 1, schema: serde_json::json!({ "type": "string" }), created: 1 };
+    Entry {
+        environment,
+        id: EventTypeId(Uuid::now_v7()),
+        name: EventType::new(name).expect("legal"),
+        description: "sample".into(),
+        enforce: true,
+        example: None,
+        versions: vec![version],
         revision: 1,
         created: 1,
         updated: 1,

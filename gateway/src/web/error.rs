@@ -1,7 +1,10 @@
 //! The one place where a failure becomes an HTTP answer:
 //! `{"code": "...", "message": "...", "details": [{"path": "/url", "message": "..."}]}`.
 
-use crate::{model::catalog::Conflict, store::StoreError};
+use crate::{
+    model::{catalog::Conflict, event_type::Violation},
+    store::StoreError,
+};
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -60,6 +63,18 @@ impl ApiError {
         Self { status, code: "invalid", message, details }
     }
 
+    /// 422: the payload violates its event type's schema here. The text names the first place only: it travels in
+    /// headers too.
+    pub fn schema(violations: Vec<Violation>) -> Self {
+        let detail =
+            |v: Violation| Detail { path: format!("/payload{}", v.path), message: v.message };
+        let details: Vec<_> = violations.into_iter().map(detail).collect();
+        let first = details.first().map(|d| format!(": {} {}", d.path, d.message));
+        let (status, first) = (StatusCode::UNPROCESSABLE_ENTITY, first.unwrap_or_default());
+        let message = format!("the payload does not fit the schema of its event type{first}");
+        Self { status, code: "schema", message, details }
+    }
+
     /// 404, for objects whose absence has a body.
     pub fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("no such {what}"))
@@ -114,9 +129,9 @@ impl From<StoreError> for ApiError {
                 let message = "the gateway is stopping";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message)
             }
-            StoreError::Conflict(Conflict::TooManyEndpoints | Conflict::TooManyKeys) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many", message)
-            }
+            StoreError::Conflict(
+                Conflict::TooManyEndpoints | Conflict::TooManyKeys | Conflict::TooManyEventTypes,
+            ) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many", message),
             StoreError::Conflict(Conflict::NoEnvironment) => Self::not_found("environment"),
             StoreError::Conflict(Conflict::NoApplication) => Self::not_found("application"),
             StoreError::Conflict(Conflict::UidTaken) => {

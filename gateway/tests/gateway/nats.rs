@@ -11,6 +11,7 @@ mod destination;
 mod environments;
 mod watched;
 mod identity;
+mod schema;
 mod old;
 
 use super::{

@@ -52,6 +52,8 @@ const ROUTES: &[(&str, &[(&str, For)])] = &[
     ("/applications/{app}/plugin", &[("GET", Caller), ("PUT", Caller), ("DELETE", Caller)]),
     ("/applications/{app}/plugin/settings", &[("PUT", Caller)]),
     ("/applications/{app}/tokens", &[("POST", Caller)]),
+    ("/event-types", &[("GET", Caller), ("POST", Caller)]),
+    ("/event-types/{name}", &[("GET", Caller), ("PUT", Caller), ("DELETE", Caller)]),
     ("/environments", &[("GET", Root), ("POST", Root)]),
     ("/environments/{environment}", &[("GET", Admin), ("PUT", Root), ("DELETE", Root)]),
     ("/environments/{environment}/keys", &[("GET", Admin), ("POST", Admin)]),
@@ -102,6 +104,7 @@ fn fill(path: &str, method: &str, message: &str) -> String {
     path.replace("{app}", if path.ends_with("{app}") { gone("own") } else { "own" })
         .replace("{endpoint}", gone("e0"))
         .replace("{message}", message)
+        .replace("{name}", gone("t"))
         .replace("{environment}", "default")
         .replace("{key}", "none")
 }
@@ -166,6 +169,7 @@ async fn every_route_answers_whom_it_is_for_and_nobody_else() {
     let receiver = Receiver::start().await;
     gateway.application("own", &[&receiver.url("/ok")]).await;
     gateway.application("another", &[]).await;
+    gateway.post("/event-types", json!({ "name": "t" })).await;
     let message = gateway.message("own", json!({})).await;
     let Keys(keys) = keys(&gateway).await;
     for (template, methods) in ROUTES {

@@ -1,10 +1,11 @@
 //! The rules that a change of the catalog must keep, for whoever applies one: both store engines ask before they write.
 
-use super::{Change, Conflict, MAX_KEYS, Snapshot};
+use super::{Change, Conflict, MAX_EVENT_TYPES, MAX_KEYS, Snapshot};
 use crate::model::{
     application::Application,
     endpoint::Endpoint,
     environment::Environment,
+    event_type::Listed,
     id::EnvironmentId,
     key::{Key, Scope},
 };
@@ -38,6 +39,10 @@ impl Snapshot {
             }
             Change::PutKey(new) => self.check_key(new),
             Change::DeleteKey(id) => must(self.keys.contains_key(id), Conflict::Stale),
+            Change::PutEventType(new) => self.check_event_type(new),
+            Change::DeleteEventType(environment, name) => {
+                must(self.event_type(*environment, name).is_some(), Conflict::Stale)
+            }
         }
     }
 
@@ -83,5 +88,19 @@ impl Snapshot {
         must(new.revision == old + 1, Conflict::Stale)?;
         let known = |key: &&Arc<Key>| key.environment == new.environment;
         must(old > 0 || self.keys().filter(known).count() < MAX_KEYS, Conflict::TooManyKeys)
+    }
+
+    fn check_event_type(&self, new: &Listed) -> Result<(), Conflict> {
+        let new = &new.entry;
+        must(self.has_environment(new.environment), Conflict::NoEnvironment)?;
+        let known = self.event_types(new.environment).count();
+        match self.event_type(new.environment, &new.name) {
+            Some(old) if old.entry.id != new.id => Err(Conflict::NameTaken),
+            Some(old) => must(new.revision == old.entry.revision + 1, Conflict::Stale),
+            None => {
+                must(new.revision == 1, Conflict::Stale)?;
+                must(known < MAX_EVENT_TYPES, Conflict::TooManyEventTypes)
+            }
+        }
     }
 }

@@ -1,10 +1,12 @@
-//! Environments and keys in the catalog: what each needs, and what goes with what.
+//! Environments, keys and event types in the catalog: what each needs, and what goes with what.
 
 use super::*;
 use crate::model::{
     catalog::Conflict,
+    event_type::Listed,
     id::{Digest, EnvironmentId},
     key::{Former, Key, Scope},
+    name::EventType,
 };
 
 on_every_engine![
@@ -13,6 +15,7 @@ on_every_engine![
     what_needs_an_environment_is_refused_without_it,
     a_rotated_key_is_found_by_both_its_hashes_and_a_deleted_one_by_none,
     an_applications_keys_go_with_it,
+    event_types_are_listed_once_by_name,
 ];
 
 async fn refused(store: &Store, change: Change) -> Conflict {
@@ -20,6 +23,11 @@ async fn refused(store: &Store, change: Change) -> Conflict {
         StoreError::Conflict(conflict) => conflict,
         other => panic!("{other}"),
     }
+}
+
+fn event_type(environment: EnvironmentId, name: &str, revision: u64) -> Arc<Listed> {
+    let entry = sample::event_type(environment, name);
+    Arc::new(Listed::new(crate::model::event_type::Entry { revision, ..entry }).expect("a schema"))
 }
 
 async fn an_environment_can_be_renamed(store: &Store) {
@@ -46,6 +54,7 @@ async fn an_environment_goes_when_it_is_empty_and_its_id_is_never_given_again(st
     let key = sample::key(gone.id);
     store.change(Change::PutApplication(application.clone())).await;
     store.change(Change::PutKey(key.clone())).await;
+    store.change(Change::PutEventType(event_type(gone.id, "a", 1))).await;
     let delete = || Change::DeleteEnvironment(gone.id);
     assert_eq!(refused(store, delete()).await, Conflict::NotEmpty);
     store.change(Change::DeleteApplication(application.id)).await;
@@ -57,6 +66,7 @@ async fn an_environment_goes_when_it_is_empty_and_its_id_is_never_given_again(st
         let snapshot = store.catalog.snapshot();
         assert_eq!(snapshot.environment("gone"), None);
         assert!(snapshot.key(&key.hash).is_none());
+        assert_eq!(snapshot.event_types(gone.id).count(), 0);
     }
     let again = Environment { revision: 2, ..gone.clone() };
     assert_eq!(refused(store, Change::PutEnvironment(again)).await, Conflict::Stale);
@@ -66,7 +76,11 @@ async fn an_environment_goes_when_it_is_empty_and_its_id_is_never_given_again(st
 async fn what_needs_an_environment_is_refused_without_it(store: &Store) {
     let nowhere = store.catalog.snapshot().free_environment();
     let application = Application { environment: nowhere, ..sample::application() };
-    for change in [Change::PutApplication(application), Change::PutKey(sample::key(nowhere))] {
+    for change in [
+        Change::PutApplication(application),
+        Change::PutKey(sample::key(nowhere)),
+        Change::PutEventType(event_type(nowhere, "a", 1)),
+    ] {
         assert_eq!(refused(store, change).await, Conflict::NoEnvironment);
     }
     let elsewhere = store.environment("elsewhere").await.id;
@@ -106,4 +120,26 @@ async fn an_applications_keys_go_with_it(store: &Store) {
     let snapshot = store.catalog.snapshot();
     assert!(snapshot.key(&own.hash).is_none());
     assert!(snapshot.key(&other.hash).is_some());
+}
+
+async fn event_types_are_listed_once_by_name(store: &Store) {
+    let here = EnvironmentId::DEFAULT;
+    let elsewhere = store.environment("elsewhere").await.id;
+    let first = event_type(here, "b", 1);
+    for listed in [first.clone(), event_type(here, "a", 1), event_type(elsewhere, "b", 1)] {
+        store.change(Change::PutEventType(listed)).await;
+    }
+    let again = Change::PutEventType(event_type(here, "b", 1));
+    assert_eq!(refused(store, again).await, Conflict::NameTaken);
+    assert_eq!(refused(store, Change::PutEventType(first.clone())).await, Conflict::Stale);
+    let names = |environment| {
+        let snapshot = store.catalog.snapshot();
+        snapshot.event_types(environment).map(|l| l.entry.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(here), ["a", "b"]);
+    let name = EventType::new("b").expect("legal");
+    let delete = || Change::DeleteEventType(here, name.clone());
+    store.change(delete()).await;
+    assert_eq!(refused(store, delete()).await, Conflict::Stale);
+    assert_eq!((names(here), names(elsewhere)), (vec!["a".into()], vec!["b".to_owned()]));
 }

@@ -25,6 +25,8 @@ pub const PLUGIN: u8 = 3;
 pub const KEY: u8 = 4;
 /// An environment's kind.
 pub const ENVIRONMENT: u8 = 5;
+/// An event type's kind.
+pub const EVENT_TYPE: u8 = 6;
 
 /// Applies a change that was checked to the tables and to the draft of the next snapshot.
 pub fn apply(
@@ -52,6 +54,15 @@ pub fn apply(
         Change::DeleteEnvironment(id) => delete_environment(c, draft, *id)?,
         Change::PutKey(k) => put(c, KEY, k.environment, k.id.0.as_bytes(), &rows::json(k))?,
         Change::DeleteKey(id) => delete(c, KEY, id.0.as_bytes())?,
+        Change::PutEventType(new) => {
+            let e = &new.entry;
+            put(c, EVENT_TYPE, e.environment, e.id.0.as_bytes(), &rows::json(e))?;
+        }
+        Change::DeleteEventType(environment, name) => {
+            if let Some(listed) = draft.event_type(*environment, name) {
+                delete(c, EVENT_TYPE, listed.entry.id.0.as_bytes())?;
+            }
+        }
         Change::DeleteApplication(id) => effects = delete_application(c, draft, *id, now)?,
         Change::DeleteEndpoint(_, id) => {
             delete(c, ENDPOINT, id.0.as_bytes())?;
@@ -92,8 +103,8 @@ fn put_environment(c: &Connection, environment: &Environment) -> Result<()> {
 
 /// Its record stays, as that of a deleted one.
 fn delete_environment(c: &Connection, draft: &Snapshot, id: EnvironmentId) -> Result<()> {
-    c.prepare_cached("DELETE FROM object WHERE environment = ? AND kind = ?")?
-        .execute(params![id.0, KEY])?;
+    c.prepare_cached("DELETE FROM object WHERE environment = ? AND kind IN (?, ?)")?
+        .execute(params![id.0, KEY, EVENT_TYPE])?;
     match draft.environment_record(id) {
         Some(known) => put_environment(c, &Environment { deleted: true, ..(**known).clone() }),
         None => Ok(()),

@@ -2,7 +2,7 @@
 //! stands in the writer's way.
 
 use super::{
-    changes::{APPLICATION, ENDPOINT, ENVIRONMENT, KEY, PLUGIN},
+    changes::{APPLICATION, ENDPOINT, ENVIRONMENT, EVENT_TYPE, KEY, PLUGIN},
     rows::{self, BEHIND, MESSAGE},
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::{DeliveryKey, State},
+        event_type::{Entry, Listed},
         id::{ApplicationId, EnvironmentId},
         message::{Message, Sequence},
     },
@@ -49,11 +50,24 @@ pub fn catalog(c: &Connection, max_endpoints: usize) -> Result<Snapshot, String>
             PLUGIN => Change::PutPlugin(serde_json::from_str(&document).map_err(bad)?),
             KEY => Change::PutKey(serde_json::from_str(&document).map_err(bad)?),
             ENVIRONMENT => Change::PutEnvironment(serde_json::from_str(&document).map_err(bad)?),
+            EVENT_TYPE => Change::PutEventType(listed(&document)?),
             other => return Err(format!("a document of the unknown kind {other}")),
         };
         snapshot.apply(change);
     }
     Ok(snapshot)
+}
+
+/// An event type. Its schema was good when it came in; where this version does not know it any more, the start fails
+/// rather than that payloads pass unchecked.
+fn listed(document: &str) -> Result<Arc<Listed>, String> {
+    let entry: Entry =
+        serde_json::from_str(document).map_err(|error| format!("an event type: {error}"))?;
+    let name = entry.name.clone();
+    let listed = Listed::stored(entry).map_err(|wrong| {
+        format!("the schema of the event type {name}: {} {}", wrong.path, wrong.message)
+    })?;
+    Ok(Arc::new(listed))
 }
 
 /// What waits, by key.
