@@ -24,7 +24,7 @@ use crate::{
     nats::State,
     observe,
     plugin::{Cache, Host, Registry},
-    store::{self, Catalog, Log, Queue, sqlite::Sqlite},
+    store::{self, Catalog, Log, Queue, sqlite::Sqlite, vault::Master},
     web::{
         self,
         auth::{Fixed, Keys, hash},
@@ -111,18 +111,21 @@ impl App {
     async fn assemble(config: Config, guests: Handle) -> Result<Self, Failure> {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let limits =
-            store::Limits { bytes: config.data.max_bytes, endpoints: config.api.max_endpoints };
-        let store =
-            Sqlite::open(&config.data.dir, limits).map_err(|line| anyhow!("the store: {line}"))?;
-        let (queue, catalog, log): (Arc<dyn Queue>, Arc<dyn Catalog>, Arc<dyn Log>) =
-            (store.clone(), store.clone(), store.clone());
+        // What is wrong with the configuration is said before the store is opened, and perhaps a master key made.
         let cache = Cache {
             directory: config.data.dir.join("compiled"),
             key: cache_key(&config.data.dir).context("the key of compiled plugins")?,
         };
         let host = Host::new(config.plugins.clone(), Some(cache))
             .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
+        let nats = Connections::open(&config).await?;
+        let master = Master::new(config.data.master_key.clone(), &config.data.dir);
+        let limits =
+            store::Limits { bytes: config.data.max_bytes, endpoints: config.api.max_endpoints };
+        let store = Sqlite::open(&config.data.dir, limits, &master)
+            .map_err(|line| anyhow!("the store: {line}"))?;
+        let (queue, catalog, log): (Arc<dyn Queue>, Arc<dyn Catalog>, Arc<dyn Log>) =
+            (store.clone(), store.clone(), store.clone());
         let registry = Arc::new(Registry::default());
         let guard = Guard::new(&config.guard.allow);
         let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
@@ -130,7 +133,6 @@ impl App {
         let descriptors = Descriptors::raise();
         let http = Client::new(guard.clone(), connect, timeout, descriptors.idle)
             .context("the HTTP client")?;
-        let nats = Connections::open(&config).await?;
         let own = config.ingest.nats.prefixes();
         let subjects = Subjects::new(nats.is_some(), &config.delivery.nats, own);
         let connection = nats.as_ref().map(|connections| connections.main.clone());
@@ -309,6 +311,8 @@ fn print_key(text: &str) {
 /// The key that authenticates compiled plugins: random, made once, readable by the owner only.
 fn cache_key(directory: &Path) -> anyhow::Result<[u8; 32]> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
     let path = directory.join("compiled.key");
     if let Ok(bytes) = std::fs::read(&path)
         && let Ok(key) = bytes.try_into()

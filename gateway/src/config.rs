@@ -6,6 +6,7 @@ use crate::{
     deliver, ingest,
     model::{catalog::MAX_ENDPOINTS, id::EnvironmentId, list::texts},
     nats, observe, plugin,
+    store::vault::MasterKey,
 };
 use figment::{
     Figment, Source,
@@ -71,6 +72,9 @@ pub struct Data {
     pub dir: PathBuf,
     /// The largest the database may become, in bytes; senders are refused beyond. None: the disk decides.
     pub max_bytes: Option<u64>,
+    /// What the endpoints' secrets are sealed with: 32 bytes in base64. None: a file beside the data, made once.
+    #[serde(skip_serializing)]
+    pub master_key: Option<MasterKey>,
 }
 
 /// Who may call.
@@ -122,7 +126,7 @@ impl Default for Server {
 
 impl Default for Data {
     fn default() -> Self {
-        Self { dir: "data".into(), max_bytes: None }
+        Self { dir: "data".into(), max_bytes: None, master_key: None }
     }
 }
 
@@ -157,8 +161,14 @@ const PREFIX: &str = "OCTOHOOKS_";
 const API_KEY: &str = "OCTOHOOKS_AUTH__API_KEY";
 
 /// Keys whose texts may look like a number.
-const SECRETS: [&str; 5] =
-    ["auth.api_key", "auth.root_key", "nats.user", "nats.password", "nats.token"];
+const SECRETS: [&str; 6] = [
+    "auth.api_key",
+    "auth.root_key",
+    "data.master_key",
+    "nats.user",
+    "nats.password",
+    "nats.token",
+];
 
 /// Loads the configuration. An error is the line for the operator.
 pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, String> {
@@ -294,6 +304,7 @@ mod tests {
             ("[server]\nlisten_on = \"x\"", ["octohooks.toml", "listen_on"]),
             ("[server]\nlisten = \"nowhere\"", ["octohooks.toml", "server.listen"]),
             ("[guard]\nallow = [\"10.0.0.0\", \"nonsense\"]", ["guard", "such as"]),
+            ("[data]\nmaster_key = \"c2hvcnQ=\"", ["data.master_key", "32 bytes"]),
             ("[delivery]\nmax_in_flight = 0", ["delivery.max_in_flight", "at least 1"]),
             ("[auth]\nroot_key = \"\"", ["auth.root_key", "must be a key"]),
             ("[auth]\napi_key = \"k\"\nroot_key = \"k\"", ["auth.root_key", "no environment"]),

@@ -9,16 +9,16 @@ use crate::{
         application::Application,
         catalog::{Change, Tenant},
         draft::{EndpointDraft, Fresh},
-        endpoint::{Endpoint, Secret},
+        endpoint::Endpoint,
         environment::Environment,
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
         name::{EnvironmentName, Uid},
         plugin::Plugin,
+        secret::Secret,
     },
     plugin::{Host, Registry},
     store::Catalog,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -283,7 +283,7 @@ fn fresh(tenant: &Tenant, now: u64) -> Fresh {
         environment: tenant.application.environment,
         application: tenant.application.id,
         id: EndpointId(clock::id()),
-        secret: Secret(format!("whsec_{}", STANDARD.encode(clock::random_bytes()))),
+        secret: Secret::generated(&clock::random_bytes()),
         now,
     }
 }

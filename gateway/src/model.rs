@@ -14,6 +14,7 @@ pub mod name;
 pub mod environment;
 pub mod application;
 pub mod subject;
+pub mod secret;
 pub mod endpoint;
 pub mod plugin;
 pub mod message;

@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
 
+pub mod vault;
 pub mod front;
 pub mod waiting;
 pub mod handover;

@@ -1,7 +1,7 @@
 //! Signatures, made at the moment a request is sent: the provider's own `X-Signature` and the Standard Webhooks
 //! headers. Functions of their arguments.
 
-use crate::model::endpoint::Secret;
+use crate::model::secret::Secret;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -24,7 +24,7 @@ pub fn sign(secrets: &[Secret], id: &str, seconds: u64, body: &[u8]) -> Signatur
     let mut octohooks = format!("t={seconds}");
     let mut standard = String::new();
     for secret in secrets {
-        let own = mac(secret.0.as_bytes(), &[time.as_bytes(), b".", body]);
+        let own = mac(secret.text.as_bytes(), &[time.as_bytes(), b".", body]);
         octohooks.push_str(",v1=");
         push_hex(&mut octohooks, &own);
         let parts = [id.as_bytes(), b".", time.as_bytes(), b".", body];
@@ -44,9 +44,9 @@ fn push_hex(text: &mut String, bytes: &[u8; 32]) {
 
 /// A secret written `whsec_<base64>` is used decoded, any other as its UTF-8 bytes.
 fn standard_key(secret: &Secret) -> Vec<u8> {
-    let encoded = secret.0.strip_prefix("whsec_");
+    let encoded = secret.text.strip_prefix("whsec_");
     let decoded = encoded.and_then(|text| STANDARD.decode(text).ok());
-    decoded.unwrap_or_else(|| secret.0.as_bytes().to_vec())
+    decoded.unwrap_or_else(|| secret.text.as_bytes().to_vec())
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_contracts_vector() {
-        let secret = Secret("i9viqa5vxx78hcxh4rwdm8x7791".into());
+        let secret = Secret::new("i9viqa5vxx78hcxh4rwdm8x7791");
         let signed = sign(&[secret], "msg", 1_700_000_000, br#"{"id":"1"}"#);
         let expected =
             "t=1700000000,v1=cfeb6158be9964c4c1c5e137a664c8ed1d9eda2a914b5e9d28d204a36dce7437";
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn every_secret_signs() {
-        let secrets = ["one", "two"].map(|text| Secret(text.into()));
+        let secrets = ["one", "two"].map(Secret::new);
         let signed = sign(&secrets, "msg", 1, b"{}");
         assert_eq!(signed.octohooks.matches(",v1=").count(), 2);
         assert_eq!(signed.standard.split(' ').count(), 2);
@@ -82,7 +82,7 @@ mod tests {
         let text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let seconds = crate::clock::now() / 1000;
         let body = br#"{"id":"1"}"#;
-        let signed = sign(&[Secret(text.into())], "msg_1", seconds, body);
+        let signed = sign(&[Secret::new(text)], "msg_1", seconds, body);
         let mut headers = http::HeaderMap::new();
         let value = |text: &str| http::HeaderValue::from_str(text).expect("legal");
         headers.insert("webhook-id", value("msg_1"));

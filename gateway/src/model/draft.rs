@@ -3,9 +3,10 @@
 
 use super::{
     Millis,
-    endpoint::{Endpoint, RateLimit, Secret},
+    endpoint::{Endpoint, RateLimit},
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{Channel, EventType, Uid},
+    secret::Secret,
 };
 use serde::Deserialize;
 use std::{collections::BTreeMap, num::NonZeroU32};
@@ -75,7 +76,8 @@ impl EndpointDraft {
         check_url: impl Fn(&Url) -> Result<(), String>,
     ) -> Result<Endpoint, Vec<Wrong>> {
         let url = self.check(check_url)?;
-        let secrets = self.secrets.map(|texts| texts.into_iter().map(Secret).collect::<Vec<_>>());
+        let secrets =
+            self.secrets.map(|texts| texts.into_iter().map(Secret::new).collect::<Vec<_>>());
         let secrets = secrets.filter(|secrets| !secrets.is_empty());
         Ok(Endpoint {
             environment: fresh.environment,
@@ -107,7 +109,7 @@ impl EndpointDraft {
     ) -> Result<Endpoint, Vec<Wrong>> {
         let uid = self.uid.clone().or_else(|| old.uid.clone());
         let name = self.name.clone().unwrap_or_else(|| old.name.clone());
-        let kept = old.secrets.first().cloned().unwrap_or_else(|| Secret(String::new()));
+        let kept = old.secrets.first().cloned().unwrap_or_else(|| Secret::new(""));
         let some = self.secrets.as_ref().is_some_and(|secrets| !secrets.is_empty());
         let fresh = Fresh {
             environment: old.environment,

@@ -4,9 +4,10 @@ use super::{
     Millis,
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{Channel, EventType, Uid},
+    secret::Secret,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 use url::Url;
 
 /// Where an application's messages go.
@@ -32,7 +33,8 @@ pub struct Endpoint {
     pub channels: Vec<Channel>,
     /// Sent with each request, lower-case names.
     pub headers: Vec<(String, String)>,
-    /// Every one signs.
+    /// Every one that has not expired signs, the newest first. Not serialised: the store seals them.
+    #[serde(skip)]
     pub secrets: Vec<Secret>,
     /// How many requests may start in a time; none: no limit.
     pub rate_limit: Option<RateLimit>,
@@ -47,17 +49,6 @@ pub struct Endpoint {
     pub created: Millis,
     /// When it last changed.
     pub updated: Millis,
-}
-
-/// A signing secret. Its text never reaches a log.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 /// At most `limit` requests start per `per`, and up to `burst` more at once after a quiet time.

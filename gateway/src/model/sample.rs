@@ -4,12 +4,13 @@ use super::{
     application::Application,
     catalog::Tenant,
     delivery::{Delivery, DeliveryKey},
-    endpoint::{Endpoint, Secret},
+    endpoint::Endpoint,
     event_type::{Entry, Version},
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, EventTypeId, KeyId, MessageId},
     key::{Key, Scope},
     message::{Message, Sequence},
     name::EventType,
+    secret::Secret,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
@@ -41,7 +42,7 @@ pub fn endpoint() -> Endpoint {
         event_types: Vec::new(),
         channels: Vec::new(),
         headers: Vec::new(),
-        secrets: vec![Secret("secret".into())],
+        secrets: vec![Secret::new("secret")],
         rate_limit: None,
         max_in_flight: None,
         declared: false,

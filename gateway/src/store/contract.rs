@@ -6,7 +6,7 @@
 
 use super::{
     Accepted, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, Queue, Settlement,
-    StoreError, Submission, memory::Memory, sqlite::Sqlite,
+    StoreError, Submission, memory::Memory, sqlite::Sqlite, vault::Master,
 };
 use crate::model::{
     application::Application,
@@ -89,7 +89,8 @@ impl Store {
     /// SQLite in a file of its own.
     pub fn sqlite() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let engine = Sqlite::open(directory.path(), Limits::default()).expect("opens");
+        let master = Master::new(None, directory.path());
+        let engine = Sqlite::open(directory.path(), Limits::default(), &master).expect("opens");
         Self::over(engine, move |engine| {
             engine.close();
             assert!(directory.path().exists(), "the directory is kept until here");

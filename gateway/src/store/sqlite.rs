@@ -9,6 +9,7 @@ use super::{
     MessageFilter, MessageRecord, Queue, Settlement, StoreError, Submission,
     front::{Front, Ready},
     handover::Handover,
+    vault::Master,
     waiting::Due,
 };
 use crate::{
@@ -45,6 +46,7 @@ mod readers;
 mod retention;
 mod rows;
 mod schema;
+mod sealing;
 mod writer;
 #[cfg(test)]
 mod tests;
@@ -66,8 +68,8 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens `octohooks.db` in the directory, creating both; brings it to the newest version and leases what was
-    /// pending or in flight. An error is one line for the operator.
-    pub fn open(directory: &Path, limits: Limits) -> Result<Arc<Self>, String> {
+    /// pending or in flight. The master key seals what is secret. An error is one line for the operator.
+    pub fn open(directory: &Path, limits: Limits, master: &Master) -> Result<Arc<Self>, String> {
         std::fs::create_dir_all(directory)
             .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
         let lock = lock(directory)?;
@@ -75,17 +77,19 @@ impl Sqlite {
         let text = |error: rusqlite::Error| format!("{}: {error}", path.display());
         let mut connection = Connection::open(&path).map_err(text)?;
         schema::prepare(&mut connection, limits.bytes.map(|bytes| bytes.div_ceil(8192)))?;
+        let vault = sealing::prepare(&mut connection, master)?;
         let (mark, head) = read::bounds(&connection).map_err(text)?;
         let handover = Arc::new(Handover::new(
             Front::new(mark, head),
             read::waiting(&connection).map_err(text)?,
-            read::catalog(&connection, limits.endpoints)?,
+            read::catalog(&connection, limits.endpoints, &vault)?,
             read::parked(&connection).map_err(text)?,
         ));
         let wal = Arc::new(checkpoint::Wal::default());
         let (ops, received) = channel();
         let writer = Writer {
             connection,
+            vault,
             ops: received,
             handover: handover.clone(),
             wal: wal.clone(),

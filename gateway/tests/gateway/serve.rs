@@ -37,6 +37,7 @@ fn a_configuration_that_cannot_be_used_stops_the_start_with_one_clear_line() {
         ("", &[("OCTOHOOKS_SERVERR__LISTEN", "x")], &[], &["OCTOHOOKS_SERVERR", "server"]),
         ("", &[], &["--listen", "here"], &["server.listen", "address"]),
         ("", &[("OCTOHOOKS_PLUGINS__CONCURRENCY", "0")], &[], &["concurrency", "1"]),
+        ("", &[("OCTOHOOKS_DATA__MASTER_KEY", "007")], &[], &["data.master_key", "32 bytes"]),
         ("[delivery.retry]\njitter = 2.0", &[], &[], &["jitter", "0.9"]),
         ("", &[("OCTOHOOKS_AUTH__API_KEY", "")], &[], &["auth.api_key", "empty"]),
         (

@@ -8,9 +8,10 @@ use crate::{
         Millis,
         catalog::Change,
         draft::{EndpointDraft, Fresh, Wrong},
-        endpoint::{Endpoint, RateLimit, Secret},
+        endpoint::{Endpoint, RateLimit},
         id::EndpointId,
         name::{Channel, EventType, Uid},
+        secret::Secret,
     },
     store::Catalog,
     web::{
@@ -25,7 +26,6 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use url::Url;
@@ -60,19 +60,13 @@ impl From<&Endpoint> for Shown {
             event_types: e.event_types.clone(),
             channels: e.channels.clone(),
             headers: e.headers.iter().cloned().collect(),
-            secrets: e.secrets.iter().map(|secret| secret.0.clone()).collect(),
+            secrets: e.secrets.iter().map(|secret| secret.text.clone()).collect(),
             rate_limit: e.rate_limit,
             max_in_flight: e.max_in_flight,
             created: e.created,
             updated: e.updated,
         }
     }
-}
-
-/// A new secret, of 256 bits.
-#[must_use]
-pub fn new_secret() -> Secret {
-    Secret(format!("whsec_{}", STANDARD.encode(clock::random_bytes())))
 }
 
 fn invalid(wrong: Vec<Wrong>) -> ApiError {
@@ -97,7 +91,7 @@ pub async fn create(
         environment: owner.environment,
         application: application.id,
         id: EndpointId(clock::id()),
-        secret: new_secret(),
+        secret: Secret::generated(&clock::random_bytes()),
         now: clock::now(),
     };
     let check = |url: &Url| check_url(url, application);

@@ -1,7 +1,7 @@
 //! A catalog change's statements, with what it means for deliveries and messages that wait: one step, so that no
 //! crash can fall between the two.
 
-use super::rows;
+use super::{rows, sealing};
 use crate::{
     model::{
         Millis,
@@ -11,7 +11,10 @@ use crate::{
         id::{ApplicationId, EndpointId, EnvironmentId},
         message::Sequence,
     },
-    store::handover::{Effects, orphaned},
+    store::{
+        handover::{Effects, orphaned},
+        vault::Vault,
+    },
 };
 use rusqlite::{Connection, Result, Row, params};
 
@@ -31,6 +34,7 @@ pub const EVENT_TYPE: u8 = 6;
 /// Applies a change that was checked to the tables and to the draft of the next snapshot.
 pub fn apply(
     c: &Connection,
+    vault: &Vault,
     draft: &mut Snapshot,
     change: &Change,
     now: Millis,
@@ -42,7 +46,7 @@ pub fn apply(
             put(c, APPLICATION, a.environment, a.id.0.as_bytes(), &rows::json(a))?;
         }
         Change::PutEndpoint(e) => {
-            put(c, ENDPOINT, e.environment, e.id.0.as_bytes(), &rows::json(e))?;
+            put(c, ENDPOINT, e.environment, e.id.0.as_bytes(), &sealing::document(vault, e))?;
             if !e.enabled {
                 effects.ended.push(e.id);
             }

@@ -4,6 +4,7 @@
 use super::{
     changes::{APPLICATION, ENDPOINT, ENVIRONMENT, EVENT_TYPE, KEY, PLUGIN},
     rows::{self, BEHIND, MESSAGE},
+    sealing,
 };
 use crate::{
     model::{
@@ -14,7 +15,9 @@ use crate::{
         id::{ApplicationId, EnvironmentId},
         message::{Message, Sequence},
     },
-    store::{DeliveryRecord, LeasedMessage, MessageFilter, MessageRecord, waiting::Waiting},
+    store::{
+        DeliveryRecord, LeasedMessage, MessageFilter, MessageRecord, vault::Vault, waiting::Waiting,
+    },
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use std::sync::Arc;
@@ -33,7 +36,7 @@ pub fn bounds(c: &Connection) -> Result<(u64, u64)> {
 }
 
 /// The catalog as it is on disk, in which an application may have that many endpoints.
-pub fn catalog(c: &Connection, max_endpoints: usize) -> Result<Snapshot, String> {
+pub fn catalog(c: &Connection, max_endpoints: usize, vault: &Vault) -> Result<Snapshot, String> {
     let mut snapshot = Snapshot::new(max_endpoints);
     let text = |error: rusqlite::Error| error.to_string();
     let mut statement = c
@@ -46,7 +49,7 @@ pub fn catalog(c: &Connection, max_endpoints: usize) -> Result<Snapshot, String>
         let bad = |error: serde_json::Error| format!("a document of kind {kind}: {error}");
         let change = match kind {
             APPLICATION => Change::PutApplication(serde_json::from_str(&document).map_err(bad)?),
-            ENDPOINT => Change::PutEndpoint(serde_json::from_str(&document).map_err(bad)?),
+            ENDPOINT => Change::PutEndpoint(sealing::endpoint(vault, &document)?),
             PLUGIN => Change::PutPlugin(serde_json::from_str(&document).map_err(bad)?),
             KEY => Change::PutKey(serde_json::from_str(&document).map_err(bad)?),
             ENVIRONMENT => Change::PutEnvironment(serde_json::from_str(&document).map_err(bad)?),

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 
 fn open(directory: &Path, bytes: Option<u64>) -> Store {
+    let limits = Limits { bytes, ..Limits::default() };
     Store::over(
-        Sqlite::open(directory, Limits { bytes, ..Limits::default() }).expect("opens"),
+        Sqlite::open(directory, limits, &Master::new(None, directory)).expect("opens"),
         Sqlite::close,
     )
 }
@@ -25,7 +26,7 @@ fn open(directory: &Path, bytes: Option<u64>) -> Store {
 /// The files as a kill would leave them now.
 fn crashed(directory: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a directory");
-    for name in ["octohooks.db", "octohooks.db-wal"] {
+    for name in ["octohooks.db", "octohooks.db-wal", "master.key"] {
         std::fs::copy(directory.join(name), copy.path().join(name)).expect("copies");
     }
     copy
@@ -297,7 +298,8 @@ async fn what_could_not_be_read_stays_due() {
 fn a_directory_has_one_owner() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path(), None);
-    let error = Sqlite::open(directory.path(), Limits::default()).expect_err("is refused");
+    let master = Master::new(None, directory.path());
+    let error = Sqlite::open(directory.path(), Limits::default(), &master).expect_err("is refused");
     assert!(error.contains("another gateway owns this directory"), "{error}");
     drop(store);
     drop(open(directory.path(), None));

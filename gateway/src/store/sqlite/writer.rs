@@ -23,6 +23,7 @@ use crate::{
     store::{
         Accepted, LeasedMessage, Settlement, StoreError, Submission,
         handover::{Effects, Handover, held_as},
+        vault::Vault,
     },
 };
 use bytes::Bytes;
@@ -129,6 +130,8 @@ pub enum Applied {
 pub struct Writer {
     /// The connection that writes.
     pub connection: Connection,
+    /// Seals what is secret.
+    pub vault: Vault,
     /// What the stages hand over.
     pub ops: Receiver<Op>,
     /// What is told to the stages.
@@ -269,7 +272,13 @@ impl Writer {
                     Err(conflict) => Applied::Refused(conflict.into()),
                     Ok(()) => {
                         let draft = draft.get_or_insert_with(|| snapshot.clone());
-                        Applied::Changed(changes::apply(&transaction, draft, change, now)?)
+                        Applied::Changed(changes::apply(
+                            &transaction,
+                            &self.vault,
+                            draft,
+                            change,
+                            now,
+                        )?)
                     }
                 },
                 Op::PutCode(digest, bytes, _) => {

@@ -3,15 +3,17 @@
 use super::*;
 use crate::{
     model::sample,
-    store::{front::Front, waiting::Waiting},
+    store::{front::Front, vault::MasterKey, waiting::Waiting},
 };
 use std::sync::mpsc::{Sender, channel};
 
 fn writer() -> (Writer, Sender<Op>) {
     let (sender, ops) = channel();
+    let key: MasterKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".parse().expect("a key");
     let (front, waiting) = (Front::new(1, 1), Waiting::default());
     let writer = Writer {
         connection: Connection::open_in_memory().expect("opens"),
+        vault: Vault::new(&key).expect("a key"),
         ops,
         handover: Arc::new(Handover::new(front, waiting, Snapshot::default(), 0)),
         wal: Arc::default(),
