@@ -13,7 +13,7 @@ use axum::{
     routing::{get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use octohooks::{applications, endpoints, messages};
+use octohooks::{applications, endpoints, messages, secrets};
 use std::sync::Arc;
 use url::Url;
 
@@ -63,6 +63,8 @@ pub fn router(api: Api) -> Router {
             "/applications/{app}/endpoints/{endpoint}",
             get(endpoints::get).put(endpoints::update).delete(endpoints::delete),
         )
+        .route("/applications/{app}/endpoints/{endpoint}/secrets", get(secrets::list))
+        .route("/applications/{app}/endpoints/{endpoint}/secrets/rotate", post(secrets::rotate))
         .route("/applications/{app}/messages", get(messages::list))
         .route("/applications/{app}/messages/{message}", get(messages::get))
         .route(

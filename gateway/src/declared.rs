@@ -91,7 +91,8 @@ pub struct DeclaredEndpoint {
 }
 
 /// The keys of a declared endpoint.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
+    "ascii_payload",
     "channels",
     "enabled",
     "event_types",
@@ -100,6 +101,7 @@ const KEYS: [&str; 10] = [
     "name",
     "rate_limit",
     "secrets",
+    "signatures",
     "uid",
     "url",
 ];

@@ -1,7 +1,7 @@
 //! Deliver: takes deliveries from the store, lets each endpoint's lane admit them, sends them, decides what follows and
 //! hands that back to be recorded.
 //!
-//! [`lane`], [`limit`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign) and [`guard`] are pure;
+//! [`lane`], [`limit`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign), [`payload`] and [`guard`] are pure;
 //! [`client`] speaks HTTP and [`nats`] NATS; this file acts. A lane is locked for a moment and never across a wait.
 //! Nothing polls: a lane moves when a delivery comes, when an attempt ends, when its booked slot is there, or when its
 //! limits change.
@@ -40,6 +40,7 @@ pub mod limit;
 pub mod schedule;
 pub mod decide;
 pub mod sign;
+pub mod payload;
 pub mod headers;
 pub mod guard;
 pub mod client;

@@ -9,6 +9,7 @@ mod gateway {
     mod path;
     mod catalog;
     mod lanes;
+    mod secrets;
     mod plugins;
     mod serve;
     mod refused;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 pub mod applications;
 pub mod endpoints;
 pub mod messages;
+pub mod secrets;
 
 /// A body of the API is at most this long, in bytes.
 pub(super) const BODY: usize = 256 << 10;

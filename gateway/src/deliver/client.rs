@@ -4,6 +4,7 @@
 use super::{
     guard::{Guard, GuardedResolver, Refusal},
     headers::headers,
+    payload::payload,
 };
 use crate::model::{
     attempt::{Answer, Failure, Outcome},
@@ -83,8 +84,9 @@ impl Client {
 
 fn request(endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> Request {
     let mut request = Request::new(Method::POST, Url::clone(&endpoint.url));
-    *request.headers_mut() = headers(endpoint, delivery, seconds);
-    *request.body_mut() = Some(delivery.payload().clone().into());
+    let body = payload(endpoint, delivery);
+    *request.headers_mut() = headers(endpoint, delivery, &body, seconds);
+    *request.body_mut() = Some(body.into());
     request
 }
 

@@ -5,11 +5,12 @@ use super::sign::sign;
 use crate::model::{delivery::Delivery, endpoint::Endpoint};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// The headers of one try, signed as of `seconds` since the epoch.
+/// The headers of one try with that body, signed as of `seconds` since the epoch.
 #[must_use]
-pub fn headers(endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> HeaderMap {
+pub fn headers(endpoint: &Endpoint, delivery: &Delivery, body: &[u8], seconds: u64) -> HeaderMap {
     let id = delivery.webhook_id();
-    let signatures = sign(&endpoint.secrets, &id, seconds, delivery.payload());
+    let secrets = endpoint.signing(seconds.saturating_mul(1000));
+    let signatures = sign(secrets, endpoint.signatures, &id, seconds, body);
     let mut headers = HeaderMap::with_capacity(12);
     // Names, values and their number were checked where they came in.
     let from_plugin = delivery.content.iter().flat_map(|content| &content.headers);
@@ -29,9 +30,13 @@ pub fn headers(endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> Header
         }
     }
     put(header::CONTENT_TYPE, delivery.content_type());
-    put(HeaderName::from_static("x-signature"), &signatures.octohooks);
+    if let Some(signature) = &signatures.octohooks {
+        put(HeaderName::from_static("x-signature"), signature);
+    }
     put(HeaderName::from_static("webhook-id"), &id);
     put(HeaderName::from_static("webhook-timestamp"), &seconds.to_string());
-    put(HeaderName::from_static("webhook-signature"), &signatures.standard);
+    if let Some(signature) = &signatures.standard {
+        put(HeaderName::from_static("webhook-signature"), signature);
+    }
     headers
 }

@@ -6,7 +6,7 @@
 //! (503: nobody listens), so that one record shows both kinds. A retry carries the same `Nats-Msg-Id`, by which a stream
 //! knows what it has.
 
-use super::headers::headers;
+use super::{headers::headers, payload::payload};
 use crate::{
     model::{
         application::Application,
@@ -172,17 +172,18 @@ impl Publisher {
         else {
             return failed(Failure::Connect, "there is no connection to NATS".into());
         };
+        let body = payload(endpoint, delivery);
         let mut map = HeaderMap::new();
-        for (name, value) in &headers(endpoint, delivery, seconds) {
+        for (name, value) in &headers(endpoint, delivery, &body, seconds) {
             map.append(name.as_str(), value.to_str().unwrap_or_default());
         }
         map.insert(header::NATS_MESSAGE_ID, delivery.id().to_string());
         let exchange = async {
             match &target.stream {
-                None => publish(connection, &target.subject, map, delivery.payload()).await,
+                None => publish(connection, &target.subject, map, &body).await,
                 Some(stream) => {
                     map.insert(header::NATS_EXPECTED_STREAM, stream.as_str());
-                    store(connection, &target.subject, map, delivery.payload()).await
+                    store(connection, &target.subject, map, &body).await
                 }
             }
         };

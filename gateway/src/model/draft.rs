@@ -3,12 +3,13 @@
 
 use super::{
     Millis,
-    endpoint::{Endpoint, RateLimit},
+    endpoint::{Endpoint, RateLimit, Scheme},
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{Channel, EventType, Uid},
     secret::Secret,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::Value;
 use std::{collections::BTreeMap, num::NonZeroU32};
 use url::Url;
 
@@ -32,7 +33,13 @@ pub struct EndpointDraft {
     /// Sent with each request.
     pub headers: Option<BTreeMap<String, String>>,
     /// Kept if absent; one is made for a new endpoint.
-    pub secrets: Option<Vec<String>>,
+    #[serde(deserialize_with = "secrets")]
+    pub secrets: Option<Vec<Secret>>,
+    /// Kept if absent; both for a new endpoint.
+    pub signatures: Option<Scheme>,
+    /// Kept if absent; false for a new endpoint.
+    #[serde(alias = "ascii_payload")]
+    pub ascii_payload: Option<bool>,
     /// No limit if absent.
     #[serde(alias = "rate_limit")]
     pub rate_limit: Option<RateLimit>,
@@ -65,24 +72,64 @@ const URL: usize = 4096;
 const NAMES: usize = 1000;
 const HEADERS: usize = 50;
 const SECRETS: usize = 10;
+/// The longest that rotated secrets may go on to sign, in milliseconds: 30 days.
+const GRACE: Millis = 30 * 24 * 3_600_000;
 /// How many requests to one endpoint may be under way at once.
 const IN_FLIGHT: u32 = 1000;
 
 impl EndpointDraft {
     /// A new endpoint.
     pub fn create(
-        self,
+        mut self,
         fresh: Fresh,
         check_url: impl Fn(&Url) -> Result<(), String>,
     ) -> Result<Endpoint, Vec<Wrong>> {
-        let url = self.check(check_url)?;
-        let secrets =
-            self.secrets.map(|texts| texts.into_iter().map(Secret::new).collect::<Vec<_>>());
-        let secrets = secrets.filter(|secrets| !secrets.is_empty());
+        let given = self.secrets.take().filter(|secrets| !secrets.is_empty());
+        self.endpoint(fresh, given, check_url)
+    }
+
+    /// The endpoint as it is after this draft replaced it.
+    pub fn replace(
+        mut self,
+        old: &Endpoint,
+        now: Millis,
+        check_url: impl Fn(&Url) -> Result<(), String>,
+    ) -> Result<Endpoint, Vec<Wrong>> {
+        let given = self.secrets.take().filter(|secrets| !secrets.is_empty());
+        let secrets = match given {
+            Some(given) => replaced(old, given, now),
+            None => old.signing(now).cloned().collect(),
+        };
+        let fresh = Fresh {
+            environment: old.environment,
+            application: old.application,
+            id: old.id,
+            secret: Secret::new(""),
+            now,
+        };
+        self.uid = self.uid.or_else(|| old.uid.clone());
+        self.name = self.name.or_else(|| Some(old.name.clone()));
+        // A caller who does not know them does not mean to change what a receiver must verify.
+        self.signatures = self.signatures.or(Some(old.signatures));
+        self.ascii_payload = self.ascii_payload.or(Some(old.ascii_payload));
+        let new = self.endpoint(fresh, Some(secrets), check_url)?;
+        let (created, revision, declared) = (old.created, old.revision + 1, old.declared);
+        Ok(Endpoint { created, revision, declared, ..new })
+    }
+
+    fn endpoint(
+        self,
+        Fresh { environment, application, id, secret, now }: Fresh,
+        secrets: Option<Vec<Secret>>,
+        check_url: impl Fn(&Url) -> Result<(), String>,
+    ) -> Result<Endpoint, Vec<Wrong>> {
+        let secrets = secrets.unwrap_or_else(|| vec![secret]);
+        let signatures = self.signatures.unwrap_or_default();
+        let url = self.check(&secrets, signatures, check_url)?;
         Ok(Endpoint {
-            environment: fresh.environment,
-            application: fresh.application,
-            id: fresh.id,
+            environment,
+            application,
+            id,
             uid: self.uid,
             name: self.name.unwrap_or_default(),
             url,
@@ -90,47 +137,24 @@ impl EndpointDraft {
             event_types: self.event_types.unwrap_or_default(),
             channels: self.channels.unwrap_or_default(),
             headers: lower_case(self.headers),
-            secrets: secrets.unwrap_or_else(|| vec![fresh.secret]),
+            secrets,
+            signatures,
+            ascii_payload: self.ascii_payload.unwrap_or_default(),
             rate_limit: self.rate_limit,
             max_in_flight: self.max_in_flight,
             declared: false,
             revision: 1,
-            created: fresh.now,
-            updated: fresh.now,
+            created: now,
+            updated: now,
         })
     }
 
-    /// The endpoint as it is after this draft replaced it.
-    pub fn replace(
-        self,
-        old: &Endpoint,
-        now: Millis,
+    fn check(
+        &self,
+        secrets: &[Secret],
+        signatures: Scheme,
         check_url: impl Fn(&Url) -> Result<(), String>,
-    ) -> Result<Endpoint, Vec<Wrong>> {
-        let uid = self.uid.clone().or_else(|| old.uid.clone());
-        let name = self.name.clone().unwrap_or_else(|| old.name.clone());
-        let kept = old.secrets.first().cloned().unwrap_or_else(|| Secret::new(""));
-        let some = self.secrets.as_ref().is_some_and(|secrets| !secrets.is_empty());
-        let fresh = Fresh {
-            environment: old.environment,
-            application: old.application,
-            id: old.id,
-            secret: kept,
-            now,
-        };
-        let mut new = self.create(fresh, check_url)?;
-        new.uid = uid;
-        new.name = name;
-        new.created = old.created;
-        new.revision = old.revision + 1;
-        new.declared = old.declared;
-        if !some {
-            new.secrets.clone_from(&old.secrets);
-        }
-        Ok(new)
-    }
-
-    fn check(&self, check_url: impl Fn(&Url) -> Result<(), String>) -> Result<Url, Vec<Wrong>> {
+    ) -> Result<Url, Vec<Wrong>> {
         let mut wrong: Vec<Wrong> = Vec::new();
         let mut no = |path: &str, text: String| wrong.push((path.to_owned(), text));
         let url = match self.url.as_deref().map(Url::parse) {
@@ -167,17 +191,88 @@ impl EndpointDraft {
         if headers.count() > HEADERS {
             no("/headers", format!("must be at most {HEADERS}"));
         }
-        let secrets = self.secrets.iter().flatten();
-        if secrets.clone().count() > SECRETS
-            || secrets.clone().any(|s| s.is_empty() || s.len() > 1024)
-        {
-            no("/secrets", format!("must be at most {SECRETS}, each of 1 to 1024 bytes"));
-        }
+        wrong.extend(check_secrets(secrets, signatures));
         match url {
             Ok(url) if wrong.is_empty() => Ok(url),
             _ => Err(wrong),
         }
     }
+}
+
+/// What is wrong is not shown, since it may be a secret.
+fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Secret>>, D::Error> {
+    let value = Option::<Value>::deserialize(deserializer)?;
+    let secret = |value: &Value| value.as_str().map(Secret::new);
+    let Some(value) = value else { return Ok(None) };
+    let secrets = value.as_array().and_then(|list| list.iter().map(secret).collect());
+    secrets.map(Some).ok_or_else(|| D::Error::custom("must be a list of texts"))
+}
+
+/// The secrets that replace the endpoint's. One that it has already keeps its expiry, so that what was read and is written
+/// back changes nothing; unless none would be left that does not expire.
+fn replaced(old: &Endpoint, given: Vec<Secret>, now: Millis) -> Vec<Secret> {
+    let known = |secret: &Secret| old.secrets.iter().find(|known| known.text == secret.text);
+    let kept = given.iter().map(|secret| known(secret).unwrap_or(secret).clone());
+    let kept: Vec<Secret> = kept.filter(|secret| secret.signs(now)).collect();
+    match kept.iter().any(|secret| secret.expires.is_none()) {
+        true => kept,
+        false => given,
+    }
+}
+
+/// The endpoint after its secrets were rotated: the new one first, and the old ones sign for that long beside it.
+pub fn rotate(
+    old: &Endpoint,
+    new: Secret,
+    grace: Millis,
+    now: Millis,
+) -> Result<Endpoint, Vec<Wrong>> {
+    if grace > GRACE {
+        return Err(vec![("/gracePeriod".into(), format!("must be at most {GRACE}"))]);
+    }
+    let end = now + grace;
+    let others = old.signing(now).filter(|secret| secret.text != new.text);
+    let ending = |secret: &Secret| Secret {
+        expires: Some(secret.expires.map_or(end, |earlier| earlier.min(end))),
+        ..secret.clone()
+    };
+    let others: Vec<_> = others.map(ending).filter(|secret| secret.signs(now)).collect();
+    let secrets = [vec![new], others].concat();
+    let mut wrong = check_secrets(&secrets, old.signatures);
+    if secrets.len() > SECRETS {
+        let text =
+            format!("would be one more than {SECRETS}; a gracePeriod of 0 ends the old ones");
+        wrong = vec![("/secret".into(), text)];
+    }
+    for (path, _) in &mut wrong {
+        "/secret".clone_into(path);
+    }
+    match wrong.is_empty() {
+        true => {
+            let revision = old.revision + 1;
+            Ok(Endpoint { secrets, revision, updated: now, ..old.clone() })
+        }
+        false => Err(wrong),
+    }
+}
+
+fn check_secrets(secrets: &[Secret], signatures: Scheme) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    if secrets.len() > SECRETS {
+        wrong.push(("/secrets".to_owned(), format!("must be at most {SECRETS}")));
+    }
+    for (index, secret) in secrets.iter().enumerate() {
+        if let Err(text) = secret.check() {
+            wrong.push((format!("/secrets/{index}"), text));
+        }
+    }
+    let mut lasting = secrets.iter().filter(|secret| secret.expires.is_none());
+    if signatures == Scheme::Octohooks && lasting.all(Secret::is_asymmetric) {
+        let text =
+            "needs a secret that does not begin with `whsk_`: an ed25519 key makes no x-signature";
+        wrong.push(("/signatures".to_owned(), text.to_owned()));
+    }
+    wrong
 }
 
 fn lower_case(headers: Option<BTreeMap<String, String>>) -> Vec<(String, String)> {
@@ -218,3 +313,6 @@ pub fn check_header(name: &str, value: &str) -> Result<(), String> {
         false => Err("must be at most 4096 visible characters".into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

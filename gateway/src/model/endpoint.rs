@@ -36,6 +36,12 @@ pub struct Endpoint {
     /// Every one that has not expired signs, the newest first. Not serialised: the store seals them.
     #[serde(skip)]
     pub secrets: Vec<Secret>,
+    /// Which of the two signatures a request carries.
+    #[serde(default)]
+    pub signatures: Scheme,
+    /// Whether a JSON payload is sent with every character beyond ASCII escaped, for receivers that verify it so.
+    #[serde(default)]
+    pub ascii_payload: bool,
     /// How many requests may start in a time; none: no limit.
     pub rate_limit: Option<RateLimit>,
     /// How many requests may be under way at once; none: the configuration's default.
@@ -49,6 +55,26 @@ pub struct Endpoint {
     pub created: Millis,
     /// When it last changed.
     pub updated: Millis,
+}
+
+impl Endpoint {
+    /// The secrets that sign what is sent now.
+    pub fn signing(&self, now: Millis) -> impl Iterator<Item = &Secret> {
+        self.secrets.iter().filter(move |secret| secret.signs(now))
+    }
+}
+
+/// Which signatures a request carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// Both.
+    #[default]
+    Both,
+    /// `x-signature` alone.
+    Octohooks,
+    /// `webhook-signature` alone.
+    Standard,
 }
 
 /// At most `limit` requests start per `per`, and up to `burst` more at once after a quiet time.

@@ -9,7 +9,7 @@ use super::*;
 use crate::model::{
     application::Application,
     catalog::Tenant,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Scheme},
     id::{ApplicationId, EndpointId, EnvironmentId, MessageId},
     message::Message,
     name::{AttributeName, AttributeValue, Channel, EventType, Uid},
@@ -77,6 +77,8 @@ fn tenant(application: ApplicationId) -> Tenant {
             channels: vec![Channel::new("east").expect("legal")],
             headers: vec![("authorization".into(), "Bearer secret".into())],
             secrets: Vec::new(),
+            signatures: Scheme::Both,
+            ascii_payload: false,
             rate_limit: None,
             max_in_flight: None,
             declared: false,

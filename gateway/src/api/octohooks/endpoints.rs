@@ -8,7 +8,7 @@ use crate::{
         Millis,
         catalog::Change,
         draft::{EndpointDraft, Fresh, Wrong},
-        endpoint::{Endpoint, RateLimit},
+        endpoint::{Endpoint, RateLimit, Scheme},
         id::EndpointId,
         name::{Channel, EventType, Uid},
         secret::Secret,
@@ -43,6 +43,8 @@ pub struct Shown {
     channels: Vec<Channel>,
     headers: BTreeMap<String, String>,
     secrets: Vec<String>,
+    signatures: Scheme,
+    ascii_payload: bool,
     rate_limit: Option<RateLimit>,
     max_in_flight: Option<NonZeroU32>,
     created: Millis,
@@ -60,7 +62,9 @@ impl From<&Endpoint> for Shown {
             event_types: e.event_types.clone(),
             channels: e.channels.clone(),
             headers: e.headers.iter().cloned().collect(),
-            secrets: e.secrets.iter().map(|secret| secret.text.clone()).collect(),
+            secrets: e.signing(clock::now()).map(|secret| secret.text.clone()).collect(),
+            signatures: e.signatures,
+            ascii_payload: e.ascii_payload,
             rate_limit: e.rate_limit,
             max_in_flight: e.max_in_flight,
             created: e.created,
@@ -69,7 +73,7 @@ impl From<&Endpoint> for Shown {
     }
 }
 
-fn invalid(wrong: Vec<Wrong>) -> ApiError {
+pub(super) fn invalid(wrong: Vec<Wrong>) -> ApiError {
     let details = wrong.into_iter().map(|(path, message)| Detail { path, message });
     ApiError::fields(details.collect())
 }
@@ -126,7 +130,7 @@ pub async fn list(
     Ok(Json(List { data, meta: Meta { count: tenant.endpoints.len() } }))
 }
 
-fn find(
+pub(super) fn find(
     catalog: &Arc<dyn Catalog>,
     owner: Owner,
     app: &str,
