@@ -10,6 +10,7 @@ mod gateway {
     mod catalog;
     mod lanes;
     mod secrets;
+    mod clients;
     mod plugins;
     mod serve;
     mod refused;

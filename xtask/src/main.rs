@@ -1,7 +1,7 @@
 //! The project's own chores, as `cargo xtask COMMAND`. For whoever works on Octohooks.
 //!
 //! This file is the table of commands; each command is a module of the same name. `cargo` runs
-//! cargo for them, `nats` finds nats-servers for `test`, `rust` reads Rust for `tidy`.
+//! cargo for them, `nats` and `clients` find what `test` needs of others, `rust` reads Rust for `tidy`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -10,6 +10,7 @@
 
 mod test;
 mod nats;
+mod clients;
 mod ci;
 mod tidy;
 mod plugins;

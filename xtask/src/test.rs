@@ -2,17 +2,17 @@
 //! (`--release`), so that wasmtime is built once.
 //!
 //! What they need beyond Rust is GitHub's own collection of webhook payloads, a package of npm's, and what
-//! [`nats`] finds. What cannot be had, without a network for instance, is said, and the tests that use it
-//! are left out.
+//! [`nats`] and [`clients`] find. What cannot be had, without a network for instance, is said, and the tests that
+//! use it are left out; but for those of `clients`, which fail.
 
 use crate::{
     cargo::{self, say},
-    nats,
+    clients, nats,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// Real payloads of every event that GitHub sends. The version is fixed: what a test says of them
 /// should stay true.
@@ -41,7 +41,8 @@ pub fn run(options: &Options) -> Result<()> {
             say(&format!("without GitHub's payloads, which npm could not fetch: {error:#}"));
         }
     }
-    command.envs(nats::variables(&cargo::root().join("target")));
+    let build = cargo::root().join("target");
+    command.envs(nats::variables(&build)).envs(clients::variable(&build));
     let mut tests = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let output = tests.stdout.take().context("no output")?;
     let mut closing = Vec::new();
@@ -62,30 +63,11 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// The file that lists GitHub's payloads, fetched unless it is there.
 fn examples(directory: &Path) -> Result<PathBuf> {
+    clients::npm(directory, &[EXAMPLES])?;
     let package = directory.join("node_modules/@octokit/webhooks-examples");
     let file = package.join("api.github.com/index.json");
-    let version =
-        EXAMPLES.rsplit_once('@').map(|(_, version)| format!("\"version\": \"{version}\""));
-    let is_there = || {
-        let manifest = std::fs::read_to_string(package.join("package.json")).unwrap_or_default();
-        version.as_ref().is_some_and(|version| manifest.contains(version)) && file.exists()
-    };
-    if is_there() {
-        return Ok(file);
-    }
-    std::fs::create_dir_all(directory)?;
-    let npm = Command::new("npm")
-        .args(["install", "--silent", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .arg("--prefix")
-        .arg(directory)
-        .arg(EXAMPLES)
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run npm")?;
-    match npm.success() && is_there() {
-        true => Ok(file),
-        false => bail!("npm install {EXAMPLES} failed"),
-    }
+    ensure!(file.exists(), "{EXAMPLES} has no {}", file.display());
+    Ok(file)
 }
 
 /// The sums of the test runners' closing lines: each crate's tests are a program of their own.
