@@ -30,10 +30,11 @@ use crate::{
         auth::{Fixed, Keys, hash},
         new_key::NewKey,
         serve::Limits,
+        shape,
     },
 };
 use anyhow::{Context, anyhow};
-use axum::Router;
+use axum::{Router, middleware::map_response};
 use doors::Connections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
@@ -248,8 +249,16 @@ fn fixed_keys(config: &Config, catalog: &Snapshot) -> Fixed {
 }
 
 fn router(api: Api, door: Door) -> Router {
-    let routes = api::router(api.clone()).merge(ingest::http::router(door));
-    Router::new().nest("/api/v1", web::cors::open(routes)).merge(api::watch_router(api))
+    let routes = api::router(api.clone())
+        .merge(ingest::http::router(door))
+        .fallback(shape::no_route)
+        .method_not_allowed_fallback(shape::no_method)
+        .layer(map_response(shape::shaped));
+    Router::new()
+        .nest("/api/v1", web::cors::open(routes))
+        .merge(api::watch_router(api))
+        .fallback(shape::no_route)
+        .method_not_allowed_fallback(shape::no_method)
 }
 
 fn parts(deliver: &Arc<Deliver>, nats: Option<Connections>, stopping: &Arc<AtomicBool>) -> Parts {

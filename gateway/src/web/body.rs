@@ -76,17 +76,19 @@ fn refused(error: &axum::Error, limit: usize, what: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body ended early")
 }
 
-/// The body as that type; what is wrong is found by a second reading, which only bad bodies pay for.
+/// The body as that type; what is wrong is found by a second reading, which only bad bodies pay for. All of it must be
+/// UTF-8, what nobody reads of it too.
 pub fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).or_else(|_| {
-        let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let malformed = |error: &dyn std::fmt::Display| {
+        let message = format!("the body is not JSON: {error}");
+        ApiError::new(StatusCode::BAD_REQUEST, "malformed", message)
+    };
+    let text = str::from_utf8(bytes).map_err(|error| malformed(&error))?;
+    serde_json::from_str(text).or_else(|_| {
+        let mut reader = serde_json::Deserializer::from_str(text);
         let value = serde_path_to_error::deserialize(&mut reader)
             .map_err(|error| ApiError::from_json(&error))?;
-        let trailing = |error: serde_json::Error| {
-            let message = format!("the body is not JSON: {error}");
-            ApiError::new(StatusCode::BAD_REQUEST, "malformed", message)
-        };
-        reader.end().map_err(trailing)?;
+        reader.end().map_err(|error| malformed(&error))?;
         Ok(value)
     })
 }

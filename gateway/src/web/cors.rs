@@ -1,10 +1,9 @@
 //! What pages of other origins may do: everything that a key lets them. Every answer says so, errors too, also those of
 //! paths that are not there. The headers are named, since a wildcard does not stand for `Authorization`.
 
-use super::error::ApiError;
 use axum::{
     Router,
-    http::{HeaderName, Method, StatusCode, header},
+    http::{HeaderName, Method, header},
 };
 use std::time::Duration;
 use tower_http::cors::{Any, CorsLayer};
@@ -28,11 +27,5 @@ pub fn open(routes: Router) -> Router {
         .allow_headers(HEADERS)
         .expose_headers([header::RETRY_AFTER])
         .max_age(AGE);
-    routes
-        .fallback(async || ApiError::not_found("path"))
-        .method_not_allowed_fallback(async || {
-            let message = "the path does not take this method";
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
-        })
-        .layer(layer)
+    routes.layer(layer)
 }

@@ -11,15 +11,19 @@ use tokio::{
     net::TcpStream,
 };
 
+mod endpoints;
+mod payloads;
+mod routes;
+
 /// Posts that body as it is.
-async fn post(gateway: &Gateway, path: &str, body: impl Into<Body>) -> (u16, Value) {
+pub(crate) async fn post(gateway: &Gateway, path: &str, body: impl Into<Body>) -> (u16, Value) {
     let sent = gateway.request(Method::POST, path).body(body).send().await.expect("an answer");
     let status = sent.status().as_u16();
     (status, json_of(sent).await)
 }
 
 /// That the gateway still does what it is for.
-async fn goes_on(gateway: &Gateway, receiver: &Receiver, count: usize) {
+pub(crate) async fn goes_on(gateway: &Gateway, receiver: &Receiver, count: usize) {
     gateway.message("hooli", json!({})).await;
     receiver.wait_for("/ok", count).await;
     assert_eq!(receiver.received("/ok").len(), count, "nothing else was sent");
@@ -128,41 +132,5 @@ async fn half_a_request_is_nothing() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    goes_on(&gateway, &receiver, 1).await;
-}
-
-#[tokio::test]
-async fn a_bad_endpoint_is_refused_with_the_place_and_what_would_be_right() {
-    let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
-    gateway.application("hooli", &[&receiver.url("/ok")]).await;
-    let ok = receiver.url("/ok");
-    for (body, path) in [
-        (json!({}), "/url"),
-        (json!({ "url": "nowhere" }), "/url"),
-        (json!({ "url": "ftp://example.com/" }), "/url"),
-        (json!({ "url": "http://" }), "/url"),
-        (json!({ "url": "https://user:secret@example.com/" }), "/url"),
-        (json!({ "url": "http://10.0.0.1/" }), "/url"),
-        (json!({ "url": "http://169.254.169.254/latest/meta-data" }), "/url"),
-        (json!({ "url": "http://[::ffff:10.0.0.1]/" }), "/url"),
-        (json!({ "url": 7 }), "/url"),
-        (json!({ "url": ok, "eventTypes": ["a b"] }), "/eventTypes/0"),
-        (json!({ "url": ok, "channels": [""] }), "/channels/0"),
-        (json!({ "url": ok, "headers": { "a b": "c" } }), "/headers/a b"),
-        (json!({ "url": ok, "headers": { "host": "evil" } }), "/headers/host"),
-        (json!({ "url": ok, "headers": { "x": "a\nb" } }), "/headers/x"),
-        (json!({ "url": ok, "rateLimit": { "limit": 0 } }), "/rateLimit/limit"),
-        (json!({ "url": ok, "maxInFlight": 0 }), "/maxInFlight"),
-        (json!({ "url": ok, "maxInFlight": 4_000_000_000_u32 }), "/maxInFlight"),
-        (json!({ "url": format!("{ok}?{}", "x".repeat(5000)) }), "/url"),
-        (json!({ "url": ok, "uid": "a\u{0}b" }), "/uid"),
-    ] {
-        let url = "/applications/hooli/endpoints";
-        let (status, error) = gateway.call(Method::POST, url, Some(&body)).await;
-        assert_eq!((status.as_u16(), &error["code"]), (422, &json!("invalid")), "{body}: {error}");
-        assert_eq!(error["details"][0]["path"], path, "{body}: {error}");
-    }
-    let list = gateway.get("/applications/hooli/endpoints").await;
-    assert_eq!(list["meta"]["count"], 1);
     goes_on(&gateway, &receiver, 1).await;
 }
