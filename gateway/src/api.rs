@@ -4,7 +4,7 @@
 use crate::{
     model::application::Application,
     plugin::{Host, Registry},
-    store::{Catalog, Log, Queue},
+    store::{Catalog, Log, Queue, Recovery},
     web::auth::Keys,
 };
 use axum::{
@@ -13,7 +13,7 @@ use axum::{
     routing::{get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use octohooks::{applications, endpoints, messages, secrets};
+use octohooks::{applications, deliveries, endpoints, messages, recovery, secrets};
 use std::sync::Arc;
 use url::Url;
 
@@ -34,6 +34,8 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// What was recorded.
     pub log: Arc<dyn Log>,
+    /// What is sent again.
+    pub recovery: Arc<dyn Recovery>,
     /// For the depths in `/health`.
     pub queue: Arc<dyn Queue>,
     /// Who may call.
@@ -69,8 +71,22 @@ pub fn router(api: Api) -> Router {
         .route("/applications/{app}/messages/{message}", get(messages::get))
         .route(
             "/applications/{app}/messages/{message}/endpoint-messages",
-            get(messages::endpoint_messages),
+            get(deliveries::endpoint_messages),
         )
+        .route("/applications/{app}/messages/{message}/deliveries", get(deliveries::of_message))
+        .route(
+            "/applications/{app}/messages/{message}/deliveries/{delivery}/attempts",
+            get(deliveries::attempts),
+        )
+        .route("/applications/{app}/endpoints/{endpoint}/deliveries", get(deliveries::of_endpoint))
+        .route(
+            "/applications/{app}/messages/{message}/endpoints/{endpoint}/resend",
+            post(recovery::resend),
+        )
+        .route("/applications/{app}/endpoints/{endpoint}/recover", post(recovery::recover))
+        .route("/operations", get(recovery::list))
+        .route("/operations/{operation}", get(recovery::get))
+        .route("/operations/{operation}/cancel", post(recovery::cancel))
         .route(
             "/applications/{app}/plugin",
             get(plugins::get).put(plugins::put).delete(plugins::delete),

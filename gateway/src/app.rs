@@ -24,7 +24,8 @@ use crate::{
     nats::State,
     observe,
     plugin::{Cache, Host, Registry},
-    store::{self, Catalog, Log, Queue, sqlite::Sqlite, vault::Master},
+    recover::Recoverer,
+    store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
     web::{
         self,
         auth::{Fixed, Keys, hash},
@@ -82,6 +83,7 @@ pub struct App {
     store: Arc<Sqlite>,
     deliver: Arc<Deliver>,
     dispatcher: Arc<Dispatcher>,
+    recoverer: Arc<Recoverer>,
     reconciler: Reconciler,
     router: Router,
     metrics: PrometheusHandle,
@@ -127,6 +129,8 @@ impl App {
             .map_err(|line| anyhow!("the store: {line}"))?;
         let (queue, catalog, log): (Arc<dyn Queue>, Arc<dyn Catalog>, Arc<dyn Log>) =
             (store.clone(), store.clone(), store.clone());
+        let recovery: Arc<dyn Recovery> = store.clone();
+        let recoverer = Recoverer::new(catalog.clone(), recovery.clone());
         let registry = Arc::new(Registry::default());
         let guard = Guard::new(&config.guard.allow);
         let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
@@ -166,7 +170,8 @@ impl App {
         };
         let parts = parts(&deliver, nats, &stopping);
         let door = Door { acceptor, keys: keys.clone() };
-        let api = Api { catalog, log, queue, keys, host, registry, check_url, metrics, parts };
+        let api =
+            Api { catalog, log, recovery, queue, keys, host, registry, check_url, metrics, parts };
         let metrics = api.metrics.clone();
         let router = router(api, door);
         let connections = descriptors.connections;
@@ -175,6 +180,7 @@ impl App {
             store,
             deliver,
             dispatcher,
+            recoverer,
             reconciler,
             router,
             metrics,
@@ -200,6 +206,7 @@ impl App {
         let delivering = tokio::spawn(self.deliver.clone().run());
         let dispatching = tokio::spawn(self.dispatcher.clone().run());
         let cleaning = tokio::spawn(chores::remove_expired(self.store.clone()));
+        let recovering = tokio::spawn(self.recoverer.run());
         let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));
         let address = listener.local_addr().context("the address listened on")?;
         tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
@@ -216,6 +223,7 @@ impl App {
         let _in_time = tokio::time::timeout(drain, listening.join_all()).await;
 
         // What is not done within the limit is done at the next start.
+        recovering.abort();
         reconciling.abort();
         measuring.abort();
         cleaning.abort();

@@ -300,10 +300,12 @@ impl Deliver {
             number: delivery.attempts + 1,
             at,
             latency: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+            revision: Some(endpoint.revision),
             outcome,
         };
         let now = clock::now();
-        let next = decide::decide(&attempt, &self.options.retry, now, clock::chance());
+        let number = attempt.number - delivery.spent;
+        let next = decide::decide(&attempt, number, &self.options.retry, now, clock::chance());
         self.meters.seconds.record(took.as_secs_f64());
         if next == Next::Delivered {
             self.meters.delivered.increment(1);

@@ -20,6 +20,7 @@ pub mod ingest;
 pub mod dispatch;
 pub mod plugin;
 pub mod deliver;
+pub mod recover;
 pub mod store;
 pub mod api;
 pub mod web;

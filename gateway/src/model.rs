@@ -21,6 +21,7 @@ pub mod message;
 pub mod dispatch;
 pub mod delivery;
 pub mod attempt;
+pub mod operation;
 pub mod draft;
 pub mod key;
 pub mod event_type;

@@ -1,4 +1,4 @@
-//! The ports to the store, and what engines share. Three traits, each with one contract test-suite that all
+//! The ports to the store, and what engines share. Four traits, each with one contract test-suite that all
 //! engines pass (`store/contract.rs`):
 //!
 //! - [`Queue`]: the path of a message. `accept` is durable when it returns; `next_messages` leases messages to
@@ -7,17 +7,17 @@
 //! - [`Catalog`]: environments with their applications, endpoints, plugins, keys and event types. The hot path reads a
 //!   snapshot in memory.
 //! - [`Log`]: what was recorded, by key and by page.
+//! - [`Recovery`]: what is sent again, and the operations that do so in the background.
 //!
 //! Leases live in memory: one process owns an embedded store, and what was leased when it died is due again at its
 //! next start. That is why `settle` and `dispatched` only hand over: when their write is lost in a crash, the
 //! delivery is made again under the same `webhook-id`. Only `accept` and `change` make promises to a caller.
 
 use crate::model::{
-    Millis,
     attempt::Attempt,
     catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot},
-    delivery::{Delivery, DeliveryKey, Next, State},
-    id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
+    delivery::{Delivery, DeliveryKey, Next},
+    id::{ApplicationId, Digest, EndpointId, MessageId},
     message::{Held, Message, Sequence},
     plugin::Plugin,
 };
@@ -26,6 +26,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 pub mod vault;
+pub mod log;
+pub mod recovery;
 pub mod front;
 pub mod waiting;
 pub mod handover;
@@ -33,6 +35,9 @@ pub mod sqlite;
 pub mod memory;
 #[cfg(test)]
 mod contract;
+
+pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
+pub use recovery::{Again, Candidate, Recovery};
 
 /// What a store could not do, and whose fault it is.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +109,8 @@ pub struct LeasedMessage {
     pub message: Arc<Message>,
     /// Deliveries that exist already, from before a crash: not to be made again.
     pub done: Vec<DeliveryKey>,
+    /// The endpoint it is dispatched again for; none: all.
+    pub only: Option<EndpointId>,
     /// How many plugin calls it has had.
     pub calls: u32,
     /// Whether it was held: then its deliveries get rows in the step that ends the lease.
@@ -220,67 +227,6 @@ pub trait Catalog: Send + Sync + 'static {
     async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;
 }
 
-/// A recorded message.
-#[derive(Clone, Debug)]
-pub struct MessageRecord {
-    /// The store's number of it.
-    pub sequence: Sequence,
-    /// The message.
-    pub message: Message,
-    /// Why it waits or was dropped, with the time it was noted; none: dispatched, or about to be.
-    pub held: Option<(Held, Millis)>,
-}
-
-/// A recorded delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeliveryRecord {
-    /// Which one.
-    pub key: DeliveryKey,
-    /// Its state; none while it is leased and nothing is recorded yet.
-    pub state: Option<State>,
-    /// When the next attempt is due, while it waits.
-    pub due: Option<Millis>,
-    /// When the state was recorded.
-    pub updated: Millis,
-    /// Its attempts, first to last.
-    pub attempts: Vec<Attempt>,
-}
-
-/// Which messages of an application a page shows.
-#[derive(Clone, Debug, Default)]
-pub struct MessageFilter {
-    /// Only those held, in this state (`parked`, `retry`, `dropped`).
-    pub held: Option<String>,
-    /// Only those before this one (the last of the page before); newest first.
-    pub before: Option<Sequence>,
-}
-
-/// What was recorded.
-#[async_trait]
-pub trait Log: Send + Sync + 'static {
-    /// The application's message with that id or uid.
-    async fn message(
-        &self,
-        environment: EnvironmentId,
-        application: ApplicationId,
-        id_or_uid: &str,
-    ) -> Result<Option<MessageRecord>, StoreError>;
-
-    /// A page of the application's messages, newest first.
-    async fn messages(
-        &self,
-        application: ApplicationId,
-        filter: MessageFilter,
-        limit: usize,
-    ) -> Result<Vec<MessageRecord>, StoreError>;
-
-    /// The message's deliveries with their attempts, by endpoint and ordinal.
-    async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError>;
-
-    /// Deletes messages accepted before that time whose deliveries have all ended, at most `max`; how many.
-    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError>;
-}
-
 /// Adds the deliveries that have no row yet to those that have.
 fn add_open(records: &mut Vec<DeliveryRecord>, open: &[Arc<Delivery>]) {
     for delivery in open {
@@ -290,6 +236,7 @@ fn add_open(records: &mut Vec<DeliveryRecord>, open: &[Arc<Delivery>]) {
                 state: None,
                 due: None,
                 updated: delivery.message.accepted,
+                content: delivery.content.clone(),
                 attempts: Vec::new(),
             });
         }

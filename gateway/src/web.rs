@@ -7,4 +7,5 @@ pub mod auth;
 pub mod new_key;
 pub mod body;
 pub mod cors;
+pub mod query;
 pub mod serve;

@@ -7,10 +7,13 @@ use axum::{
 };
 use serde::Deserialize;
 
+pub mod keyset;
 pub mod applications;
 pub mod endpoints;
 pub mod messages;
 pub mod secrets;
+pub mod deliveries;
+pub mod recovery;
 
 /// A body of the API is at most this long, in bytes.
 pub(super) const BODY: usize = 256 << 10;

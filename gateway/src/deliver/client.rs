@@ -11,14 +11,17 @@ use crate::model::{
     delivery::Delivery,
     endpoint::Endpoint,
 };
-use http::header;
+use http::{HeaderMap, header};
 use reqwest::{Method, Request, Response, Url, redirect};
 use std::{error::Error, sync::Arc, time::Duration};
 
 /// How much of an answer's body is read and recorded, in bytes.
 const ANSWER: usize = 16 << 10;
+/// How much of its headers is recorded, in bytes.
+const HEADERS: usize = 4 << 10;
 /// Shorter than what receivers keep a connection open for, so that a request seldom meets a closing one.
 const IDLE: Duration = Duration::from_secs(20);
+
 /// Sends requests.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -69,6 +72,7 @@ impl Client {
         let mut response = self.http.execute(request).await?;
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
+        let headers = lines(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             let room = ANSWER - body.len();
@@ -78,8 +82,21 @@ impl Client {
                 break;
             }
         }
-        Ok(Answer { status, retry_after, body })
+        Ok(Answer { status, retry_after, headers, body })
     }
+}
+
+/// The headers that are recorded, as lines.
+fn lines(headers: &HeaderMap) -> String {
+    let mut lines = String::with_capacity(256);
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        if lines.len() + name.as_str().len() + value.len() + 3 > HEADERS {
+            break;
+        }
+        lines.extend([name.as_str(), ": ", &value, "\n"]);
+    }
+    lines
 }
 
 fn request(endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> Request {

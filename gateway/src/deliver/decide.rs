@@ -3,9 +3,15 @@
 use super::schedule::RetryOptions;
 use crate::model::{Millis, attempt::Attempt, attempt::Outcome, delivery::Next};
 
-/// What follows the attempt, at `now`; `chance` is drawn from -1 to 1.
+/// What follows the attempt, which is the schedule's `number`-th, at `now`; `chance` is drawn from -1 to 1.
 #[must_use]
-pub fn decide(attempt: &Attempt, retry: &RetryOptions, now: Millis, chance: f64) -> Next {
+pub fn decide(
+    attempt: &Attempt,
+    number: u32,
+    retry: &RetryOptions,
+    now: Millis,
+    chance: f64,
+) -> Next {
     if attempt.outcome.delivered() {
         return Next::Delivered;
     }
@@ -13,7 +19,7 @@ pub fn decide(attempt: &Attempt, retry: &RetryOptions, now: Millis, chance: f64)
         Outcome::Answered(answer) => answer.retry_after,
         Outcome::Failed { .. } => None,
     };
-    match retry.wait(attempt.number, asked, chance) {
+    match retry.wait(number, asked, chance) {
         Some(wait) => Next::RetryAt(now + wait),
         None => Next::DeadLetter,
     }
@@ -25,15 +31,15 @@ mod tests {
     use crate::model::attempt::{Answer, Failure};
 
     fn answered(number: u32, status: u16, retry_after: Option<Millis>) -> Attempt {
-        let outcome = Outcome::Answered(Answer { status, retry_after, body: Vec::new() });
-        Attempt { number, at: 0, latency: 1, outcome }
+        let outcome = Outcome::Answered(Answer { status, retry_after, ..Answer::default() });
+        Attempt { number, at: 0, latency: 1, revision: None, outcome }
     }
 
     #[test]
     fn decisions() {
         let retry = RetryOptions::default();
         let timeout = Outcome::Failed { class: Failure::Timeout, detail: String::new() };
-        let failed = |number| Attempt { number, at: 0, latency: 1, outcome: timeout.clone() };
+        let failed = |number| Attempt { outcome: timeout.clone(), ..answered(number, 0, None) };
         for (attempt, expected) in [
             (answered(1, 200, None), Next::Delivered),
             (answered(8, 204, None), Next::Delivered),
@@ -45,7 +51,10 @@ mod tests {
             (failed(1), Next::RetryAt(6000)),
             (failed(8), Next::DeadLetter),
         ] {
-            assert_eq!(decide(&attempt, &retry, 1000, 0.0), expected, "{attempt:?}");
+            let decided = decide(&attempt, attempt.number, &retry, 1000, 0.0);
+            assert_eq!(decided, expected, "{attempt:?}");
         }
+        let resent = decide(&answered(9, 500, None), 1, &retry, 1000, 0.0);
+        assert_eq!(resent, Next::RetryAt(6000), "the schedule begins anew");
     }
 }

@@ -201,7 +201,7 @@ impl Publisher {
 type Failed = (Failure, String);
 
 fn answer(status: u16, body: &[u8]) -> Answer {
-    Answer { status, retry_after: None, body: body[..body.len().min(ANSWER)].to_vec() }
+    Answer { status, body: body[..body.len().min(ANSWER)].to_vec(), ..Answer::default() }
 }
 
 fn nobody() -> Answer {

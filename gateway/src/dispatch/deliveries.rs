@@ -34,7 +34,7 @@ pub fn deliveries(
         let content = content(dispatch);
         for endpoint in route::recipients(tenant, &dispatch.target, event_type, &message.channels) {
             let key = DeliveryKey { message: leased.sequence, ordinal, endpoint: endpoint.id };
-            if leased.done.contains(&key) {
+            if leased.done.contains(&key) || leased.only.is_some_and(|only| only != endpoint.id) {
                 continue;
             }
             made.push(Arc::new(Delivery {
@@ -43,6 +43,7 @@ pub fn deliveries(
                 content: content.clone(),
                 plugin,
                 attempts: 0,
+                spent: 0,
                 due: now + dispatch.delay,
             }));
         }

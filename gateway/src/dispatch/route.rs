@@ -28,14 +28,7 @@ pub fn recipients<'a>(
             return unique.into_values().collect();
         }
     };
-    tenant.endpoints.values().filter(|e| subscribes(e, event_type, channels)).collect()
-}
-
-/// Whether an enabled endpoint takes messages of this event type on these channels.
-fn subscribes(endpoint: &Endpoint, event_type: &EventType, channels: &[Channel]) -> bool {
-    let takes_type = endpoint.event_types.is_empty() || endpoint.event_types.contains(event_type);
-    let shares = || endpoint.channels.iter().any(|channel| channels.contains(channel));
-    endpoint.enabled && takes_type && (endpoint.channels.is_empty() || shares())
+    tenant.endpoints.values().filter(|e| e.enabled && e.subscribes(event_type, channels)).collect()
 }
 
 #[cfg(test)]
@@ -76,7 +69,10 @@ mod tests {
             endpoint.enabled = enabled;
             let on: Vec<_> = on.iter().map(|c| Channel::new(c).expect("legal")).collect();
             let event_type = EventType::new(event_type).expect("legal");
-            assert_eq!(subscribes(&endpoint, &event_type, &on), sent, "{row:?}");
+            let (id, endpoint) = (endpoint.id, Arc::new(endpoint));
+            let tenant = Tenant { endpoints: [(id, endpoint)].into(), ..sample::tenant(0) };
+            let found = recipients(&tenant, &Target::Subscribed, &event_type, &on);
+            assert_eq!(!found.is_empty(), sent, "{row:?}");
         }
     }
 

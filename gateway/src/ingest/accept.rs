@@ -28,7 +28,33 @@ pub struct Draft {
     pub attributes: Attributes,
     /// Sent again under the same key, it is the same message.
     pub idempotency_key: Option<Box<str>>,
+    /// After how many days its content goes, if earlier than others'.
+    pub content_days: Option<u16>,
 }
+
+impl Draft {
+    /// A message that says no more than it must.
+    #[must_use]
+    pub fn new(
+        uid: Option<Uid>,
+        event_type: EventType,
+        channels: Vec<Channel>,
+        payload: Bytes,
+    ) -> Self {
+        Self {
+            uid,
+            event_type,
+            channels,
+            payload,
+            attributes: Attributes::new(),
+            idempotency_key: None,
+            content_days: None,
+        }
+    }
+}
+
+/// A day, in milliseconds.
+const DAY: u64 = 24 * 3_600_000;
 
 /// A message that is on disk.
 #[derive(Clone, Debug)]
@@ -195,6 +221,7 @@ impl Inner {
                 return Err(Refused::Schema(violations));
             }
         }
+        let now = clock::now();
         let message = Message {
             environment,
             application,
@@ -204,7 +231,8 @@ impl Inner {
             channels: draft.channels,
             payload: draft.payload,
             attributes: draft.attributes,
-            accepted: clock::now(),
+            accepted: now,
+            content_until: draft.content_days.map(|days| now + u64::from(days) * DAY),
         };
         Ok(Submission { message: Arc::new(message), idempotency_key: draft.idempotency_key })
     }

@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, num::NonZeroU16};
 
 /// It may be this long in bytes: names, channels, white space.
 pub const BYTES: usize = 32 << 10;
@@ -36,6 +36,7 @@ struct Create<'a> {
     payload: Option<&'a RawValue>,
     uid: Option<Uid>,
     attributes: Option<Attributes>,
+    payload_retention_days: Option<NonZeroU16>,
 }
 
 /// `null` is a payload; only an absent one is none.
@@ -57,7 +58,9 @@ pub fn json(bytes: &Bytes) -> Result<Draft, ApiError> {
     }
     let payload = bytes.slice_ref(payload.get().as_bytes());
     let (uid, attributes) = (create.uid, create.attributes.unwrap_or_default());
-    let draft = Draft { uid, event_type, channels, payload, attributes, idempotency_key: None };
+    let content_days = create.payload_retention_days.map(NonZeroU16::get);
+    let draft =
+        Draft { content_days, attributes, ..Draft::new(uid, event_type, channels, payload) };
     few_attributes(draft, "/attributes")
 }
 
@@ -199,8 +202,7 @@ pub fn named(
     if channels.len() > CHANNELS {
         return Err(ApiError::field(channels_name, format!("must be at most {CHANNELS}")));
     }
-    let attributes = Attributes::new();
-    Ok(Draft { uid, event_type, channels, payload, attributes, idempotency_key: None })
+    Ok(Draft::new(uid, event_type, channels, payload))
 }
 
 /// What CloudEvents have no word for: extensions of ours.

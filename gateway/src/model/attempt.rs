@@ -12,6 +12,8 @@ pub struct Attempt {
     pub at: Millis,
     /// From sending to the end of the answer (or the failure), in milliseconds.
     pub latency: u32,
+    /// The endpoint's revision as of then: with it, what was sent can be shown. None for what older versions recorded.
+    pub revision: Option<u64>,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -37,6 +39,8 @@ pub struct Answer {
     pub status: u16,
     /// How long the receiver asks us to wait, in milliseconds (`Retry-After`).
     pub retry_after: Option<u64>,
+    /// The headers as lines `name: value`, at most 4 KiB of them.
+    pub headers: String,
     /// The start of the body, at most 16 KiB.
     pub body: Vec<u8>,
 }

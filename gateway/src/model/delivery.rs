@@ -2,7 +2,7 @@
 
 use super::{
     Millis,
-    id::{DeliveryId, Digest, EndpointId},
+    id::{DeliveryId, Digest, EndpointId, MessageId},
     message::{Message, Sequence},
     name::EventType,
 };
@@ -36,6 +36,8 @@ pub struct Delivery {
     pub plugin: Option<Digest>,
     /// How many attempts were made and recorded.
     pub attempts: u32,
+    /// How many of them were made before it was last resent: the retry schedule counts from there.
+    pub spent: u32,
     /// Not to be attempted earlier.
     pub due: Millis,
 }
@@ -59,17 +61,14 @@ impl Delivery {
     /// Its id in the API: a name-based UUID, so that it needs no room in the store.
     #[must_use]
     pub fn id(&self) -> DeliveryId {
-        delivery_id(&self.message, self.key)
+        delivery_id(self.message.id, self.key)
     }
 
     /// The `webhook-id`: the message's id, and for the second and later dispatches of one message `-n` behind
     /// it, since receivers drop what they have seen.
     #[must_use]
     pub fn webhook_id(&self) -> String {
-        match self.key.ordinal {
-            0 => self.message.id.to_string(),
-            n => format!("{}-{n}", self.message.id),
-        }
+        webhook_id(self.message.id, self.key.ordinal)
     }
 
     /// The bytes to send.
@@ -96,13 +95,22 @@ impl Delivery {
     }
 }
 
+/// The `webhook-id` of a message's dispatch.
+#[must_use]
+pub fn webhook_id(message: MessageId, ordinal: u32) -> String {
+    match ordinal {
+        0 => message.to_string(),
+        n => format!("{message}-{n}"),
+    }
+}
+
 /// The id of the delivery of `message` with that key.
 #[must_use]
-pub fn delivery_id(message: &Message, key: DeliveryKey) -> DeliveryId {
+pub fn delivery_id(message: MessageId, key: DeliveryKey) -> DeliveryId {
     let mut name = [0; 20];
     name[..16].copy_from_slice(key.endpoint.0.as_bytes());
     name[16..].copy_from_slice(&key.ordinal.to_be_bytes());
-    DeliveryId(Uuid::new_v5(&message.id.0, &name))
+    DeliveryId(Uuid::new_v5(&message.0, &name))
 }
 
 /// A delivery's state. The numbers are the store's.

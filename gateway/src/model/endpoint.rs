@@ -62,6 +62,34 @@ impl Endpoint {
     pub fn signing(&self, now: Millis) -> impl Iterator<Item = &Secret> {
         self.secrets.iter().filter(move |secret| secret.signs(now))
     }
+
+    /// Whether it takes messages of this event type on these channels, while it is enabled.
+    #[must_use]
+    pub fn subscribes(&self, event_type: &EventType, channels: &[Channel]) -> bool {
+        let takes_type = self.event_types.is_empty() || self.event_types.contains(event_type);
+        let shares = || self.channels.iter().any(|channel| channels.contains(channel));
+        takes_type && (self.channels.is_empty() || shares())
+    }
+}
+
+/// What an endpoint's requests look like from one of its revisions on. Kept, so that what an attempt sent can be shown
+/// long after the endpoint was changed, without a copy per attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Where they go.
+    pub url: Url,
+    /// The endpoint's own headers.
+    pub headers: Vec<(String, String)>,
+    /// Which signatures they carry.
+    #[serde(default)]
+    pub signatures: Scheme,
+}
+
+impl From<&Endpoint> for Version {
+    fn from(endpoint: &Endpoint) -> Self {
+        let (url, headers) = (endpoint.url.clone(), endpoint.headers.clone());
+        Self { url, headers, signatures: endpoint.signatures }
+    }
 }
 
 /// Which signatures a request carries.

@@ -40,6 +40,8 @@ ids! {
     KeyId
     /// An event type's id.
     EventTypeId
+    /// The id of work in the background.
+    OperationId
 }
 
 /// An environment: the unit of isolation. A small number, since it is part of every key in the store.

@@ -6,6 +6,7 @@ use super::{
     name::{AttributeName, AttributeValue, Channel, EventType, Uid},
 };
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The content type of a payload whose publisher named none.
@@ -36,10 +37,40 @@ pub struct Message {
     pub attributes: Attributes,
     /// When the gateway took it, shortly before it was durable.
     pub accepted: Millis,
+    /// When its content goes, if its publisher wants that earlier than the environment's retention.
+    pub content_until: Option<Millis>,
+}
+
+/// What tells a message from others, without its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The gateway's id.
+    pub id: MessageId,
+    /// The publisher's own identifier.
+    pub uid: Option<Uid>,
+    /// What happened.
+    pub event_type: EventType,
+    /// The audience.
+    pub channels: Vec<Channel>,
+    /// When the gateway took it.
+    pub accepted: Millis,
+}
+
+impl From<&Message> for Head {
+    fn from(message: &Message) -> Self {
+        Self {
+            id: message.id,
+            uid: message.uid.clone(),
+            event_type: message.event_type.clone(),
+            channels: message.channels.clone(),
+            accepted: message.accepted,
+        }
+    }
 }
 
 /// The store's number of a message: ascending in the order of acceptance, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Sequence(pub u64);
 
 /// Why a message waits before it is dispatched (again), or will never be.

@@ -76,13 +76,22 @@ pub fn message(application: ApplicationId) -> Message {
         payload: r#"{"n": 1}"#.into(),
         attributes: BTreeMap::new(),
         accepted: 1_000,
+        content_until: None,
     }
 }
 
 /// A first delivery of that message to a new endpoint.
 pub fn delivery(message: &Arc<Message>, sequence: Sequence) -> Delivery {
     let key = DeliveryKey { message: sequence, ordinal: 0, endpoint: EndpointId(Uuid::now_v7()) };
-    Delivery { key, message: message.clone(), content: None, plugin: None, attempts: 0, due: 0 }
+    Delivery {
+        key,
+        message: message.clone(),
+        content: None,
+        plugin: None,
+        attempts: 0,
+        spent: 0,
+        due: 0,
+    }
 }
 
 /// A key that opens everything of the environment, with a hash that no other sample has.

@@ -114,6 +114,7 @@ fn call_of(
     settings: Map<String, Value>,
 ) -> Call {
     let message = Message {
+        content_until: None,
         environment: EnvironmentId::DEFAULT,
         application,
         id: MessageId(Uuid::from_u128(5)),

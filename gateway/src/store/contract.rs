@@ -1,12 +1,13 @@
-//! The contract of the ports: what an engine does, whatever it is made of. Written against [`Queue`], [`Catalog`] and
-//! [`Log`] alone, and run on every engine: SQLite in a real file, and the one in memory.
+//! The contract of the ports: what an engine does, whatever it is made of. Written against [`Queue`], [`Catalog`],
+//! [`Log`] and [`Recovery`] alone, and run on every engine: SQLite in a real file, and the one in memory.
 //!
 //! That something does *not* come is shown by what comes instead: a sentinel that was handed over after it. Times are
 //! compared, never measured; the bound of [`soon`] only stops a hang.
 
 use super::{
-    Accepted, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, Queue, Settlement,
-    StoreError, Submission, memory::Memory, sqlite::Sqlite, vault::Master,
+    Accepted, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, MessageFilter,
+    MessageRecord, Page, Queue, Recovery, Settlement, StoreError, Submission, memory::Memory,
+    sqlite::Sqlite, vault::Master,
 };
 use crate::model::{
     application::Application,
@@ -15,7 +16,7 @@ use crate::model::{
     delivery::{Delivery, DeliveryKey, Next},
     endpoint::Endpoint,
     environment::Environment,
-    id::EndpointId,
+    id::{ApplicationId, EndpointId, EnvironmentId},
     message::{Held, Message, Sequence},
     name::EnvironmentName,
     sample,
@@ -28,6 +29,8 @@ mod held;
 mod keys;
 mod log;
 mod messages;
+mod recovery;
+mod search;
 
 /// Runs these tests on every engine.
 macro_rules! on_every_engine {
@@ -53,6 +56,7 @@ pub struct Store {
     pub queue: Arc<dyn Queue>,
     pub catalog: Arc<dyn Catalog>,
     pub log: Arc<dyn Log>,
+    pub recovery: Arc<dyn Recovery>,
     close: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -69,8 +73,10 @@ pub async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 /// An attempt that was answered with that status.
 pub fn attempt(number: u32, status: u16) -> Attempt {
-    let answer = Answer { status, retry_after: None, body: b"a body".to_vec() };
-    Attempt { number, at: 2_000, latency: 30, outcome: Outcome::Answered(answer) }
+    let headers = "content-type: text/plain\n".to_owned();
+    let answer = Answer { status, retry_after: None, headers, body: b"a body".to_vec() };
+    let outcome = Outcome::Answered(answer);
+    Attempt { number, at: 2_000, latency: 30, revision: Some(1), outcome }
 }
 
 /// A message's first delivery to that endpoint.
@@ -81,6 +87,7 @@ pub fn delivery(leased: &LeasedMessage, endpoint: EndpointId) -> Delivery {
         content: None,
         plugin: None,
         attempts: 0,
+        spent: 0,
         due: 0,
     }
 }
@@ -103,7 +110,7 @@ impl Store {
     }
 
     /// That engine.
-    pub fn over<E: Queue + Catalog + Log>(
+    pub fn over<E: Queue + Catalog + Log + Recovery>(
         engine: Arc<E>,
         close: impl Fn(&E) + Send + Sync + 'static,
     ) -> Self {
@@ -111,6 +118,7 @@ impl Store {
             queue: engine.clone(),
             catalog: engine.clone(),
             log: engine.clone(),
+            recovery: engine.clone(),
             close: Box::new(move || close(&engine)),
         }
     }
@@ -208,6 +216,17 @@ impl Store {
     pub fn settle(&self, delivery: &Arc<Delivery>, status: u16, next: Next) {
         let attempt = Some(attempt(delivery.attempts + 1, status));
         self.queue.settle(Settlement { delivery: delivery.clone(), attempt, next });
+    }
+
+    /// A page of the application's messages.
+    pub async fn page(
+        &self,
+        application: ApplicationId,
+        filter: MessageFilter,
+        limit: usize,
+    ) -> Page<MessageRecord, Sequence> {
+        let page = self.log.messages(EnvironmentId::DEFAULT, application, filter, limit);
+        soon(page).await.expect("reads")
     }
 
     pub async fn flush(&self) {

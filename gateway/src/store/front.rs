@@ -138,6 +138,7 @@ impl Front {
             sequence,
             message,
             done: Vec::new(),
+            only: None,
             calls: 0,
             held: false,
         };

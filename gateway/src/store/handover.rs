@@ -11,7 +11,7 @@ use crate::{
     model::{
         Millis,
         catalog::Snapshot,
-        delivery::{Delivery, Next, State},
+        delivery::{Delivery, DeliveryKey, Next, State},
         id::{ApplicationId, EndpointId},
         message::{Held, Message, Sequence},
         plugin::Plugin,
@@ -51,6 +51,21 @@ pub struct Effects {
     pub dropped: Vec<(Sequence, Option<Millis>)>,
     /// The application that is gone, with what was crowded.
     pub gone: Option<ApplicationId>,
+}
+
+/// What is due again.
+#[derive(Clone, Copy, Debug)]
+pub enum Resent {
+    /// A delivery's row, and when it was due before, if it waited.
+    Delivery(DeliveryKey, Option<Millis>),
+    /// A message, to be dispatched.
+    Message(Sequence),
+}
+
+/// Why a message is held that is dispatched again for an endpoint that missed it.
+#[must_use]
+pub const fn again_reason() -> &'static str {
+    "sent again, to an endpoint that missed it"
 }
 
 /// As what a message is held, by the catalog at the moment its row is written. One whose application is gone would never
@@ -186,6 +201,28 @@ impl Handover {
         }
         effects.released.iter().for_each(|sequence| self.hold_until(*sequence, now));
         self.parked.fetch_sub(unparked, Ordering::Relaxed);
+    }
+
+    /// These are due, from now on.
+    pub fn resent(&self, resent: Vec<Resent>) {
+        let now = clock::now();
+        let mut messages = Vec::new();
+        {
+            let mut waiting = self.waiting();
+            for one in resent {
+                match one {
+                    Resent::Message(sequence) => messages.push(sequence),
+                    // One that waited and has no timer is being sent.
+                    Resent::Delivery(key, before) => {
+                        if before.is_none_or(|due| waiting.remove_timer(key, due)) {
+                            waiting.add_timer(key, now, None, now);
+                        }
+                    }
+                }
+            }
+        }
+        self.ready_changed.notify_one();
+        messages.into_iter().for_each(|sequence| self.hold_until(sequence, now));
     }
 
     /// A message waits until `due`, from now on.

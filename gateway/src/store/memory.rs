@@ -5,8 +5,9 @@
 //! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
 
 use super::{
-    Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Log,
-    MessageFilter, MessageRecord, Queue, Settlement, StoreError, Submission,
+    Accepted, Again, Candidate, Catalog, Current, DeliveryFilter, DeliveryRecord, Depths,
+    Dispatched, LeasedMessage, Log, MessageFilter, MessageRecord, Page, Queue, Recovery,
+    Settlement, StoreError, Submission, Summary,
     front::{Front, Ready},
     handover::{Handover, held_as},
     waiting::{Due, Waiting},
@@ -17,8 +18,10 @@ use crate::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::{Delivery, State},
-        id::{ApplicationId, Digest, EndpointId, EnvironmentId},
+        endpoint::Version,
+        id::{ApplicationId, Digest, EndpointId, EnvironmentId, OperationId},
         message::{Held, Sequence},
+        operation::{self, Operation},
     },
 };
 use async_trait::async_trait;
@@ -27,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tables::Tables;
 use tokio::sync::watch;
 
+mod search;
 mod tables;
 
 /// The store in memory.
@@ -34,6 +38,7 @@ mod tables;
 pub struct Memory {
     handover: Handover,
     tables: Mutex<Tables>,
+    operations: watch::Sender<()>,
 }
 
 impl Memory {
@@ -42,7 +47,7 @@ impl Memory {
     pub fn new() -> Arc<Self> {
         let (front, waiting) = (Front::new(1, 1), Waiting::default());
         let handover = Handover::new(front, waiting, Snapshot::default(), 0);
-        Arc::new(Self { handover, tables: Mutex::default() })
+        Arc::new(Self { handover, tables: Mutex::default(), operations: watch::Sender::default() })
     }
 
     /// Takes and hands over nothing more.
@@ -241,11 +246,12 @@ impl Log for Memory {
 
     async fn messages(
         &self,
+        environment: EnvironmentId,
         application: ApplicationId,
         filter: MessageFilter,
         limit: usize,
-    ) -> Result<Vec<MessageRecord>, StoreError> {
-        Ok(self.tables().messages(application, &filter, limit))
+    ) -> Result<Page<MessageRecord, Sequence>, StoreError> {
+        Ok(self.tables().messages(environment, application, &filter, limit))
     }
 
     async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError> {
@@ -255,9 +261,103 @@ impl Log for Memory {
         Ok(records)
     }
 
+    async fn deliveries_to(
+        &self,
+        endpoint: EndpointId,
+        filter: DeliveryFilter,
+        limit: usize,
+    ) -> Result<Page<Summary, (Sequence, u32)>, StoreError> {
+        Ok(self.tables().deliveries_to(endpoint, &filter, limit))
+    }
+
+    async fn version(
+        &self,
+        endpoint: EndpointId,
+        revision: u64,
+    ) -> Result<Option<Version>, StoreError> {
+        Ok(self.tables().version(endpoint, revision))
+    }
+
     async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError> {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
         Ok(tables.forget(before, max, self.handover.front.mark()))
+    }
+}
+
+#[async_trait]
+impl Recovery for Memory {
+    async fn again(
+        &self,
+        again: Vec<Again>,
+        operation: Option<Operation>,
+    ) -> Result<u64, StoreError> {
+        self.handover.front.check_open()?;
+        let mut tables = self.tables();
+        let (catalog, mark) = (self.handover.snapshot(), self.handover.front.mark());
+        let now = clock::now();
+        let known = operation.as_ref().and_then(|operation| tables.operations.get(&operation.id));
+        if known.is_some_and(|known| known.state != operation::State::Running) {
+            return Ok(0);
+        }
+        let due = again.into_iter().filter_map(|one| tables.again(&catalog, one, mark, now));
+        let due: Vec<_> = due.collect();
+        let count = due.len() as u64;
+        self.handover.resent(due);
+        if let Some(operation) = operation {
+            tables.operations.insert(operation.id, operation);
+            self.operations.send_replace(());
+        }
+        Ok(count)
+    }
+
+    async fn candidates(
+        &self,
+        operation: &Operation,
+        max: usize,
+    ) -> Result<Page<Candidate, Sequence>, StoreError> {
+        Ok(self.tables().candidates(operation, self.handover.front.mark(), max))
+    }
+
+    async fn backlog(&self, endpoint: EndpointId, max: usize) -> Result<usize, StoreError> {
+        Ok(self.tables().backlog(endpoint, clock::now(), max))
+    }
+
+    fn bounds(&self) -> (Sequence, Sequence) {
+        let mark = self.handover.front.mark();
+        (Sequence(self.handover.front.head()), mark)
+    }
+
+    async fn operation(
+        &self,
+        environment: EnvironmentId,
+        id: OperationId,
+    ) -> Result<Option<Operation>, StoreError> {
+        let found = self.tables().operations.get(&id).cloned();
+        Ok(found.filter(|operation| operation.environment == environment))
+    }
+
+    async fn operations(
+        &self,
+        environment: EnvironmentId,
+        application: Option<ApplicationId>,
+        max: usize,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let tables = self.tables();
+        let wanted = tables.operations.values().rev().filter(|operation| {
+            operation.environment == environment
+                && application.is_none_or(|id| operation.application == id)
+        });
+        Ok(wanted.take(max).cloned().collect())
+    }
+
+    async fn running(&self) -> Result<Vec<Operation>, StoreError> {
+        let tables = self.tables();
+        let running = tables.operations.values().filter(|o| o.state == operation::State::Running);
+        Ok(running.cloned().collect())
+    }
+
+    fn watch_operations(&self) -> watch::Receiver<()> {
+        self.operations.subscribe()
     }
 }

@@ -5,8 +5,8 @@
 //! dispatch is behind, for a retry that was not due soon, and after a start.
 
 use super::{
-    Accepted, Catalog, Current, DeliveryRecord, Depths, Dispatched, LeasedMessage, Limits, Log,
-    MessageFilter, MessageRecord, Queue, Settlement, StoreError, Submission,
+    Accepted, Catalog, Current, Depths, Dispatched, LeasedMessage, Limits, Queue, Settlement,
+    StoreError, Submission,
     front::{Front, Ready},
     handover::Handover,
     vault::Master,
@@ -15,10 +15,9 @@ use super::{
 use crate::{
     clock,
     model::{
-        Millis,
         catalog::Change,
         delivery::{Delivery, State},
-        id::{ApplicationId, Digest, EndpointId, EnvironmentId},
+        id::{ApplicationId, Digest, EndpointId},
         message::{Held, Sequence},
     },
 };
@@ -41,12 +40,15 @@ use writer::{Op, Reply, Writer};
 
 mod changes;
 mod checkpoint;
+mod log;
 mod read;
 mod readers;
+mod recovery;
 mod retention;
 mod rows;
 mod schema;
 mod sealing;
+mod search;
 mod writer;
 #[cfg(test)]
 mod tests;
@@ -63,6 +65,8 @@ pub struct Sqlite {
     readers: Readers,
     wal: Arc<checkpoint::Wal>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Moves on when an operation is kept.
+    operations: watch::Sender<()>,
     _lock: File,
 }
 
@@ -112,6 +116,7 @@ impl Sqlite {
             readers,
             wal,
             threads: Mutex::new(threads),
+            operations: watch::Sender::default(),
             _lock: lock,
         }))
     }
@@ -356,38 +361,5 @@ impl Catalog for Sqlite {
             .optional()
         };
         Ok(self.readers.read(find).await?.map(Bytes::from))
-    }
-}
-
-#[async_trait]
-impl Log for Sqlite {
-    async fn message(
-        &self,
-        environment: EnvironmentId,
-        application: ApplicationId,
-        id_or_uid: &str,
-    ) -> Result<Option<MessageRecord>, StoreError> {
-        let wanted = id_or_uid.to_owned();
-        self.readers.read(move |c| read::message(c, environment, application, &wanted)).await
-    }
-
-    async fn messages(
-        &self,
-        application: ApplicationId,
-        filter: MessageFilter,
-        limit: usize,
-    ) -> Result<Vec<MessageRecord>, StoreError> {
-        self.readers.read(move |c| read::messages(c, application, &filter, limit)).await
-    }
-
-    async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let open = self.handover.front.open(message);
-        let mut records = self.readers.read(move |c| read::deliveries(c, message)).await?;
-        super::add_open(&mut records, &open);
-        Ok(records)
-    }
-
-    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError> {
-        self.ask(|reply| Op::Forget(before, max, reply)).await
     }
 }

@@ -93,6 +93,14 @@ impl Waiting {
         self.kept_no_more(replaced.flatten().as_deref());
     }
 
+    /// Ends a delivery's wait; whether it waited until then.
+    pub fn remove_timer(&mut self, key: DeliveryKey, due: Millis) -> bool {
+        let removed = self.timers.remove(&(due, key));
+        let waited = removed.is_some();
+        self.kept_no_more(removed.flatten().as_deref());
+        waited
+    }
+
     fn kept_no_more(&mut self, delivery: Option<&Delivery>) {
         if let Some(delivery) = delivery {
             self.kept -= 1;

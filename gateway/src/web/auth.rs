@@ -226,7 +226,7 @@ pub struct Owner {
     /// The environment.
     pub environment: EnvironmentId,
     /// The only one. None: any.
-    application: Option<ApplicationId>,
+    pub application: Option<ApplicationId>,
 }
 
 impl Owner {

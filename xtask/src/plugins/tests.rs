@@ -155,6 +155,7 @@ fn call(case: &Case) -> Call {
         plugin: None,
     };
     let message = Message {
+        content_until: None,
         environment,
         application,
         id: MessageId(Uuid::from_u128(3)),

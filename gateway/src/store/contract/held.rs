@@ -107,8 +107,8 @@ async fn what_is_due_again_keeps_nobody_else_out(store: &Store) {
 
 async fn held_as(store: &Store, tenant: &Tenant, state: &str) -> Vec<MessageRecord> {
     store.flush().await;
-    let filter = MessageFilter { held: Some(state.to_owned()), before: None };
-    soon(store.log.messages(tenant.application.id, filter, 100)).await.expect("reads")
+    let filter = MessageFilter { held: Some(state.to_owned()), ..MessageFilter::default() };
+    store.page(tenant.application.id, filter, 100).await.records
 }
 
 fn sequences(leased: &[LeasedMessage]) -> Vec<Sequence> {

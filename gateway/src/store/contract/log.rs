@@ -9,7 +9,6 @@ use crate::{
 
 on_every_engine![
     a_message_is_found_by_its_id_or_uid_where_it_belongs,
-    messages_come_by_pages_newest_first,
     attempts_are_recorded_as_they_were,
     what_is_old_and_has_ended_is_forgotten,
     what_is_open_is_kept,
@@ -27,8 +26,8 @@ async fn forget(store: &Store, before: u64, max: usize) -> u64 {
 }
 
 async fn kept(store: &Store, tenant: &Tenant) -> Vec<Sequence> {
-    let page = store.log.messages(tenant.application.id, MessageFilter::default(), 1000);
-    soon(page).await.expect("reads").into_iter().rev().map(|record| record.sequence).collect()
+    let page = store.page(tenant.application.id, MessageFilter::default(), 1000).await;
+    page.records.into_iter().rev().map(|record| record.sequence).collect()
 }
 
 async fn a_message_is_found_by_its_id_or_uid_where_it_belongs(store: &Store) {
@@ -56,32 +55,11 @@ async fn a_message_is_found_by_its_id_or_uid_where_it_belongs(store: &Store) {
     }
 }
 
-async fn messages_come_by_pages_newest_first(store: &Store) {
-    let (one, two) = (sample::application().id, sample::application().id);
-    let sent: Vec<Message> =
-        (0..14).map(|n| sample::message(if n % 2 == 0 { one } else { two })).collect();
-    store.accept(sent.clone()).await;
-    let mut filter = MessageFilter::default();
-    let mut sizes = Vec::new();
-    let mut seen = Vec::new();
-    loop {
-        let page = soon(store.log.messages(one, filter.clone(), 3)).await.expect("reads");
-        sizes.push(page.len());
-        let Some(last) = page.last() else { break };
-        filter.before = Some(last.sequence);
-        seen.extend(page.into_iter().map(|record| record.message));
-    }
-    assert_eq!(sizes, [3, 3, 1, 0]);
-    let mut expected: Vec<Message> =
-        sent.into_iter().filter(|message| message.application == one).collect();
-    expected.reverse();
-    assert_eq!(seen, expected);
-}
-
 async fn attempts_are_recorded_as_they_were(store: &Store) {
     let tenant = store.tenant(1).await;
     let answered = |status, body: &[u8]| {
-        Outcome::Answered(Answer { status, retry_after: None, body: body.to_vec() })
+        let headers = format!("x-status: {status}\n");
+        Outcome::Answered(Answer { status, retry_after: None, headers, body: body.to_vec() })
     };
     let failed = |class| Outcome::Failed { class, detail: "in détail".into() };
     let outcomes = [
@@ -98,7 +76,8 @@ async fn attempts_are_recorded_as_they_were(store: &Store) {
     for (number, outcome) in (1..).zip(outcomes) {
         let next = if number == 6 { Next::Delivered } else { Next::RetryAt(clock::now()) };
         let at = 1_000 * u64::from(number);
-        let attempt = Attempt { number, at, latency: number * 7, outcome };
+        let revision = (number != 2).then_some(u64::from(number));
+        let attempt = Attempt { number, at, latency: number * 7, revision, outcome };
         made.push(attempt.clone());
         let (delivery, attempt) = (taken.clone(), Some(attempt));
         store.queue.settle(Settlement { delivery, attempt, next });

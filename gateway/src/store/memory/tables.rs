@@ -6,14 +6,15 @@ use crate::{
         Millis,
         attempt::Attempt,
         catalog::{Change, Snapshot},
-        delivery::{Delivery, DeliveryKey, Next, State},
-        id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
+        delivery::{Content, Delivery, DeliveryKey, Next, State},
+        endpoint::Version,
+        id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId, OperationId},
         message::{Held, Message, Sequence},
         name::Uid,
+        operation::Operation,
     },
     store::{
-        Accepted, DeliveryRecord, LeasedMessage, MessageFilter, MessageRecord, Settlement,
-        Submission,
+        Accepted, DeliveryRecord, LeasedMessage, MessageRecord, Settlement, Submission,
         handover::{Effects, orphaned},
     },
 };
@@ -26,24 +27,30 @@ use std::{
 /// All rows.
 #[derive(Debug, Default)]
 pub struct Tables {
-    messages: BTreeMap<Sequence, Arc<Message>>,
+    pub(super) messages: BTreeMap<Sequence, Arc<Message>>,
     ids: HashMap<MessageId, Sequence>,
     uids: HashMap<(EnvironmentId, ApplicationId, Uid), Sequence>,
     keys: HashMap<(EnvironmentId, ApplicationId, Box<str>), MessageId>,
-    held: BTreeMap<Sequence, (Held, Millis)>,
-    deliveries: BTreeMap<DeliveryKey, Row>,
+    pub(super) held: BTreeMap<Sequence, (Held, Millis)>,
+    /// The endpoints that held messages are dispatched again for.
+    pub(super) only: HashMap<Sequence, EndpointId>,
+    pub(super) deliveries: BTreeMap<DeliveryKey, Row>,
+    /// What endpoints' requests looked like, by revision.
+    pub versions: BTreeMap<(EndpointId, u64), Version>,
+    /// Work in the background.
+    pub operations: BTreeMap<OperationId, Operation>,
     /// Components, by digest.
     pub code: HashMap<Digest, Bytes>,
 }
 
 /// A delivery that waits or has ended.
 #[derive(Debug)]
-struct Row {
-    delivery: Arc<Delivery>,
-    state: State,
-    due: Millis,
-    updated: Millis,
-    attempts: Vec<Attempt>,
+pub(super) struct Row {
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) state: State,
+    pub(super) due: Millis,
+    pub(super) updated: Millis,
+    pub(super) attempts: Vec<Attempt>,
 }
 
 impl Tables {
@@ -114,13 +121,18 @@ impl Tables {
     /// The message goes on.
     pub fn unhold(&mut self, sequence: Sequence) {
         self.held.remove(&sequence);
+        self.only.remove(&sequence);
     }
 
     /// What a change of this catalog means for what waits.
     pub fn follow(&mut self, catalog: &Snapshot, change: &Change, now: Millis) -> Effects {
         let mut effects = Effects::default();
         match change {
-            Change::PutEndpoint(endpoint) if !endpoint.enabled => effects.ended.push(endpoint.id),
+            Change::PutEndpoint(endpoint) => {
+                let version = (endpoint.id, endpoint.revision);
+                self.versions.insert(version, Version::from(endpoint));
+                effects.ended.extend((!endpoint.enabled).then_some(endpoint.id));
+            }
             Change::DeleteEndpoint(_, id) => effects.ended.push(*id),
             Change::DeleteApplication(id) => {
                 let endpoints = catalog.tenant(*id).map(|tenant| tenant.endpoints.keys().copied());
@@ -228,7 +240,8 @@ impl Tables {
         held: bool,
     ) -> LeasedMessage {
         let done = self.rows(sequence).map(|row| row.delivery.key).collect();
-        LeasedMessage { sequence, message: message.clone(), done, calls, held }
+        let only = self.only.get(&sequence).copied().filter(|_| held);
+        LeasedMessage { sequence, message: message.clone(), done, only, calls, held }
     }
 
     fn rows(&self, message: Sequence) -> impl Iterator<Item = &Row> {
@@ -247,7 +260,7 @@ impl Tables {
         waiting.collect()
     }
 
-    fn record(&self, sequence: Sequence, message: &Message) -> MessageRecord {
+    pub(super) fn record(&self, sequence: Sequence, message: &Message) -> MessageRecord {
         let held = self.held.get(&sequence).cloned();
         MessageRecord { sequence, message: message.clone(), held }
     }
@@ -273,23 +286,6 @@ impl Tables {
         Some(self.record(*sequence, self.messages.get(sequence)?))
     }
 
-    /// A page of the application's messages, newest first.
-    pub fn messages(
-        &self,
-        application: ApplicationId,
-        filter: &MessageFilter,
-        limit: usize,
-    ) -> Vec<MessageRecord> {
-        let before = filter.before.unwrap_or(Sequence(u64::MAX));
-        let own = self.messages.range(..before).rev().filter(|(_, m)| m.application == application);
-        let records = own.map(|(sequence, message)| self.record(*sequence, message));
-        let wanted = |record: &MessageRecord| match &filter.held {
-            None => true,
-            Some(state) => record.held.as_ref().is_some_and(|(held, _)| held.state() == state),
-        };
-        records.filter(wanted).take(limit).collect()
-    }
-
     /// The message's deliveries that have rows, with their attempts.
     pub fn deliveries(&self, message: Sequence) -> Vec<DeliveryRecord> {
         let records = self.rows(message).map(|row| DeliveryRecord {
@@ -297,6 +293,7 @@ impl Tables {
             state: Some(row.state),
             due: (row.state == State::Waiting).then_some(row.due),
             updated: row.updated,
+            content: row.delivery.content.as_deref().map(without_payload),
             attempts: row.attempts.clone(),
         });
         records.collect()
@@ -326,4 +323,8 @@ impl Tables {
         }
         old.len() as u64
     }
+}
+
+fn without_payload(content: &Content) -> Arc<Content> {
+    Arc::new(Content { payload: None, ..content.clone() })
 }

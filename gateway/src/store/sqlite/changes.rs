@@ -7,6 +7,7 @@ use crate::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::State,
+        endpoint::{Endpoint, Version},
         environment::Environment,
         id::{ApplicationId, EndpointId, EnvironmentId},
         message::Sequence,
@@ -47,6 +48,7 @@ pub fn apply(
         }
         Change::PutEndpoint(e) => {
             put(c, ENDPOINT, e.environment, e.id.0.as_bytes(), &sealing::document(vault, e))?;
+            put_version(c, e)?;
             if !e.enabled {
                 effects.ended.push(e.id);
             }
@@ -91,6 +93,18 @@ fn put(
     c.prepare_cached("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)")?
         .execute(params![kind, environment.0, id, document])
         .map(|_| ())
+}
+
+/// Keeps what the endpoint's requests look like from this revision on, if that is new.
+fn put_version(c: &Connection, endpoint: &Endpoint) -> Result<()> {
+    let document = rows::json(&Version::from(endpoint));
+    let id = endpoint.id.0.as_bytes();
+    c.prepare_cached(
+        "INSERT OR REPLACE INTO endpoint_version SELECT ?1, ?2, ?3 WHERE ?3 IS NOT
+             (SELECT document FROM endpoint_version WHERE endpoint = ?1 ORDER BY revision DESC LIMIT 1)",
+    )?
+    .execute(params![id, rows::signed(endpoint.revision), document])
+    .map(|_| ())
 }
 
 fn delete(c: &Connection, kind: u8, id: &[u8; 16]) -> Result<()> {
@@ -139,9 +153,12 @@ fn delete_application(
 
 fn disable(c: &Connection, endpoint: EndpointId, now: Millis) -> Result<()> {
     let disabled = State::Disabled as u8;
-    c.prepare_cached("UPDATE delivery SET state = ?, updated = ? WHERE endpoint = ? AND state < 2")?
-        .execute(params![disabled, rows::signed(now), endpoint.0.as_bytes()])
-        .map(|_| ())
+    // A row is found by the index of what is not delivered: each waiting state is a range of it.
+    let mut update = c.prepare_cached(
+        "UPDATE delivery SET state = ?1, updated = ?2
+         WHERE endpoint = ?3 AND state IN (0, 1) AND state <> 2",
+    )?;
+    update.execute(params![disabled, rows::signed(now), endpoint.0.as_bytes()]).map(|_| ())
 }
 
 /// Makes the application's parked messages due; which ones.

@@ -11,13 +11,12 @@ use crate::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::{DeliveryKey, State},
+        endpoint::Version,
         event_type::{Entry, Listed},
-        id::{ApplicationId, EnvironmentId},
+        id::{ApplicationId, EndpointId, EnvironmentId},
         message::{Message, Sequence},
     },
-    store::{
-        DeliveryRecord, LeasedMessage, MessageFilter, MessageRecord, vault::Vault, waiting::Waiting,
-    },
+    store::{DeliveryRecord, LeasedMessage, MessageRecord, vault::Vault, waiting::Waiting},
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use std::sync::Arc;
@@ -76,8 +75,10 @@ fn listed(document: &str) -> Result<Arc<Listed>, String> {
 /// What waits, by key.
 pub fn waiting(c: &Connection) -> Result<Waiting> {
     let mut waiting = Waiting::default();
-    let mut statement =
-        c.prepare("SELECT message, endpoint, ordinal, due FROM delivery WHERE state = ? ORDER BY due, message")?;
+    let mut statement = c.prepare(
+        "SELECT message, endpoint, ordinal, due FROM delivery
+             WHERE state = ? AND state <> 2 ORDER BY due, message",
+    )?;
     let mut found = statement.query([State::Waiting as u8])?;
     while let Some(row) = found.next()? {
         waiting.add_timer(rows::key(row, 0)?, row.get::<_, i64>(3)?.unsigned_abs(), None, 0);
@@ -141,7 +142,7 @@ pub fn messages_behind(
             upto = Sequence(sequence.0 + 1);
         }
         if !held {
-            leased.push(lease(c, sequence, message, 0, false)?);
+            leased.push(lease(c, sequence, message, None)?);
         }
     }
     Ok((leased, upto))
@@ -150,7 +151,7 @@ pub fn messages_behind(
 /// Held messages that are due, to be dispatched again.
 pub fn messages_due(c: &Connection, sequences: &[Sequence]) -> Result<Vec<LeasedMessage>> {
     let sql = format!(
-        "SELECT {MESSAGE}, h.calls FROM message m JOIN held h USING (sequence)
+        "SELECT {MESSAGE}, h.calls, h.endpoint FROM message m JOIN held h USING (sequence)
          WHERE m.sequence = ? AND h.due IS NOT NULL"
     );
     held(c, &sql, sequences)
@@ -159,7 +160,8 @@ pub fn messages_due(c: &Connection, sequences: &[Sequence]) -> Result<Vec<Leased
 /// Crowded messages, to be dispatched again. Their rows may not be written yet.
 pub fn messages_crowded(c: &Connection, sequences: &[Sequence]) -> Result<Vec<LeasedMessage>> {
     let sql = format!(
-        "SELECT {MESSAGE}, coalesce(h.calls, 0) FROM message m LEFT JOIN held h USING (sequence)
+        "SELECT {MESSAGE}, coalesce(h.calls, 0), h.endpoint
+         FROM message m LEFT JOIN held h USING (sequence)
          WHERE m.sequence = ?"
     );
     held(c, &sql, sequences)
@@ -171,33 +173,39 @@ fn held(c: &Connection, sql: &str, sequences: &[Sequence]) -> Result<Vec<LeasedM
         let found = c
             .prepare_cached(sql)?
             .query_row([rows::signed(sequence.0)], |row| {
-                Ok((rows::message(row)?.1, row.get(BEHIND)?))
+                let endpoint: Option<[u8; 16]> = row.get(BEHIND + 1)?;
+                let only = endpoint.map(|bytes| EndpointId(uuid::Uuid::from_bytes(bytes)));
+                Ok((rows::message(row)?.1, (row.get(BEHIND)?, only)))
             })
             .optional()?;
-        if let Some((message, calls)) = found {
-            leased.push(lease(c, *sequence, message, calls, true)?);
+        if let Some((message, held)) = found {
+            leased.push(lease(c, *sequence, message, Some(held))?);
         }
     }
     Ok(leased)
 }
 
+/// A lease of the message; of what is `held`, after that many calls and for that endpoint alone, if for one.
 fn lease(
     c: &Connection,
     sequence: Sequence,
     message: Message,
-    calls: u32,
-    held: bool,
+    held: Option<(u32, Option<EndpointId>)>,
 ) -> Result<LeasedMessage> {
     let mut statement =
         c.prepare_cached("SELECT message, endpoint, ordinal FROM delivery WHERE message = ?")?;
     let done = statement.query_map([rows::signed(sequence.0)], |row| rows::key(row, 0))?;
     let done: Vec<DeliveryKey> = done.collect::<Result<_>>()?;
-    Ok(LeasedMessage { sequence, message: Arc::new(message), done, calls, held })
+    let (calls, only) = held.unwrap_or_default();
+    let (message, held) = (Arc::new(message), held.is_some());
+    Ok(LeasedMessage { sequence, message, done, only, calls, held })
 }
 
-const HELD: &str = "h.state, h.due, h.calls, h.kind, h.reason, h.noted";
+/// The columns that tell why a message is held.
+pub const HELD: &str = "h.state, h.due, h.calls, h.kind, h.reason, h.noted";
 
-fn record(row: &Row<'_>) -> Result<MessageRecord> {
+/// A message from the columns `MESSAGE` and `HELD`.
+pub fn record(row: &Row<'_>) -> Result<MessageRecord> {
     let (sequence, message) = rows::message(row)?;
     Ok(MessageRecord { sequence, message, held: rows::held(row, BEHIND)? })
 }
@@ -223,31 +231,11 @@ pub fn message(
     c.prepare_cached(&sql)?.query_row(key, record).optional()
 }
 
-/// A page of the application's messages, newest first.
-pub fn messages(
-    c: &Connection,
-    application: ApplicationId,
-    filter: &MessageFilter,
-    limit: usize,
-) -> Result<Vec<MessageRecord>> {
-    // What is held has an index of its own; without it, the message table is walked from its end.
-    let (join, condition) = match filter.held {
-        Some(_) => ("JOIN", "h.application = ?1 AND h.state = ?4"),
-        None => ("LEFT JOIN", "m.application = ?1 AND ?4 IS NULL"),
-    };
-    let sql = format!(
-        "SELECT {MESSAGE}, {HELD} FROM message m {join} held h USING (sequence)
-         WHERE {condition} AND m.sequence < ?2 ORDER BY m.sequence DESC LIMIT ?3"
-    );
-    let before = filter.before.map_or(i64::MAX, |sequence| rows::signed(sequence.0));
-    let page = params![application.0.as_bytes(), before, rows::signed(limit as u64), filter.held];
-    c.prepare_cached(&sql)?.query_map(page, record)?.collect()
-}
-
 /// The message's deliveries that have rows, with their attempts.
 pub fn deliveries(c: &Connection, of: Sequence) -> Result<Vec<DeliveryRecord>> {
     let mut statement = c.prepare_cached(
-        "SELECT message, endpoint, ordinal, state, due, updated, 1, sent, latency, status, failure, detail
+        "SELECT message, endpoint, ordinal, state, due, updated, 1, sent, latency, status, failure, detail,
+             revision, headers, content
          FROM delivery WHERE message = ? ORDER BY endpoint, ordinal",
     )?;
     let found = statement.query_map([rows::signed(of.0)], |row| {
@@ -258,12 +246,13 @@ pub fn deliveries(c: &Connection, of: Sequence) -> Result<Vec<DeliveryRecord>> {
             state,
             due: (state == Some(State::Waiting)).then_some(row.get::<_, i64>(4)?.unsigned_abs()),
             updated: row.get::<_, i64>(5)?.unsigned_abs(),
+            content: rows::content(row, 14, None)?,
             attempts: sent.map(|_| rows::attempt(row, 6)).transpose()?.into_iter().collect(),
         })
     })?;
     let mut records: Vec<DeliveryRecord> = found.collect::<Result<_>>()?;
     let mut statement = c.prepare_cached(
-        "SELECT number, sent, latency, status, failure, detail FROM attempt
+        "SELECT number, sent, latency, status, failure, detail, revision, headers FROM attempt
          WHERE message = ? AND endpoint = ? AND ordinal = ? ORDER BY number",
     )?;
     for record in &mut records {
@@ -273,4 +262,15 @@ pub fn deliveries(c: &Connection, of: Sequence) -> Result<Vec<DeliveryRecord>> {
         }
     }
     Ok(records)
+}
+
+/// What the endpoint's requests looked like as of that revision.
+pub fn version(c: &Connection, endpoint: EndpointId, revision: u64) -> Result<Option<Version>> {
+    let mut find = c.prepare_cached(
+        "SELECT document FROM endpoint_version WHERE endpoint = ? AND revision <= ?
+         ORDER BY revision DESC LIMIT 1",
+    )?;
+    let of = params![endpoint.0.as_bytes(), rows::signed(revision)];
+    let document: Option<String> = find.query_row(of, |row| row.get(0)).optional()?;
+    Ok(document.and_then(|text| serde_json::from_str(&text).ok()))
 }

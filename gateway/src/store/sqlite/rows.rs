@@ -6,10 +6,10 @@ use crate::model::{
     attempt::{Answer, Attempt, Failure, Outcome},
     delivery::{Content, Delivery, DeliveryKey, State},
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
-    message::{Attributes, Held, Message, Sequence},
+    message::{Attributes, Head, Held, Message, Sequence},
     name::{Channel, EventType, Uid},
 };
-use crate::store::{Accepted, Submission};
+use crate::store::{Accepted, LeasedMessage, Submission};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> 
     let attributes = (!m.attributes.is_empty()).then(|| json(&m.attributes));
     let inserted = c
         .prepare_cached(
-            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![
@@ -56,6 +56,7 @@ pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> 
             &m.payload[..],
             idempotency_key.as_deref(),
             attributes,
+            m.content_until.map(signed),
         ])?;
     if inserted == 1 {
         return Ok(Accepted::New);
@@ -77,17 +78,13 @@ pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> 
 
 /// The columns `message` reads, for every statement that gives messages.
 pub const MESSAGE: &str = "m.sequence, m.id, m.environment, m.application, m.uid, m.event_type, \
-                           m.channels, m.accepted, m.payload, m.attributes";
+                           m.channels, m.accepted, m.payload, m.attributes, m.content_until";
 /// The first column behind them.
-pub const BEHIND: usize = 10;
+pub const BEHIND: usize = 11;
 
 /// A message from the columns `MESSAGE`, which stand first.
 pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
     let name = |_| bad(5, "a name is legal");
-    let channels = match row.get_ref(6)?.as_str_or_null().map_err(|_| bad(6, "text"))? {
-        None => Vec::new(),
-        Some(text) => serde_json::from_str::<Vec<Channel>>(text).map_err(|_| bad(6, "channels"))?,
-    };
     let attributes = match row.get_ref(9)?.as_str_or_null().map_err(|_| bad(9, "text"))? {
         None => Attributes::new(),
         Some(text) => serde_json::from_str(text).map_err(|_| bad(9, "attributes"))?,
@@ -99,12 +96,39 @@ pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
         id: MessageId(uuid(row, 1)?),
         uid: uid.map(|text| Uid::new(&text)).transpose().map_err(name)?,
         event_type: EventType::new(&row.get::<_, String>(5)?).map_err(name)?,
-        channels,
+        channels: channels(row, 6)?,
         accepted: unsigned(row, 7)?,
         payload: row.get::<_, Vec<u8>>(8)?.into(),
         attributes,
+        content_until: row.get::<_, Option<i64>>(10)?.map(i64::unsigned_abs),
     };
     Ok((Sequence(unsigned(row, 0)?), message))
+}
+
+/// The columns `head` reads: what tells a message from others. They stand first.
+pub const HEAD: &str = "m.sequence, m.id, m.uid, m.event_type, m.channels, m.accepted";
+/// The first column behind them.
+pub const BEHIND_HEAD: usize = 6;
+
+/// A message's head from the columns `HEAD`.
+pub fn head(row: &Row<'_>) -> Result<(Sequence, Head)> {
+    let uid: Option<String> = row.get(2)?;
+    let name = |_| bad(3, "a name is legal");
+    let head = Head {
+        id: MessageId(uuid(row, 1)?),
+        uid: uid.map(|text| Uid::new(&text)).transpose().map_err(name)?,
+        event_type: EventType::new(&row.get::<_, String>(3)?).map_err(name)?,
+        channels: channels(row, 4)?,
+        accepted: unsigned(row, 5)?,
+    };
+    Ok((Sequence(unsigned(row, 0)?), head))
+}
+
+fn channels(row: &Row<'_>, at: usize) -> Result<Vec<Channel>> {
+    match row.get_ref(at)?.as_str_or_null().map_err(|_| bad(at, "text"))? {
+        None => Ok(Vec::new()),
+        Some(text) => serde_json::from_str(text).map_err(|_| bad(at, "channels")),
+    }
 }
 
 /// How a delivery's row changes.
@@ -142,8 +166,7 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
     if let Some(attempt) = retry {
         check_number(c, key, attempt.number)?;
     }
-    // What was delivered is not sent again: the message's own payload is record enough.
-    let content = delivery.content.as_deref().filter(|_| state != State::Success);
+    let content = delivery.content.as_deref();
     let stored = content.map(|content| {
         json(&StoredContent {
             event_type: content.event_type.clone(),
@@ -154,14 +177,17 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
     });
     let payload = content.and_then(|content| content.payload.as_deref());
     let first = attempt.filter(|attempt| attempt.number == 1);
-    let (status, failure, detail) =
-        first.map_or((None, None, None), |a| outcome_columns(&a.outcome));
+    let (status, failure, detail, headers) =
+        first.map_or((None, None, None, None), |a| outcome_columns(&a.outcome));
     c.prepare_cached(
-        "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+        "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+             ?16, ?17, ?18)
          ON CONFLICT DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
              due = excluded.due, updated = excluded.updated, sent = coalesce(excluded.sent, sent),
              latency = coalesce(excluded.latency, latency), status = coalesce(excluded.status, status),
-             failure = coalesce(excluded.failure, failure), detail = coalesce(excluded.detail, detail)",
+             failure = coalesce(excluded.failure, failure), detail = coalesce(excluded.detail, detail),
+             revision = coalesce(excluded.revision, revision),
+             headers = coalesce(excluded.headers, headers)",
     )?
     .execute(params![
         signed(key.message.0),
@@ -179,6 +205,9 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
         status,
         failure,
         detail,
+        first.and_then(|attempt| attempt.revision).map(signed),
+        headers,
+        delivery.spent,
     ])?;
     match retry {
         Some(attempt) => insert_attempt(c, key, attempt),
@@ -200,34 +229,42 @@ fn check_number(c: &Connection, key: DeliveryKey, number: u32) -> Result<()> {
 }
 
 fn insert_attempt(c: &Connection, key: DeliveryKey, attempt: &Attempt) -> Result<()> {
-    let (status, failure, detail) = outcome_columns(&attempt.outcome);
-    c.prepare_cached("INSERT OR IGNORE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-        .execute(params![
-            signed(key.message.0),
-            key.endpoint.0.as_bytes(),
-            key.ordinal,
-            attempt.number,
-            signed(attempt.at),
-            attempt.latency,
-            status,
-            failure,
-            detail
-        ])?;
+    let (status, failure, detail, headers) = outcome_columns(&attempt.outcome);
+    c.prepare_cached(
+        "INSERT OR IGNORE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        signed(key.message.0),
+        key.endpoint.0.as_bytes(),
+        key.ordinal,
+        attempt.number,
+        signed(attempt.at),
+        attempt.latency,
+        status,
+        failure,
+        detail,
+        attempt.revision.map(signed),
+        headers,
+    ])?;
     Ok(())
 }
 
-type OutcomeColumns<'a> = (Option<u16>, Option<&'static str>, Option<&'a [u8]>);
+type OutcomeColumns<'a> = (Option<u16>, Option<&'static str>, Option<&'a [u8]>, Option<&'a str>);
 
 fn outcome_columns(outcome: &Outcome) -> OutcomeColumns<'_> {
     match outcome {
         Outcome::Answered(answer) => {
-            (Some(answer.status), None, (!answer.body.is_empty()).then_some(&answer.body[..]))
+            let body = (!answer.body.is_empty()).then_some(&answer.body[..]);
+            let headers = (!answer.headers.is_empty()).then_some(&*answer.headers);
+            (Some(answer.status), None, body, headers)
         }
-        Outcome::Failed { class, detail } => (None, Some(class.name()), Some(detail.as_bytes())),
+        Outcome::Failed { class, detail } => {
+            (None, Some(class.name()), Some(detail.as_bytes()), None)
+        }
     }
 }
 
-/// The attempt in the columns from `at` on: number, sent, latency, status, failure, detail.
+/// The attempt in the columns from `at` on: number, sent, latency, status, failure, detail, revision, headers.
 pub fn attempt(row: &Row<'_>, at: usize) -> Result<Attempt> {
     let detail: Option<Vec<u8>> = row.get(at + 5)?;
     let failure: Option<String> = row.get(at + 4)?;
@@ -239,6 +276,7 @@ pub fn attempt(row: &Row<'_>, at: usize) -> Result<Attempt> {
         None => Outcome::Answered(Answer {
             status: row.get::<_, Option<u16>>(at + 3)?.unwrap_or(0),
             retry_after: None,
+            headers: row.get::<_, Option<String>>(at + 7)?.unwrap_or_default(),
             body: detail.unwrap_or_default(),
         }),
     };
@@ -246,6 +284,7 @@ pub fn attempt(row: &Row<'_>, at: usize) -> Result<Attempt> {
         number: row.get(at)?,
         at: unsigned(row, at + 1)?,
         latency: row.get(at + 2)?,
+        revision: row.get::<_, Option<i64>>(at + 6)?.map(i64::unsigned_abs),
         outcome,
     })
 }
@@ -262,7 +301,7 @@ pub fn key(row: &Row<'_>, at: usize) -> Result<DeliveryKey> {
 /// Reads a delivery's row back, to attempt it again. None if it has been deleted or has ended.
 pub fn read_delivery(c: &Connection, wanted: DeliveryKey) -> Result<Option<Arc<Delivery>>> {
     let sql = format!(
-        "SELECT {MESSAGE}, d.attempts, d.due, d.plugin, d.content, d.payload
+        "SELECT {MESSAGE}, d.attempts, d.due, d.plugin, d.content, d.payload, d.spent
          FROM delivery d JOIN message m ON m.sequence = d.message
          WHERE d.message = ? AND d.endpoint = ? AND d.ordinal = ? AND d.state < 2"
     );
@@ -274,21 +313,20 @@ pub fn read_delivery(c: &Connection, wanted: DeliveryKey) -> Result<Option<Arc<D
         Ok(Arc::new(Delivery {
             key: wanted,
             message: Arc::new(message(row)?.1),
-            content: content(row)?,
+            content: content(row, BEHIND + 3, row.get(BEHIND + 4)?)?,
             plugin: plugin.map(Digest),
             attempts: row.get(BEHIND)?,
+            spent: row.get(BEHIND + 5)?,
             due: unsigned(row, BEHIND + 1)?,
         }))
     });
     delivery.optional()
 }
 
-fn content(row: &Row<'_>) -> Result<Option<Arc<Content>>> {
-    let stored: Option<String> = row.get(BEHIND + 3)?;
-    let Some(stored) = stored else { return Ok(None) };
-    let stored: StoredContent =
-        serde_json::from_str(&stored).map_err(|_| bad(BEHIND + 3, "content"))?;
-    let payload: Option<Vec<u8>> = row.get(BEHIND + 4)?;
+/// What the plugin wanted different, from the column `at`, with that payload.
+pub fn content(row: &Row<'_>, at: usize, payload: Option<Vec<u8>>) -> Result<Option<Arc<Content>>> {
+    let Some(stored) = row.get::<_, Option<String>>(at)? else { return Ok(None) };
+    let stored: StoredContent = serde_json::from_str(&stored).map_err(|_| bad(at, "content"))?;
     Ok(Some(Arc::new(Content {
         event_type: stored.event_type,
         content_type: stored.content_type,
@@ -299,31 +337,29 @@ fn content(row: &Row<'_>) -> Result<Option<Arc<Content>>> {
 }
 
 /// Notes why a message waits or was dropped.
-pub fn put_held(
-    c: &Connection,
-    sequence: Sequence,
-    m: &Message,
-    held: &Held,
-    now: Millis,
-) -> Result<()> {
+pub fn put_held(c: &Connection, leased: &LeasedMessage, held: &Held, now: Millis) -> Result<()> {
+    let LeasedMessage { sequence, message: m, only, .. } = leased;
     let (due, calls, kind) = match held {
         Held::Parked { kind, .. } => (None, 0, Some(kind)),
         Held::Retry { due, calls, .. } => (Some(signed(*due)), *calls, None),
         Held::Crowded { calls } => (None, *calls, None),
         Held::Dropped { .. } => (None, 0, None),
     };
-    c.prepare_cached("INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-        .execute(params![
-            signed(sequence.0),
-            m.environment.0,
-            m.application.0.as_bytes(),
-            held.state(),
-            due,
-            calls,
-            kind,
-            held.reason(),
-            signed(now)
-        ])?;
+    c.prepare_cached(
+        "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        signed(sequence.0),
+        m.environment.0,
+        m.application.0.as_bytes(),
+        held.state(),
+        due,
+        calls,
+        kind,
+        held.reason(),
+        signed(now),
+        only.as_ref().filter(|_| !matches!(held, Held::Dropped { .. })).map(|id| id.0.as_bytes()),
+    ])?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 /// Each version's step, from the one before.
-const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -63,6 +63,51 @@ CREATE UNIQUE INDEX message_key ON message (environment, application, idempotenc
 
 /// What a publisher attached to a message: an object as JSON text, NULL if it is empty.
 const VERSION_3: &str = "ALTER TABLE message ADD COLUMN attributes TEXT;";
+
+/// What operators look for, and what they have done again.
+const VERSION_4: &str = "
+-- When its content goes, if earlier than others'.
+ALTER TABLE message ADD COLUMN content_until INTEGER;
+CREATE INDEX message_content_until ON message (content_until) WHERE content_until IS NOT NULL;
+CREATE INDEX message_application ON message (application);
+
+-- Of a first attempt: the endpoint's revision as of then, and the answer's headers.
+ALTER TABLE delivery ADD COLUMN revision INTEGER;
+ALTER TABLE delivery ADD COLUMN headers TEXT;
+ALTER TABLE attempt ADD COLUMN revision INTEGER;
+ALTER TABLE attempt ADD COLUMN headers TEXT;
+-- How many attempts were made before it was last resent.
+ALTER TABLE delivery ADD COLUMN spent INTEGER NOT NULL DEFAULT 0;
+DROP INDEX delivery_open;
+CREATE INDEX delivery_not_delivered ON delivery (endpoint, state, message) WHERE state <> 2;
+
+-- The endpoint that a message is dispatched again for; NULL: all.
+ALTER TABLE held ADD COLUMN endpoint BLOB;
+CREATE INDEX held_endpoint ON held (endpoint, state) WHERE endpoint IS NOT NULL;
+
+-- Where an endpoint's requests went and with which headers, from that revision on.
+CREATE TABLE endpoint_version (
+    endpoint BLOB NOT NULL, revision INTEGER NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (endpoint, revision)
+) WITHOUT ROWID;
+INSERT INTO endpoint_version SELECT id, json_extract(document, '$.revision'),
+    json_object('url', json_extract(document, '$.url'), 'headers', json_extract(document, '$.headers'))
+    FROM object WHERE kind = 2;
+
+-- The first answer to a request with that idempotency key. Where it ends with the payload of a message, that is its number.
+CREATE TABLE answer (
+    environment INTEGER NOT NULL, key BLOB NOT NULL, fingerprint BLOB NOT NULL, created INTEGER NOT NULL,
+    status INTEGER NOT NULL, body BLOB NOT NULL, message INTEGER,
+    PRIMARY KEY (environment, key)
+) WITHOUT ROWID;
+CREATE INDEX answer_created ON answer (created);
+
+-- What is done in the background.
+CREATE TABLE operation (
+    id BLOB PRIMARY KEY, environment INTEGER NOT NULL, running INTEGER NOT NULL, document TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX operation_running ON operation (id) WHERE running;
+";
 
 /// Sets the connection's ways and brings the file to the newest version.
 pub fn prepare(connection: &mut Connection, max_pages: Option<u64>) -> Result<(), String> {

@@ -226,8 +226,8 @@ async fn a_full_store_refuses_and_owes_until_there_is_room() {
     let body = vec![b'y'; 16 << 10];
     for delivery in &taken {
         let outcome =
-            Outcome::Answered(Answer { status: 200, retry_after: None, body: body.clone() });
-        let attempt = Some(Attempt { number: 1, at: 1, latency: 1, outcome });
+            Outcome::Answered(Answer { status: 200, body: body.clone(), ..Answer::default() });
+        let attempt = Some(Attempt { number: 1, at: 1, latency: 1, revision: None, outcome });
         store.queue.settle(Settlement {
             delivery: delivery.clone(),
             attempt,

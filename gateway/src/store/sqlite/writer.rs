@@ -9,7 +9,7 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{changes, checkpoint::Wal, rows};
+use super::{changes, checkpoint::Wal, recovery, rows};
 use crate::{
     clock,
     model::{
@@ -18,11 +18,12 @@ use crate::{
         delivery::{Delivery, DeliveryKey, Next, State},
         id::Digest,
         message::{Held, Sequence},
+        operation::Operation,
         plugin::Plugin,
     },
     store::{
-        Accepted, LeasedMessage, Settlement, StoreError, Submission,
-        handover::{Effects, Handover, held_as},
+        Accepted, Again, LeasedMessage, Settlement, StoreError, Submission,
+        handover::{Effects, Handover, Resent, held_as},
         vault::Vault,
     },
 };
@@ -72,6 +73,8 @@ pub enum Op {
     Change(Box<Change>, Reply<()>),
     /// Keep a component.
     PutCode(Digest, Bytes, Reply<()>),
+    /// Make these due again, and keep the operation that found them.
+    Again(Vec<Again>, Option<Box<Operation>>, Reply<u64>),
     /// Delete old messages.
     Forget(Millis, usize, Reply<u64>),
     /// Answer when all before is durable.
@@ -124,6 +127,8 @@ pub enum Applied {
     Held(Held),
     /// How many were deleted.
     Count(u64),
+    /// These are due again.
+    Resent(Vec<Resent>),
 }
 
 /// The writer's thread and what it needs.
@@ -254,9 +259,8 @@ impl Writer {
                 }
                 Op::Hold(leased, held, called) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
-                    let LeasedMessage { sequence, message, .. } = leased;
-                    let held = held_as(catalog, message, held, called.as_ref(), now);
-                    rows::put_held(&transaction, *sequence, message, &held, now)?;
+                    let held = held_as(catalog, &leased.message, held, called.as_ref(), now);
+                    rows::put_held(&transaction, leased, &held, now)?;
                     Applied::Held(held)
                 }
                 Op::Unhold(sequence, deliveries) => {
@@ -287,6 +291,16 @@ impl Writer {
                         .execute(params![&digest.0[..], &bytes[..]])?;
                     Applied::Done
                 }
+                Op::Again(again, operation, _) => {
+                    let catalog = draft.as_ref().unwrap_or(snapshot);
+                    Applied::Resent(resend(
+                        &transaction,
+                        catalog,
+                        (again, operation.as_deref()),
+                        mark,
+                        now,
+                    )?)
+                }
                 Op::Forget(before, max, _) => {
                     Applied::Count(super::retention::forget(&transaction, *before, *max, mark)?)
                 }
@@ -299,6 +313,28 @@ impl Writer {
         transaction.commit()?;
         Ok((applied, draft))
     }
+}
+
+fn resend(
+    c: &Connection,
+    catalog: &Snapshot,
+    (again, operation): (&[Again], Option<&Operation>),
+    mark: Sequence,
+    now: Millis,
+) -> rusqlite::Result<Vec<Resent>> {
+    if let Some(operation) = operation
+        && recovery::has_ended(c, operation)?
+    {
+        return Ok(Vec::new());
+    }
+    let mut due = Vec::with_capacity(again.len());
+    for one in again {
+        due.extend(recovery::again(c, catalog, *one, mark, now)?);
+    }
+    if let Some(operation) = operation {
+        recovery::put(c, operation)?;
+    }
+    Ok(due)
 }
 
 fn insert_messages(

@@ -32,6 +32,11 @@ impl Writer {
                 (Op::Change(_, reply), Applied::Refused(error)) => answer(reply, Err(error)),
                 (Op::PutCode(_, _, reply) | Op::Flush(reply), _) => answer(reply, Ok(())),
                 (Op::Forget(_, _, reply), Applied::Count(count)) => answer(reply, Ok(count)),
+                (Op::Again(_, _, reply), Applied::Resent(resent)) => {
+                    let count = resent.len() as u64;
+                    self.handover.resent(resent);
+                    answer(reply, Ok(count));
+                }
                 (op, applied) => self.tell_stages(op, &applied),
             }
         }
@@ -65,7 +70,7 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
         Op::Change(_, reply) | Op::PutCode(_, _, reply) | Op::Flush(reply) => {
             answer(reply, Err(failure(error)));
         }
-        Op::Forget(_, _, reply) => answer(reply, Err(failure(error))),
+        Op::Forget(_, _, reply) | Op::Again(_, _, reply) => answer(reply, Err(failure(error))),
         Op::Settle(_) | Op::Wait(..) | Op::Note(_) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}
     }
 }

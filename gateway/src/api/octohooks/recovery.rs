@@ -1,0 +1,253 @@
+//! Sending again: one message to one endpoint at once, and operations that recover an endpoint in the background.
+
+use super::{
+    BODY,
+    deliveries::{self, states},
+    keyset::List,
+    messages,
+};
+use crate::{
+    clock,
+    model::{
+        Millis,
+        id::{ApplicationId, EndpointId, OperationId},
+        message::Sequence,
+        name::{Channel, EventType},
+        operation::{Mode, Operation, State as OperationState, Wanted},
+    },
+    store::{Again, Catalog, Log, Recovery},
+    web::{auth::Owner, body, error::ApiError, query::Query},
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How many operations are listed.
+const LISTED: usize = 250;
+
+/// `POST /applications/{app}/messages/{message}/endpoints/{endpoint}/resend`: what was sent there is sent again, with its
+/// retry schedule from the start; a message that never was is dispatched for that endpoint. Answers with the deliveries
+/// there are now.
+pub async fn resend(
+    State(catalog): State<Arc<dyn Catalog>>,
+    State(log): State<Arc<dyn Log>>,
+    State(recovery): State<Arc<dyn Recovery>>,
+    owner: Owner,
+    Path((app, message, endpoint)): Path<(String, String, String)>,
+) -> Result<(StatusCode, Json<List<deliveries::Shown>>), ApiError> {
+    let tenant = owner.tenant(&catalog, &app)?;
+    let endpoint = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
+    let record = messages::find(&log, &tenant, &message).await?;
+    let there = log.deliveries(record.sequence).await?;
+    let there: Vec<_> = there.into_iter().filter(|d| d.key.endpoint == endpoint.id).collect();
+    if !endpoint.enabled {
+        return Err(ApiError::conflict("the endpoint is disabled"));
+    }
+    if record.message.payload.is_empty() {
+        return Err(ApiError::conflict("the message's content is gone"));
+    }
+    let again = match there.is_empty() {
+        true => vec![Again::Message(record.sequence, endpoint.id)],
+        false => there.iter().map(|delivery| Again::Delivery(delivery.key)).collect(),
+    };
+    if recovery.again(again, None).await? == 0 {
+        return Err(ApiError::conflict("it is being sent, or waits to be"));
+    }
+    let now = log.deliveries(record.sequence).await?;
+    let now = now.iter().filter(|delivery| delivery.key.endpoint == endpoint.id);
+    let data = now.map(|delivery| deliveries::Shown::of_message(delivery, &record.message));
+    Ok((StatusCode::ACCEPTED, Json(List::whole(data.collect()))))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Draft {
+    since: Option<Millis>,
+    until: Option<Millis>,
+    mode: Option<DraftMode>,
+    states: Option<Vec<String>>,
+    event_types: Option<Vec<EventType>>,
+    channels: Option<Vec<Channel>>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DraftMode {
+    Failed,
+    Missing,
+}
+
+impl Draft {
+    fn wanted(self, now: Millis) -> Result<Wanted, ApiError> {
+        let since = self.since.ok_or_else(|| ApiError::field("/since", "is required"))?;
+        let until = self.until.unwrap_or(now);
+        if since > until {
+            return Err(ApiError::field("/until", "must not be before since"));
+        }
+        let mode = match (self.mode.unwrap_or(DraftMode::Failed), self.states) {
+            (DraftMode::Missing, None) => Mode::Missing,
+            (DraftMode::Missing, Some(_)) => {
+                return Err(ApiError::field("/states", "what is missing has no state"));
+            }
+            (DraftMode::Failed, words) => {
+                let words = words.unwrap_or_else(|| vec!["failed".into()]).join(",");
+                let ended = states(&words).filter(|states| states.iter().all(|s| s.is_final()));
+                let right = "must be of success, failed and disabled";
+                Mode::Ended(ended.ok_or_else(|| ApiError::field("/states", right))?)
+            }
+        };
+        let event_types = self.event_types.unwrap_or_default();
+        Ok(Wanted { mode, since, until, event_types, channels: self.channels.unwrap_or_default() })
+    }
+}
+
+/// `POST /applications/{app}/endpoints/{endpoint}/recover`: what failed there, or what never came there, of messages
+/// accepted since a time.
+pub async fn recover(
+    State(catalog): State<Arc<dyn Catalog>>,
+    State(recovery): State<Arc<dyn Recovery>>,
+    owner: Owner,
+    Path((app, endpoint)): Path<(String, String)>,
+    body: Body,
+) -> Result<(StatusCode, Json<Shown>), ApiError> {
+    let draft: Draft = body::json(&body::read(body, BODY, "operation").await?)?;
+    let tenant = owner.tenant(&catalog, &app)?;
+    let endpoint = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
+    let now = clock::now();
+    let dry_run = draft.dry_run.unwrap_or(false);
+    let wanted = draft.wanted(now)?;
+    if !endpoint.enabled && !dry_run {
+        return Err(ApiError::conflict("the endpoint is disabled"));
+    }
+    let operation = Operation {
+        environment: owner.environment,
+        id: OperationId(clock::id()),
+        application: tenant.application.id,
+        endpoint: endpoint.id,
+        wanted,
+        dry_run,
+        state: OperationState::Running,
+        total: 0,
+        counted: false,
+        done: 0,
+        cursor: Sequence(0),
+        upto: recovery.bounds().0,
+        created: now,
+        updated: now,
+    };
+    recovery.again(Vec::new(), Some(operation.clone())).await?;
+    Ok((StatusCode::ACCEPTED, Json(Shown::from(operation))))
+}
+
+/// An operation as the API shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    id: OperationId,
+    application: ApplicationId,
+    endpoint: EndpointId,
+    mode: &'static str,
+    /// `running`, `done`, `cancelled` or `failed`.
+    state: &'static str,
+    /// Why it failed.
+    reason: Option<String>,
+    done: u64,
+    /// How many there were to do; none while they are counted.
+    total: Option<u64>,
+    dry_run: bool,
+    since: Millis,
+    until: Millis,
+    created: Millis,
+    updated: Millis,
+}
+
+impl From<Operation> for Shown {
+    fn from(operation: Operation) -> Self {
+        let mut reason = None;
+        let state = match operation.state {
+            OperationState::Running => "running",
+            OperationState::Done => "done",
+            OperationState::Cancelled => "cancelled",
+            OperationState::Failed(why) => {
+                reason = Some(why);
+                "failed"
+            }
+        };
+        Self {
+            id: operation.id,
+            application: operation.application,
+            endpoint: operation.endpoint,
+            mode: match operation.wanted.mode {
+                Mode::Ended(_) => "failed",
+                Mode::Missing => "missing",
+            },
+            state,
+            reason,
+            done: operation.done,
+            total: operation.counted.then_some(operation.total),
+            dry_run: operation.dry_run,
+            since: operation.wanted.since,
+            until: operation.wanted.until,
+            created: operation.created,
+            updated: operation.updated,
+        }
+    }
+}
+
+async fn find(recovery: &Arc<dyn Recovery>, owner: Owner, id: &str) -> Result<Operation, ApiError> {
+    let missing = || ApiError::not_found("operation");
+    let id: OperationId = id.parse().map_err(|_| missing())?;
+    let found = recovery.operation(owner.environment, id).await?;
+    found.filter(|found| owner.may_see(found.application)).ok_or_else(missing)
+}
+
+/// `GET /operations/{operation}`
+pub async fn get(
+    State(recovery): State<Arc<dyn Recovery>>,
+    owner: Owner,
+    Path(id): Path<String>,
+) -> Result<Json<Shown>, ApiError> {
+    Ok(Json(find(&recovery, owner, &id).await?.into()))
+}
+
+/// Whose operations to list.
+#[derive(Deserialize)]
+pub struct Whose {
+    /// An application's id or uid; all of the environment if absent.
+    application: Option<String>,
+}
+
+/// `GET /operations`: the newest first, at most 250.
+pub async fn list(
+    State(catalog): State<Arc<dyn Catalog>>,
+    State(recovery): State<Arc<dyn Recovery>>,
+    owner: Owner,
+    Query(Whose { application }): Query<Whose>,
+) -> Result<Json<List<Shown>>, ApiError> {
+    let of = match application {
+        None => owner.application,
+        Some(app) => Some(owner.tenant(&catalog, &app)?.application.id),
+    };
+    let found = recovery.operations(owner.environment, of, LISTED).await?;
+    Ok(Json(List::whole(found.into_iter().map(Shown::from).collect())))
+}
+
+/// `POST /operations/{operation}/cancel`: what it made due is sent; nothing more is.
+pub async fn cancel(
+    State(recovery): State<Arc<dyn Recovery>>,
+    owner: Owner,
+    Path(id): Path<String>,
+) -> Result<Json<Shown>, ApiError> {
+    let found = find(&recovery, owner, &id).await?;
+    let state = OperationState::Cancelled;
+    // One that has ended meanwhile stays as it ended.
+    let cancelled = Operation { state, updated: clock::now(), ..found };
+    recovery.again(Vec::new(), Some(cancelled)).await?;
+    Ok(Json(find(&recovery, owner, &id).await?.into()))
+}

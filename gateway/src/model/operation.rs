@@ -1,0 +1,98 @@
+//! An operation: work in the background that sends again what an endpoint missed. It is kept with how far it has come, so
+//! that a restart goes on with it.
+
+use super::{
+    Millis,
+    delivery::State as DeliveryState,
+    endpoint::Endpoint,
+    id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
+    message::{Head, Sequence},
+    name::{Channel, EventType},
+};
+use serde::{Deserialize, Serialize};
+
+/// Recovers an endpoint: sends again what failed, or what it never got.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// The environment of its application.
+    pub environment: EnvironmentId,
+    /// The gateway's id.
+    pub id: OperationId,
+    /// Whose endpoint.
+    pub application: ApplicationId,
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// What is sent again.
+    pub wanted: Wanted,
+    /// Whether it only counts.
+    pub dry_run: bool,
+    /// How it is doing.
+    pub state: State,
+    /// How many there are to do, as far as they are counted.
+    pub total: u64,
+    /// Whether all are counted.
+    pub counted: bool,
+    /// How many are done.
+    pub done: u64,
+    /// Everything up to this message is counted, or done once all are counted.
+    pub cursor: Sequence,
+    /// One more than the last message that there was when it began: what came later found the endpoint.
+    pub upto: Sequence,
+    /// When it was asked for.
+    pub created: Millis,
+    /// When it last came further.
+    pub updated: Millis,
+}
+
+/// What an operation sends again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Which of the endpoint's.
+    pub mode: Mode,
+    /// Of messages accepted at that time or later.
+    pub since: Millis,
+    /// Of messages accepted before that time.
+    pub until: Millis,
+    /// Of these types; empty: all.
+    pub event_types: Vec<EventType>,
+    /// Of messages that name one of these; empty: all.
+    pub channels: Vec<Channel>,
+}
+
+/// Which of an endpoint's an operation sends again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Deliveries that ended in one of these states.
+    Ended(Vec<DeliveryState>),
+    /// Messages that it would have got and has no delivery of.
+    Missing,
+}
+
+/// How an operation is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It goes on.
+    Running,
+    /// It did everything.
+    Done,
+    /// Somebody stopped it.
+    Cancelled,
+    /// It cannot go on, and why.
+    Failed(String),
+}
+
+impl Wanted {
+    /// Whether a message is one of these; `endpoint` if only what it subscribes to counts.
+    #[must_use]
+    pub fn takes(&self, head: &Head, endpoint: Option<&Endpoint>) -> bool {
+        let (event_type, channels) = (&head.event_type, &head.channels);
+        let of_type = self.event_types.is_empty() || self.event_types.contains(event_type);
+        let on_channel = || self.channels.iter().any(|channel| channels.contains(channel));
+        (self.since..self.until).contains(&head.accepted)
+            && of_type
+            && (self.channels.is_empty() || on_channel())
+            && endpoint.is_none_or(|endpoint| endpoint.subscribes(event_type, channels))
+    }
+}

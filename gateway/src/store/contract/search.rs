@@ -1,0 +1,176 @@
+//! Pages: what fits, each once, newest first, and where to go on.
+
+use super::*;
+use crate::{
+    model::{
+        delivery::State,
+        name::{Channel, EventType},
+    },
+    store::{DeliveryFilter, Summary},
+};
+
+on_every_engine![
+    messages_come_by_pages_newest_first,
+    messages_are_found_by_type_channel_and_time,
+    pages_stay_where_they_are_while_messages_arrive,
+    deliveries_to_an_endpoint_come_by_state_and_time,
+    what_an_endpoint_was_is_kept_by_revision,
+];
+
+/// Every page from the first to the last, and their sizes.
+async fn pages(store: &Store, of: ApplicationId, mut filter: MessageFilter) -> Vec<Vec<Sequence>> {
+    let mut pages = Vec::new();
+    loop {
+        let page = store.page(of, filter.clone(), 3).await;
+        pages.push(page.records.iter().map(|record| record.sequence).collect());
+        let Some(next) = page.next else { return pages };
+        filter.before = Some(next);
+    }
+}
+
+async fn messages_come_by_pages_newest_first(store: &Store) {
+    let (one, two) = (sample::application().id, sample::application().id);
+    let sent: Vec<Message> =
+        (0..14).map(|n| sample::message(if n % 2 == 0 { one } else { two })).collect();
+    store.accept(sent.clone()).await;
+    let pages = pages(store, one, MessageFilter::default()).await;
+    let sizes: Vec<_> = pages.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [3, 3, 1]);
+    let shown = pages.concat();
+    assert!(shown.is_sorted_by(|a, b| a > b), "{shown:?}");
+    let page = store.page(one, MessageFilter::default(), 100).await;
+    let mut expected: Vec<Message> = sent.into_iter().filter(|m| m.application == one).collect();
+    expected.reverse();
+    let found: Vec<Message> = page.records.into_iter().map(|record| record.message).collect();
+    assert_eq!((found, page.next), (expected, None));
+}
+
+async fn messages_are_found_by_type_channel_and_time(store: &Store) {
+    let of = sample::application().id;
+    let event_type = |text: &str| EventType::new(text).expect("legal");
+    let channel = |text: &str| Channel::new(text).expect("legal");
+    let sent = (0..12_u64).map(|n| Message {
+        event_type: event_type(if n % 3 == 0 { "rare" } else { "common" }),
+        channels: if n % 2 == 0 { vec![channel("even"), channel("all")] } else { Vec::new() },
+        accepted: 1_000_000 * n,
+        ..sample::message(of)
+    });
+    store.accept(sent).await;
+    let none = MessageFilter::default;
+    let table = [
+        (MessageFilter { event_type: Some(event_type("rare")), ..none() }, vec![9, 6, 3, 0]),
+        (MessageFilter { channel: Some(channel("even")), ..none() }, vec![10, 8, 6, 4, 2, 0]),
+        (MessageFilter { channel: Some(channel("odd")), ..none() }, vec![]),
+        (MessageFilter { after: Some(9_000_000), ..none() }, vec![11, 10, 9]),
+        (MessageFilter { after: Some(9_000_001), ..none() }, vec![11, 10]),
+        (MessageFilter { until: Some(2_000_000), ..none() }, vec![1, 0]),
+        (
+            MessageFilter {
+                event_type: Some(event_type("common")),
+                channel: Some(channel("all")),
+                after: Some(3_000_000),
+                until: Some(9_000_000),
+                ..none()
+            },
+            vec![8, 4],
+        ),
+    ];
+    let first = store.page(of, none(), 100).await.records.last().expect("is there").sequence.0;
+    for (filter, expected) in table {
+        let found = pages(store, of, filter.clone()).await.concat();
+        let found: Vec<u64> = found.into_iter().map(|sequence| sequence.0 - first).collect();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+}
+
+async fn pages_stay_where_they_are_while_messages_arrive(store: &Store) {
+    let of = sample::application().id;
+    store.accept((0..6).map(|_| sample::message(of))).await;
+    let first = store.page(of, MessageFilter::default(), 3).await;
+    store.accept((0..5).map(|_| sample::message(of))).await;
+    let filter = MessageFilter { before: first.next, ..MessageFilter::default() };
+    let second = store.page(of, filter, 3).await;
+    let last = first.records.last().expect("is full").sequence.0;
+    let shown: Vec<_> = second.records.iter().map(|record| record.sequence.0).collect();
+    assert_eq!(shown, [last - 1, last - 2, last - 3]);
+}
+
+async fn listed(store: &Store, endpoint: EndpointId, mut filter: DeliveryFilter) -> Vec<Summary> {
+    let mut listed = Vec::new();
+    loop {
+        let page = store.log.deliveries_to(endpoint, filter.clone(), 2);
+        let page = soon(page).await.expect("reads");
+        assert!(page.records.len() <= 2);
+        listed.extend(page.records);
+        let Some(next) = page.next else { return listed };
+        filter.before = Some(next);
+    }
+}
+
+async fn deliveries_to_an_endpoint_come_by_state_and_time(store: &Store) {
+    let tenant = store.tenant(2).await;
+    let endpoint = first_endpoint(&tenant);
+    let other = *tenant.endpoints.keys().nth(1).expect("has two");
+    let taken = store.deliveries(&tenant, endpoint, 7).await;
+    let elsewhere = store.deliveries(&tenant, other, 1).await;
+    store.settle(&elsewhere[0], 500, Next::DeadLetter);
+    for (index, next) in [
+        Next::Delivered,
+        Next::DeadLetter,
+        Next::RetryAt(u64::MAX / 2),
+        Next::Disabled,
+        Next::Delivered,
+        Next::DeadLetter,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        store.settle(&taken[index], if next == Next::Delivered { 200 } else { 500 }, next);
+    }
+    store.queue.set_aside(taken[6].clone());
+    store.flush().await;
+    let states =
+        |states: &[State]| DeliveryFilter { states: states.to_vec(), ..Default::default() };
+    let young = DeliveryFilter { after: Some(1_001), ..DeliveryFilter::default() };
+    let old = DeliveryFilter { until: Some(1_001), ..DeliveryFilter::default() };
+    for (filter, expected) in [
+        (states(&[]), vec![6, 5, 4, 3, 2, 1, 0]),
+        (states(&[State::Success]), vec![4, 0]),
+        (states(&[State::Failed]), vec![5, 1]),
+        (states(&[State::Disabled, State::Failed]), vec![5, 3, 1]),
+        (states(&[State::Waiting, State::Aside]), vec![6, 2]),
+        (states(&[State::Success, State::Failed]), vec![5, 4, 1, 0]),
+        (young, vec![]),
+        (old, vec![6, 5, 4, 3, 2, 1, 0]),
+    ] {
+        let found = listed(store, endpoint, filter.clone()).await;
+        let found: Vec<_> = found
+            .iter()
+            .map(|summary| taken.iter().position(|delivery| delivery.key == summary.key))
+            .collect();
+        let expected: Vec<_> = expected.into_iter().map(Some).collect();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+    let failed = listed(store, endpoint, states(&[State::Failed])).await.remove(0);
+    assert_eq!((failed.attempts, failed.last), (1, Some(attempt(1, 500))));
+    assert_eq!(failed.message.id, taken[5].message.id);
+    let waiting = listed(store, endpoint, states(&[State::Waiting])).await.remove(0);
+    assert_eq!(waiting.due, Some(u64::MAX / 2));
+}
+
+async fn what_an_endpoint_was_is_kept_by_revision(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let first = Endpoint::clone(&tenant.endpoints[&first_endpoint(&tenant)]);
+    let url = |text: &str| text.parse::<url::Url>().expect("a URL");
+    let moved = Endpoint { url: url("https://moved.example/"), revision: 2, ..first.clone() };
+    let renamed = Endpoint { name: "other".into(), revision: 3, ..moved.clone() };
+    store.change(Change::PutEndpoint(moved.clone())).await;
+    store.change(Change::PutEndpoint(renamed)).await;
+    store.change(Change::DeleteEndpoint(first.application, first.id)).await;
+    for (revision, expected) in
+        [(0, None), (1, Some(&first.url)), (2, Some(&moved.url)), (3, Some(&moved.url))]
+    {
+        let found = soon(store.log.version(first.id, revision)).await.expect("reads");
+        assert_eq!(found.as_ref().map(|version| &version.url), expected, "{revision}");
+    }
+}

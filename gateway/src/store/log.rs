@@ -1,0 +1,149 @@
+//! The port to what was recorded: messages, deliveries and attempts, by key and by page.
+//!
+//! Pages are cut by key and not by count, so that they stay where they are while new rows arrive and the last is as cheap
+//! as the first. A page looks at a bounded number of rows: where a filter fits few of them it may be short, or empty,
+//! and still say where to go on.
+
+use super::StoreError;
+use crate::model::{
+    Millis,
+    attempt::Attempt,
+    delivery::{Content, DeliveryKey, State},
+    endpoint::Version,
+    id::{ApplicationId, EndpointId, EnvironmentId},
+    message::{Head, Held, Message, Sequence},
+    name::{Channel, EventType},
+};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// How many rows a page looks at before it says where to go on.
+pub const SCAN: usize = 10_000;
+
+/// A recorded message.
+#[derive(Clone, Debug)]
+pub struct MessageRecord {
+    /// The store's number of it.
+    pub sequence: Sequence,
+    /// The message. Its payload is empty once its content is gone.
+    pub message: Message,
+    /// Why it waits or was dropped, with the time it was noted; none: dispatched, or about to be.
+    pub held: Option<(Held, Millis)>,
+}
+
+/// A recorded delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// Which one.
+    pub key: DeliveryKey,
+    /// Its state; none while it is leased and nothing is recorded yet.
+    pub state: Option<State>,
+    /// When the next attempt is due, while it waits.
+    pub due: Option<Millis>,
+    /// When the state was recorded.
+    pub updated: Millis,
+    /// What the plugin wanted different.
+    pub content: Option<Arc<Content>>,
+    /// Its attempts, first to last.
+    pub attempts: Vec<Attempt>,
+}
+
+/// A recorded delivery as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Which one.
+    pub key: DeliveryKey,
+    /// Its message.
+    pub message: Head,
+    /// Its state.
+    pub state: State,
+    /// When the next attempt is due, while it waits.
+    pub due: Option<Millis>,
+    /// When the state was recorded.
+    pub updated: Millis,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// The last of them.
+    pub last: Option<Attempt>,
+}
+
+/// Which messages of an application a page shows, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct MessageFilter {
+    /// Only those held, in this state (`parked`, `retry`, `crowded`, `dropped`).
+    pub held: Option<String>,
+    /// Only those of this type.
+    pub event_type: Option<EventType>,
+    /// Only those that name this channel.
+    pub channel: Option<Channel>,
+    /// Only those accepted at that time or later.
+    pub after: Option<Millis>,
+    /// Only those accepted before that time.
+    pub until: Option<Millis>,
+    /// Only those before this one: where the page before said to go on.
+    pub before: Option<Sequence>,
+}
+
+/// Which deliveries of an endpoint a page shows, newest message first.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Only those in one of these states; empty: all.
+    pub states: Vec<State>,
+    /// Only those of messages accepted at that time or later.
+    pub after: Option<Millis>,
+    /// Only those of messages accepted before that time.
+    pub until: Option<Millis>,
+    /// Only those before this message and ordinal: where the page before said to go on.
+    pub before: Option<(Sequence, u32)>,
+}
+
+/// A page, and where the next one begins; none if this was the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, Place> {
+    /// What it shows.
+    pub records: Vec<T>,
+    /// Where to go on.
+    pub next: Option<Place>,
+}
+
+/// What was recorded.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// The application's message with that id or uid.
+    async fn message(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        id_or_uid: &str,
+    ) -> Result<Option<MessageRecord>, StoreError>;
+
+    /// A page of the application's messages, newest first.
+    async fn messages(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        filter: MessageFilter,
+        limit: usize,
+    ) -> Result<Page<MessageRecord, Sequence>, StoreError>;
+
+    /// The message's deliveries with their attempts, by endpoint and ordinal.
+    async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError>;
+
+    /// A page of the endpoint's recorded deliveries, newest message first.
+    async fn deliveries_to(
+        &self,
+        endpoint: EndpointId,
+        filter: DeliveryFilter,
+        limit: usize,
+    ) -> Result<Page<Summary, (Sequence, u32)>, StoreError>;
+
+    /// What the endpoint's requests looked like as of that revision.
+    async fn version(
+        &self,
+        endpoint: EndpointId,
+        revision: u64,
+    ) -> Result<Option<Version>, StoreError>;
+
+    /// Deletes messages accepted before that time whose deliveries have all ended, at most `max`; how many.
+    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,185 @@
+//! Pages, and what is sent again, on the rows in memory.
+
+use super::tables::{Row, Tables};
+use crate::{
+    model::{
+        Millis,
+        catalog::Snapshot,
+        delivery::{Delivery, DeliveryKey, State},
+        endpoint::Version,
+        id::{ApplicationId, EndpointId, EnvironmentId},
+        message::{Head, Held, Sequence},
+        operation::{Mode, Operation},
+    },
+    store::{
+        Again, Candidate, DeliveryFilter, MessageFilter, MessageRecord, Page, Summary,
+        handover::{Resent, again_reason},
+    },
+};
+use std::sync::Arc;
+
+impl Tables {
+    /// A page of the application's messages, newest first.
+    pub fn messages(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        filter: &MessageFilter,
+        limit: usize,
+    ) -> Page<MessageRecord, Sequence> {
+        let before = filter.before.unwrap_or(Sequence(u64::MAX));
+        let of = (environment, application);
+        let own = self.messages.range(..before).rev();
+        let own = own.filter(|(_, m)| (m.environment, m.application) == of);
+        let records = own.map(|(sequence, message)| self.record(*sequence, message));
+        let wanted = |record: &MessageRecord| {
+            let message = &record.message;
+            let held = record.held.as_ref().map(|(held, _)| held.state());
+            filter.held.as_deref().is_none_or(|state| held == Some(state))
+                && filter.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type)
+                && filter.channel.as_ref().is_none_or(|wanted| message.channels.contains(wanted))
+                && filter.after.is_none_or(|after| message.accepted >= after)
+                && filter.until.is_none_or(|until| message.accepted < until)
+        };
+        let records: Vec<_> = records.filter(wanted).take(limit).collect();
+        let full = records.len() == limit;
+        let next = records.last().map(|record| record.sequence).filter(|_| full);
+        Page { records, next }
+    }
+
+    /// A page of the endpoint's deliveries, newest message first.
+    pub fn deliveries_to(
+        &self,
+        endpoint: EndpointId,
+        filter: &DeliveryFilter,
+        limit: usize,
+    ) -> Page<Summary, (Sequence, u32)> {
+        let before = filter.before.unwrap_or((Sequence(u64::MAX), 0));
+        let wanted = |(key, row): &(&DeliveryKey, &Row)| {
+            let accepted = row.delivery.message.accepted;
+            key.endpoint == endpoint
+                && (key.message, key.ordinal) < before
+                && (filter.states.is_empty() || filter.states.contains(&row.state))
+                && filter.after.is_none_or(|after| accepted >= after)
+                && filter.until.is_none_or(|until| accepted < until)
+        };
+        let rows = self.deliveries.iter().rev().filter(wanted).take(limit);
+        let records: Vec<_> = rows.map(|(key, row)| summary(*key, row)).collect();
+        let full = records.len() == limit;
+        let next = records.last().map(|last| (last.key.message, last.key.ordinal));
+        Page { records, next: next.filter(|_| full) }
+    }
+
+    /// What the endpoint's requests looked like as of that revision.
+    pub fn version(&self, endpoint: EndpointId, revision: u64) -> Option<Version> {
+        let upto = (endpoint, 0)..=(endpoint, revision);
+        self.versions.range(upto).next_back().map(|(_, version)| version.clone())
+    }
+
+    /// Makes one due again; none if it is left alone.
+    pub fn again(
+        &mut self,
+        catalog: &Snapshot,
+        again: Again,
+        mark: Sequence,
+        now: Millis,
+    ) -> Option<Resent> {
+        let enabled = |id| catalog.endpoint(id).is_some_and(|endpoint| endpoint.enabled);
+        match again {
+            Again::Delivery(key) if enabled(key.endpoint) => {
+                let row = self.deliveries.get_mut(&key)?;
+                if row.state == State::Aside || row.delivery.message.payload.is_empty() {
+                    return None;
+                }
+                let before = (row.state == State::Waiting).then_some(row.due);
+                let spent = u32::try_from(row.attempts.len()).unwrap_or(u32::MAX);
+                row.delivery = Arc::new(Delivery { spent, ..Delivery::clone(&row.delivery) });
+                (row.state, row.due, row.updated) = (State::Waiting, now, now);
+                Some(Resent::Delivery(key, before))
+            }
+            Again::Message(sequence, endpoint) if enabled(endpoint) && sequence < mark => {
+                let message = self.messages.get(&sequence)?;
+                let held = self.held.get(&sequence).map(|(held, _)| held);
+                let free = matches!(held, None | Some(Held::Dropped { .. }));
+                let has = |key: &DeliveryKey| key.message == sequence && key.endpoint == endpoint;
+                if !free || message.payload.is_empty() || self.deliveries.keys().any(has) {
+                    return None;
+                }
+                let held = Held::Retry { due: now, calls: 0, reason: again_reason().to_owned() };
+                self.held.insert(sequence, (held, now));
+                self.only.insert(sequence, endpoint);
+                Some(Resent::Message(sequence))
+            }
+            _ => None,
+        }
+    }
+
+    /// The operation's candidates after its cursor that are below `mark`.
+    pub fn candidates(
+        &self,
+        operation: &Operation,
+        mark: Sequence,
+        max: usize,
+    ) -> Page<Candidate, Sequence> {
+        let endpoint = operation.endpoint;
+        let range = Sequence(operation.cursor.0 + 1)..operation.upto.min(mark);
+        let mut records: Vec<Candidate> = Vec::new();
+        let messages = match range.is_empty() {
+            true => None,
+            false => Some(self.messages.range(range)),
+        };
+        for (sequence, message) in messages.into_iter().flatten() {
+            if records.len() >= max {
+                return Page { records, next: Some(Sequence(sequence.0 - 1)) };
+            }
+            let to_it = self
+                .deliveries
+                .iter()
+                .filter(|(key, _)| (key.message, key.endpoint) == (*sequence, endpoint));
+            let mut to_it = to_it.peekable();
+            let head = Head::from(&**message);
+            match &operation.wanted.mode {
+                Mode::Missing if message.application != operation.application => {}
+                Mode::Missing => records.extend(
+                    to_it
+                        .peek()
+                        .is_none()
+                        .then_some(Candidate { again: Again::Message(*sequence, endpoint), head }),
+                ),
+                Mode::Ended(states) => {
+                    let ended = to_it.filter(|(_, row)| states.contains(&row.state));
+                    records.extend(ended.map(|(key, _)| Candidate {
+                        again: Again::Delivery(*key),
+                        head: head.clone(),
+                    }));
+                }
+            }
+        }
+        Page { records, next: None }
+    }
+
+    /// How many of the endpoint's deliveries are to be sent now, up to `max`.
+    pub fn backlog(&self, endpoint: EndpointId, now: Millis, max: usize) -> usize {
+        let due = self.deliveries.iter().filter(|(key, row)| {
+            key.endpoint == endpoint && !row.state.is_final() && row.due <= now
+        });
+        let held = self.only.iter().filter(|(sequence, only)| {
+            let held = self.held.get(sequence).map(|(held, _)| held);
+            let waits = matches!(held, Some(Held::Retry { .. } | Held::Crowded { .. }));
+            **only == endpoint && waits
+        });
+        (due.count() + held.count()).min(max)
+    }
+}
+
+fn summary(key: DeliveryKey, row: &Row) -> Summary {
+    Summary {
+        key,
+        message: Head::from(&*row.delivery.message),
+        state: row.state,
+        due: (row.state == State::Waiting).then_some(row.due),
+        updated: row.updated,
+        attempts: u32::try_from(row.attempts.len()).unwrap_or(u32::MAX),
+        last: row.attempts.last().cloned(),
+    }
+}

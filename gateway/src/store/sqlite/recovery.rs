@@ -1,0 +1,270 @@
+//! What is sent again: the statements that make it due, and the search for an operation's candidates.
+
+use super::{
+    rows::{self, HEAD, signed},
+    search::between,
+};
+use crate::{
+    model::{
+        Millis,
+        catalog::Snapshot,
+        delivery::{DeliveryKey, State},
+        id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
+        message::{Head, Sequence},
+        operation::{self, Mode, Operation},
+    },
+    store::{
+        Again, Candidate, Page,
+        handover::{Resent, again_reason},
+        log::SCAN,
+    },
+};
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+/// Makes one due again; none if it is left alone.
+pub fn again(
+    c: &Connection,
+    catalog: &Snapshot,
+    again: Again,
+    mark: Sequence,
+    now: Millis,
+) -> Result<Option<Resent>> {
+    let enabled = |id| catalog.endpoint(id).is_some_and(|endpoint| endpoint.enabled);
+    match again {
+        Again::Delivery(key) if enabled(key.endpoint) => delivery(c, key, now),
+        Again::Message(sequence, endpoint) if enabled(endpoint) && sequence < mark => {
+            message(c, sequence, endpoint, now)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn delivery(c: &Connection, key: DeliveryKey, now: Millis) -> Result<Option<Resent>> {
+    let mut find = c.prepare_cached(
+        "SELECT d.state, d.due, length(m.payload) FROM delivery d JOIN message m ON m.sequence = d.message
+         WHERE d.message = ? AND d.endpoint = ? AND d.ordinal = ?",
+    )?;
+    let of = params![signed(key.message.0), key.endpoint.0.as_bytes(), key.ordinal];
+    let found = find.query_row(of, |row| {
+        let due = row.get::<_, i64>(1)?.unsigned_abs();
+        Ok((State::from_number(row.get(0)?), due, row.get::<_, i64>(2)?))
+    });
+    let (state, due) = match found.optional()? {
+        Some((Some(state), due, length)) if length > 0 => (state, due),
+        _ => return Ok(None),
+    };
+    if state == State::Aside {
+        return Ok(None);
+    }
+    c.prepare_cached(
+        "UPDATE delivery SET state = 0, due = ?1, updated = ?1, spent = attempts
+         WHERE message = ?2 AND endpoint = ?3 AND ordinal = ?4",
+    )?
+    .execute(params![
+        signed(now),
+        signed(key.message.0),
+        key.endpoint.0.as_bytes(),
+        key.ordinal
+    ])?;
+    Ok(Some(Resent::Delivery(key, (state == State::Waiting).then_some(due))))
+}
+
+fn message(
+    c: &Connection,
+    sequence: Sequence,
+    endpoint: EndpointId,
+    now: Millis,
+) -> Result<Option<Resent>> {
+    // What is held otherwise is dispatched when it is released; it finds the endpoint then.
+    let inserted = c
+        .prepare_cached(
+            "INSERT OR REPLACE INTO held
+             SELECT m.sequence, m.environment, m.application, 'retry', ?3, 0, NULL, ?4, ?3, ?2 FROM message m
+             WHERE m.sequence = ?1 AND length(m.payload) > 0
+               AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = ?1 AND h.state <> 'dropped')
+               AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = ?1 AND d.endpoint = ?2)",
+        )?
+        .execute(params![
+            signed(sequence.0),
+            endpoint.0.as_bytes(),
+            signed(now),
+            again_reason()
+        ])?;
+    Ok((inserted == 1).then_some(Resent::Message(sequence)))
+}
+
+/// Whether somebody, or it itself, has ended the operation.
+pub fn has_ended(c: &Connection, operation: &Operation) -> Result<bool> {
+    c.prepare_cached("SELECT 1 FROM operation WHERE id = ? AND NOT running")?
+        .exists([operation.id.0.as_bytes()])
+}
+
+/// Keeps the operation as it is now.
+pub fn put(c: &Connection, operation: &Operation) -> Result<()> {
+    let running = operation.state == operation::State::Running;
+    c.prepare_cached("INSERT OR REPLACE INTO operation VALUES (?, ?, ?, ?)")?
+        .execute(params![
+            operation.id.0.as_bytes(),
+            operation.environment.0,
+            running,
+            rows::json(operation)
+        ])
+        .map(|_| ())
+}
+
+fn operation(row: &Row<'_>) -> Result<Operation> {
+    let document: String = row.get(0)?;
+    serde_json::from_str(&document).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+/// The environment's operation of that id.
+pub fn find(
+    c: &Connection,
+    environment: EnvironmentId,
+    id: OperationId,
+) -> Result<Option<Operation>> {
+    c.prepare_cached("SELECT document FROM operation WHERE id = ? AND environment = ?")?
+        .query_row(params![id.0.as_bytes(), environment.0], operation)
+        .optional()
+}
+
+/// The environment's operations, newest first.
+pub fn list(
+    c: &Connection,
+    environment: EnvironmentId,
+    application: Option<ApplicationId>,
+    max: usize,
+) -> Result<Vec<Operation>> {
+    let mut walk =
+        c.prepare_cached("SELECT document FROM operation WHERE environment = ? ORDER BY id DESC")?;
+    let found = walk.query_map([environment.0], operation)?;
+    let wanted = |operation: &Operation| application.is_none_or(|id| operation.application == id);
+    found.filter(|found| found.as_ref().map_or(true, wanted)).take(max).collect()
+}
+
+/// Every operation that goes on.
+pub fn running(c: &Connection) -> Result<Vec<Operation>> {
+    let mut walk = c.prepare_cached("SELECT document FROM operation WHERE running ORDER BY id")?;
+    walk.query_map([], operation)?.collect()
+}
+
+/// How many of the endpoint's deliveries are to be sent now, or are to be made by dispatch, up to `max`.
+pub fn backlog(c: &Connection, endpoint: EndpointId, now: Millis, max: usize) -> Result<usize> {
+    let mut count = c.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM delivery
+             WHERE endpoint = ?1 AND state IN (0, 1) AND state <> 2 AND due <= ?2
+             UNION ALL SELECT 1 FROM held WHERE endpoint = ?1 AND state IN ('retry', 'crowded') LIMIT ?3)",
+    )?;
+    let of = params![endpoint.0.as_bytes(), signed(now), signed(max as u64)];
+    count.query_row(of, |row| row.get::<_, i64>(0)).map(|count| usize::try_from(count).unwrap_or(0))
+}
+
+/// The operation's candidates after its cursor that are below `mark`.
+pub fn candidates(
+    c: &Connection,
+    operation: &Operation,
+    mark: Sequence,
+    max: usize,
+) -> Result<Page<Candidate, Sequence>> {
+    let wanted = &operation.wanted;
+    let (from, to) = between(c, Some(wanted.since), Some(wanted.until))?;
+    let from = from.max(signed(operation.cursor.0 + 1));
+    let end = signed(operation.upto.0.min(mark.0)).min(to);
+    let mut records = match &wanted.mode {
+        Mode::Ended(states) => ended(c, operation.endpoint, states, (from, end), max)?,
+        Mode::Missing => return missing(c, operation, (from, end), max),
+    };
+    records.sort_by_key(|(sequence, candidate)| (*sequence, ordinal(candidate)));
+    // A message is never parted: the cursor is a message.
+    let next = match records.len() > max {
+        false => None,
+        true => {
+            let last = records[max].0;
+            let whole = records.partition_point(|(sequence, _)| *sequence < last);
+            let cut = if whole == 0 { records.len() } else { whole };
+            records.truncate(cut);
+            records.last().map(|(sequence, _)| *sequence)
+        }
+    };
+    Ok(Page { records: records.into_iter().map(|(_, candidate)| candidate).collect(), next })
+}
+
+fn ordinal(candidate: &Candidate) -> u32 {
+    match candidate.again {
+        Again::Delivery(key) => key.ordinal,
+        Again::Message(..) => 0,
+    }
+}
+
+/// The endpoint's deliveries that ended so: of each state more than `max`, if there are.
+fn ended(
+    c: &Connection,
+    endpoint: EndpointId,
+    states: &[State],
+    (from, end): (i64, i64),
+    max: usize,
+) -> Result<Vec<(Sequence, Candidate)>> {
+    let mut records = Vec::new();
+    // As many dispatches as one message may have, so that its deliveries all come.
+    let limit = signed((max + DISPATCHES) as u64);
+    for state in states {
+        let (index, condition) = match state {
+            State::Success => ("delivery_endpoint", "d.state = 2"),
+            _ => ("delivery_not_delivered", "d.state <> 2"),
+        };
+        let sql = format!(
+            "SELECT {HEAD}, d.ordinal FROM delivery d INDEXED BY {index}
+             CROSS JOIN message m ON m.sequence = d.message
+             WHERE d.endpoint = ? AND d.state = ? AND {condition} AND d.message >= ? AND d.message < ?
+             ORDER BY d.message LIMIT ?"
+        );
+        let mut walk = c.prepare_cached(&sql)?;
+        let of = params![endpoint.0.as_bytes(), *state as u8, from, end, limit];
+        let found = walk.query_map(of, |row| {
+            let (message, head) = rows::head(row)?;
+            let ordinal = row.get(rows::BEHIND_HEAD)?;
+            let again = Again::Delivery(DeliveryKey { message, ordinal, endpoint });
+            Ok((message, Candidate { again, head }))
+        })?;
+        for one in found {
+            records.push(one?);
+        }
+    }
+    Ok(records)
+}
+
+/// How many dispatches a verdict may hold: the bound of `plugins.dispatches`.
+const DISPATCHES: usize = 1000;
+
+/// The application's messages that the endpoint has no delivery of.
+fn missing(
+    c: &Connection,
+    operation: &Operation,
+    (from, end): (i64, i64),
+    max: usize,
+) -> Result<Page<Candidate, Sequence>> {
+    let sql = format!(
+        "SELECT {HEAD}, EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.endpoint = ?1)
+         FROM message m INDEXED BY message_application
+         WHERE m.application = ?2 AND m.sequence >= ?3 AND m.sequence < ?4 ORDER BY m.sequence LIMIT {SCAN}"
+    );
+    let mut walk = c.prepare_cached(&sql)?;
+    let endpoint = operation.endpoint;
+    let of = params![endpoint.0.as_bytes(), operation.application.0.as_bytes(), from, end];
+    let mut rows = walk.query(of)?;
+    let (mut records, mut seen, mut next) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        let (sequence, head): (Sequence, Head) = rows::head(row)?;
+        seen += 1;
+        if !row.get::<_, bool>(rows::BEHIND_HEAD)? {
+            records.push(Candidate { again: Again::Message(sequence, endpoint), head });
+        }
+        if records.len() == max || seen == SCAN {
+            next = Some(sequence);
+            break;
+        }
+    }
+    Ok(Page { records, next })
+}
