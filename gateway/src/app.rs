@@ -15,7 +15,11 @@ use crate::{
     },
     descriptors::Descriptors,
     dispatch::Dispatcher,
-    ingest::{self, accept::Acceptor, http::Door},
+    ingest::{
+        self,
+        accept::Acceptor,
+        http::{BatchBytes, Door},
+    },
     model::{
         catalog::{Change, Snapshot},
         id::EnvironmentId,
@@ -30,12 +34,16 @@ use crate::{
         self,
         auth::{Fixed, Keys, hash},
         new_key::NewKey,
+        once::{Repeats, once},
         serve::Limits,
         shape,
     },
 };
 use anyhow::{Context, anyhow};
-use axum::{Router, middleware::map_response};
+use axum::{
+    Router,
+    middleware::{from_fn_with_state, map_response},
+};
 use doors::Connections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
@@ -169,11 +177,13 @@ impl App {
             None => Vec::new(),
         };
         let parts = parts(&deliver, nats, &stopping);
-        let door = Door { acceptor, keys: keys.clone() };
+        let batch = BatchBytes(config.ingest.batch_bytes);
+        let door = Door { acceptor, keys: keys.clone(), batch };
+        let repeats = Repeats::new(store.clone(), keys.clone(), batch.0);
         let api =
             Api { catalog, log, recovery, queue, keys, host, registry, check_url, metrics, parts };
         let metrics = api.metrics.clone();
-        let router = router(api, door);
+        let router = router(api, door, repeats);
         let connections = descriptors.connections;
         Ok(Self {
             config,
@@ -256,11 +266,12 @@ fn fixed_keys(config: &Config, catalog: &Snapshot) -> Fixed {
     }
 }
 
-fn router(api: Api, door: Door) -> Router {
+fn router(api: Api, door: Door, repeats: Repeats) -> Router {
     let routes = api::router(api.clone())
         .merge(ingest::http::router(door))
         .fallback(shape::no_route)
         .method_not_allowed_fallback(shape::no_method)
+        .layer(from_fn_with_state(repeats, once))
         .layer(map_response(shape::shaped));
     Router::new()
         .nest("/api/v1", web::cors::open(routes))

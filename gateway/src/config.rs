@@ -101,6 +101,8 @@ pub struct ApiOptions {
 pub struct Ingest {
     /// The largest payload, in bytes.
     pub payload_bytes: usize,
+    /// The largest body of a batch, in bytes.
+    pub batch_bytes: usize,
     /// The NATS door, open when `nats.servers` names a server.
     pub nats: ingest::nats::Options,
 }
@@ -139,7 +141,11 @@ impl Default for ApiOptions {
 impl Default for Ingest {
     fn default() -> Self {
         // The provider's 350 kB.
-        Self { payload_bytes: 350_000, nats: ingest::nats::Options::default() }
+        Self {
+            payload_bytes: 350_000,
+            batch_bytes: 16 << 20,
+            nats: ingest::nats::Options::default(),
+        }
     }
 }
 

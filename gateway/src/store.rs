@@ -1,4 +1,4 @@
-//! The ports to the store, and what engines share. Four traits, each with one contract test-suite that all
+//! The ports to the store, and what engines share. Five traits, each with one contract test-suite that all
 //! engines pass (`store/contract.rs`):
 //!
 //! - [`Queue`]: the path of a message. `accept` is durable when it returns; `next_messages` leases messages to
@@ -7,6 +7,7 @@
 //! - [`Catalog`]: environments with their applications, endpoints, plugins, keys and event types. The hot path reads a
 //!   snapshot in memory.
 //! - [`Log`]: what was recorded, by key and by page.
+//! - [`Answers`]: what is answered again under an idempotency key.
 //! - [`Recovery`]: what is sent again, and the operations that do so in the background.
 //!
 //! Leases live in memory: one process owns an embedded store, and what was leased when it died is due again at its
@@ -28,6 +29,7 @@ use std::sync::Arc;
 pub mod vault;
 pub mod log;
 pub mod recovery;
+pub mod answers;
 pub mod front;
 pub mod waiting;
 pub mod handover;
@@ -36,6 +38,7 @@ pub mod memory;
 #[cfg(test)]
 mod contract;
 
+pub use answers::{Answers, KeptAnswer, Once};
 pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
 pub use recovery::{Again, Candidate, Recovery};
 
@@ -81,11 +84,13 @@ pub struct Submission {
     pub message: Arc<Message>,
     /// Sent again under the same key, it is the same message. One application's.
     pub idempotency_key: Option<Box<str>>,
+    /// What its sender is answered, to be kept in the same step; the body ends before the payload.
+    pub answer: Option<Box<KeptAnswer>>,
 }
 
 impl From<Arc<Message>> for Submission {
     fn from(message: Arc<Message>) -> Self {
-        Self { message, idempotency_key: None }
+        Self { message, idempotency_key: None, answer: None }
     }
 }
 
@@ -215,7 +220,16 @@ pub trait Catalog: Send + Sync + 'static {
     /// Makes a change durable and visible in the snapshot, or refuses it. In the same step the waiting deliveries
     /// of an endpoint that is disabled or removed become `disabled`, and the parked messages of an application that
     /// gets a plugin become due, in order.
-    async fn change(&self, change: Change) -> Result<(), StoreError>;
+    async fn change(&self, change: Change) -> Result<(), StoreError> {
+        self.change_once(change, None).await
+    }
+
+    /// The same, and keeps what whoever asked for it is answered, in the same step.
+    async fn change_once(
+        &self,
+        change: Change,
+        answer: Option<KeptAnswer>,
+    ) -> Result<(), StoreError>;
 
     /// Sees the snapshot's number grow with every change.
     fn watch(&self) -> tokio::sync::watch::Receiver<u64>;

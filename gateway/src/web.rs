@@ -8,4 +8,5 @@ pub mod new_key;
 pub mod body;
 pub mod cors;
 pub mod query;
+pub mod once;
 pub mod serve;

@@ -7,6 +7,7 @@ mod gateway {
     pub(crate) mod rig;
     pub(crate) mod receiver;
     mod path;
+    mod again;
     mod catalog;
     mod lanes;
     mod secrets;
@@ -24,4 +25,5 @@ mod gateway {
     mod crash;
     mod demo;
     mod nats;
+    mod once;
 }

@@ -8,7 +8,7 @@ use crate::{
         message::{Attributes, Message},
         name::{Channel, EventType, Uid},
     },
-    store::{Accepted, Catalog, Queue, StoreError, Submission},
+    store::{Accepted, Catalog, KeptAnswer, Once, Queue, StoreError, Submission},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -52,6 +52,9 @@ impl Draft {
         }
     }
 }
+
+/// A door's answer to the sender of a message, up to its payload.
+pub type Shape = fn(&Message) -> Vec<u8>;
 
 /// A day, in milliseconds.
 const DAY: u64 = 24 * 3_600_000;
@@ -140,9 +143,20 @@ impl Acceptor {
         application: &str,
         draft: Draft,
     ) -> Result<Receipt, Refused> {
+        self.accept_once(environment, application, draft, None).await
+    }
+
+    /// The same, and keeps what the sender is answered in the same step.
+    pub async fn accept_once(
+        &self,
+        environment: EnvironmentId,
+        application: &str,
+        draft: Draft,
+        answer: Option<(Once, Shape)>,
+    ) -> Result<Receipt, Refused> {
         let start = clock::instant();
         let Inner { meters, .. } = &*self.0;
-        let accepted = self.0.keep(environment, application, draft).await;
+        let accepted = self.0.keep(environment, application, draft, answer).await;
         match &accepted {
             Ok(_) => meters.accepted.increment(1),
             Err(_) => meters.refused.increment(1),
@@ -196,8 +210,13 @@ impl Inner {
         environment: EnvironmentId,
         application: &str,
         draft: Draft,
+        answer: Option<(Once, Shape)>,
     ) -> Result<Receipt, Refused> {
-        let submission = self.submission(environment, application, draft)?;
+        let mut submission = self.submission(environment, application, draft)?;
+        submission.answer = answer.map(|(once, shape)| {
+            let body = shape(&submission.message).into();
+            Box::new(KeptAnswer { once, status: 200, body })
+        });
         let message = submission.message.clone();
         let accepted = self.queue.accept(vec![submission]).await?;
         receipt(message, accepted.first().copied())
@@ -234,6 +253,7 @@ impl Inner {
             accepted: now,
             content_until: draft.content_days.map(|days| now + u64::from(days) * DAY),
         };
-        Ok(Submission { message: Arc::new(message), idempotency_key: draft.idempotency_key })
+        let idempotency_key = draft.idempotency_key;
+        Ok(Submission { message: Arc::new(message), idempotency_key, answer: None })
     }
 }

@@ -1,8 +1,13 @@
-//! The HTTP door: `POST /applications/{app}/messages`. The payload is taken out of the body as the bytes it came in.
+//! The HTTP door: `POST /applications/{app}/messages`, and many at once below `/batch`. The payload is taken out of the body
+//! as the bytes it came in.
 
-use super::{accept::Acceptor, envelope};
+use super::{
+    accept::{Acceptor, Shape},
+    envelope,
+};
 use crate::{
     model::{
+        id::MessageId,
         message::{Attributes, Message},
         name::{AttributeName, AttributeValue, Channel},
     },
@@ -10,6 +15,7 @@ use crate::{
         auth::{Keys, Publisher},
         body,
         error::ApiError,
+        once::Repeatable,
     },
 };
 use axum::{
@@ -21,6 +27,8 @@ use axum::{
 };
 use serde::Serialize;
 
+mod batch;
+
 /// What the door needs.
 #[derive(Clone, FromRef)]
 pub struct Door {
@@ -28,16 +36,26 @@ pub struct Door {
     pub acceptor: Acceptor,
     /// Who may pass.
     pub keys: Keys,
+    /// The largest batch.
+    pub batch: BatchBytes,
 }
+
+/// How long the body of a batch may be, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchBytes(pub usize);
 
 /// The door's route.
 pub fn router(door: Door) -> Router {
-    Router::new().route("/applications/{app}/messages", post(create)).with_state(door)
+    Router::new()
+        .route("/applications/{app}/messages", post(create))
+        .route("/applications/{app}/messages/batch", post(batch::create))
+        .with_state(door)
 }
 
 async fn create(
     State(acceptor): State<Acceptor>,
     publisher: Publisher,
+    repeatable: Repeatable,
     Path(application): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -46,8 +64,9 @@ async fn create(
     let bytes = body::read(body, limit + envelope::BYTES, "message").await?;
     let mut draft = envelope::json(&bytes)?;
     trace(&head.headers, &mut draft.attributes);
-    let receipt = acceptor.accept(publisher.environment, &application, draft).await?;
-    Ok(answer(&receipt.message))
+    let once = repeatable.0.map(|once| (once, answer as Shape));
+    let receipt = acceptor.accept_once(publisher.environment, &application, draft, once).await?;
+    Ok(repeatable.kept(response(&receipt.message)))
 }
 
 /// The trace context travels with the message; one that is not legal is of no use to anybody, and no fault of the message.
@@ -65,7 +84,7 @@ fn trace(headers: &HeaderMap, attributes: &mut Attributes) {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
-    id: String,
+    id: MessageId,
     uid: Option<&'a str>,
     event_type: &'a str,
     channels: &'a [Channel],
@@ -78,10 +97,10 @@ struct Shown<'a> {
 /// What surrounds a payload in an answer is seldom longer than this, in bytes.
 const SHOWN: usize = 512;
 
-/// The payload was checked when it came in, and is put in as it is.
-fn answer(message: &Message) -> Response {
+/// The answer up to the payload, which was checked when it came in and is put in as it is.
+fn answer(message: &Message) -> Vec<u8> {
     let shown = Shown {
-        id: message.id.to_string(),
+        id: message.id,
         uid: message.uid.as_deref(),
         event_type: &message.event_type,
         channels: &message.channels,
@@ -94,7 +113,17 @@ fn answer(message: &Message) -> Response {
     let _written = serde_json::to_writer(&mut body, &shown);
     body.pop();
     body.extend_from_slice(b",\"payload\":");
+    body
+}
+
+/// The whole answer, as JSON text.
+fn whole(message: &Message) -> Vec<u8> {
+    let mut body = answer(message);
     body.extend_from_slice(&message.payload);
     body.push(b'}');
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    body
+}
+
+fn response(message: &Message) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], whole(message)).into_response()
 }

@@ -5,7 +5,7 @@
 //! compared, never measured; the bound of [`soon`] only stops a hang.
 
 use super::{
-    Accepted, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, MessageFilter,
+    Accepted, Answers, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, MessageFilter,
     MessageRecord, Page, Queue, Recovery, Settlement, StoreError, Submission, memory::Memory,
     sqlite::Sqlite, vault::Master,
 };
@@ -57,6 +57,7 @@ pub struct Store {
     pub catalog: Arc<dyn Catalog>,
     pub log: Arc<dyn Log>,
     pub recovery: Arc<dyn Recovery>,
+    pub answers: Arc<dyn Answers>,
     close: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -110,7 +111,7 @@ impl Store {
     }
 
     /// That engine.
-    pub fn over<E: Queue + Catalog + Log + Recovery>(
+    pub fn over<E: Queue + Catalog + Log + Recovery + Answers>(
         engine: Arc<E>,
         close: impl Fn(&E) + Send + Sync + 'static,
     ) -> Self {
@@ -119,6 +120,7 @@ impl Store {
             catalog: engine.clone(),
             log: engine.clone(),
             recovery: engine.clone(),
+            answers: engine.clone(),
             close: Box::new(move || close(&engine)),
         }
     }

@@ -5,9 +5,9 @@
 //! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
 
 use super::{
-    Accepted, Again, Candidate, Catalog, Current, DeliveryFilter, DeliveryRecord, Depths,
-    Dispatched, LeasedMessage, Log, MessageFilter, MessageRecord, Page, Queue, Recovery,
-    Settlement, StoreError, Submission, Summary,
+    Accepted, Again, Answers, Candidate, Catalog, Current, DeliveryFilter, DeliveryRecord, Depths,
+    Dispatched, KeptAnswer, LeasedMessage, Log, MessageFilter, MessageRecord, Page, Queue,
+    Recovery, Settlement, StoreError, Submission, Summary,
     front::{Front, Ready},
     handover::{Handover, held_as},
     waiting::{Due, Waiting},
@@ -75,7 +75,7 @@ impl Queue for Memory {
         let mut accepted = Vec::with_capacity(batch.len());
         let mut committed = Vec::with_capacity(batch.len());
         for submission in batch {
-            let result = tables.insert(Sequence(next), &submission);
+            let result = tables.insert(Sequence(next), &submission, clock::now());
             if result == Accepted::New {
                 committed.push((Sequence(next), submission.message));
                 next += 1;
@@ -206,11 +206,18 @@ impl Catalog for Memory {
         self.handover.snapshot()
     }
 
-    async fn change(&self, change: Change) -> Result<(), StoreError> {
+    async fn change_once(
+        &self,
+        change: Change,
+        answer: Option<KeptAnswer>,
+    ) -> Result<(), StoreError> {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
         let mut draft = Snapshot::clone(&self.handover.snapshot());
         draft.check(&change)?;
+        if let Some(answer) = answer {
+            tables.keep(&answer, None, clock::now());
+        }
         let effects = tables.follow(&draft, &change, clock::now());
         draft.apply(change);
         self.handover.publish(draft);
@@ -282,6 +289,24 @@ impl Log for Memory {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
         Ok(tables.forget(before, max, self.handover.front.mark()))
+    }
+}
+
+#[async_trait]
+impl Answers for Memory {
+    async fn answer(
+        &self,
+        environment: EnvironmentId,
+        key: Digest,
+        since: Millis,
+    ) -> Result<Option<KeptAnswer>, StoreError> {
+        Ok(self.tables().answer(environment, key, since))
+    }
+
+    async fn keep(&self, answer: KeptAnswer) -> Result<(), StoreError> {
+        self.handover.front.check_open()?;
+        self.tables().keep(&answer, None, clock::now());
+        Ok(())
     }
 }
 

@@ -5,11 +5,11 @@
 //! dispatch is behind, for a retry that was not due soon, and after a start.
 
 use super::{
-    Accepted, Catalog, Current, Depths, Dispatched, LeasedMessage, Limits, Queue, Settlement,
-    StoreError, Submission,
+    Accepted, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Limits, Queue,
+    Settlement, StoreError, Submission,
     front::{Front, Ready},
     handover::Handover,
-    vault::Master,
+    vault::{Master, Vault},
     waiting::Due,
 };
 use crate::{
@@ -38,6 +38,7 @@ use std::{
 use tokio::sync::{Semaphore, oneshot, watch};
 use writer::{Op, Reply, Writer};
 
+mod answers;
 mod changes;
 mod checkpoint;
 mod log;
@@ -64,6 +65,7 @@ pub struct Sqlite {
     accepts: Semaphore,
     readers: Readers,
     wal: Arc<checkpoint::Wal>,
+    vault: Arc<Vault>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Moves on when an operation is kept.
     operations: watch::Sender<()>,
@@ -81,7 +83,7 @@ impl Sqlite {
         let text = |error: rusqlite::Error| format!("{}: {error}", path.display());
         let mut connection = Connection::open(&path).map_err(text)?;
         schema::prepare(&mut connection, limits.bytes.map(|bytes| bytes.div_ceil(8192)))?;
-        let vault = sealing::prepare(&mut connection, master)?;
+        let vault = Arc::new(sealing::prepare(&mut connection, master)?);
         let (mark, head) = read::bounds(&connection).map_err(text)?;
         let handover = Arc::new(Handover::new(
             Front::new(mark, head),
@@ -93,7 +95,7 @@ impl Sqlite {
         let (ops, received) = channel();
         let writer = Writer {
             connection,
-            vault,
+            vault: vault.clone(),
             ops: received,
             handover: handover.clone(),
             wal: wal.clone(),
@@ -115,6 +117,7 @@ impl Sqlite {
             accepts: Semaphore::new(ACCEPTS),
             readers,
             wal,
+            vault,
             threads: Mutex::new(threads),
             operations: watch::Sender::default(),
             _lock: lock,
@@ -341,8 +344,13 @@ impl Catalog for Sqlite {
         self.handover.snapshot()
     }
 
-    async fn change(&self, change: Change) -> Result<(), StoreError> {
-        self.ask(|reply| Op::Change(Box::new(change), reply)).await
+    async fn change_once(
+        &self,
+        change: Change,
+        answer: Option<KeptAnswer>,
+    ) -> Result<(), StoreError> {
+        let answer = answer.map(Box::new);
+        self.ask(|reply| Op::Change(Box::new(change), answer, reply)).await
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

@@ -69,6 +69,16 @@ impl Keys {
         self.fixed.environments.values().any(|fixed| *fixed == environment)
     }
 
+    /// Which environment a request is for, and what sets its key's rights apart from those of other keys. The root key is
+    /// for none in particular, which has the number 0.
+    #[must_use]
+    pub fn rights(&self, parts: &Parts) -> Option<(EnvironmentId, String)> {
+        match self.access(parts).ok()? {
+            Access::Root => Some((EnvironmentId(0), "root".to_owned())),
+            Access::In(environment, scope) => Some((environment, format!("{scope:?}"))),
+        }
+    }
+
     /// What this key opens at `now`; the error is the caller's line.
     fn open(&self, key: &str, now: Millis) -> Result<Access, &'static str> {
         let hash = hash(key);

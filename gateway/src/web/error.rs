@@ -21,6 +21,9 @@ pub struct ApiError {
     code: &'static str,
     message: String,
     details: Vec<Detail>,
+    /// The object that stands in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
 }
 
 /// What is wrong, and where in the body.
@@ -35,7 +38,7 @@ pub struct Detail {
 impl ApiError {
     /// An error with that status, code and text.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), details: Vec::new() }
+        Self { status, code, message: message.into(), details: Vec::new(), id: None }
     }
 
     /// The HTTP status.
@@ -60,7 +63,7 @@ impl ApiError {
         let text = details.iter().map(|d| format!("{} {}", d.path, d.message));
         let message = text.collect::<Vec<_>>().join("; ");
         let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self { status, code: "invalid", message, details }
+        Self { status, code: "invalid", message, details, id: None }
     }
 
     /// 422: the payload violates its event type's schema here. The text names the first place only: it travels in
@@ -72,7 +75,7 @@ impl ApiError {
         let first = details.first().map(|d| format!(": {} {}", d.path, d.message));
         let (status, first) = (StatusCode::UNPROCESSABLE_ENTITY, first.unwrap_or_default());
         let message = format!("the payload does not fit the schema of its event type{first}");
-        Self { status, code: "schema", message, details }
+        Self { status, code: "schema", message, details, id: None }
     }
 
     /// 404, for objects whose absence has a body.
@@ -83,6 +86,11 @@ impl ApiError {
     /// 409, with the existing object's id.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    /// 409: the uid is that of this object.
+    pub fn taken(id: &impl ToString, message: impl Into<String>) -> Self {
+        Self { id: Some(id.to_string()), ..Self::conflict(message) }
     }
 
     /// 413: the limit in bytes.

@@ -47,6 +47,7 @@ const ROUTES: &[(&str, &[(&str, For)])] = &[
         &[("GET", Owner), ("PUT", Owner), ("DELETE", Owner)],
     ),
     ("/applications/{app}/messages", &[("GET", Owner), ("POST", Publisher)]),
+    ("/applications/{app}/messages/batch", &[("POST", Publisher)]),
     ("/applications/{app}/messages/{message}", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/endpoint-messages", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/deliveries", &[("GET", Owner)]),

@@ -9,12 +9,14 @@ use crate::{
         auth::{Caller, Owner},
         body,
         error::ApiError,
+        once::Repeatable,
     },
 };
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -56,8 +58,9 @@ async fn draft(body: Body) -> Result<Draft, ApiError> {
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
+    repeatable: Repeatable,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Response, ApiError> {
     let draft = draft(body).await?;
     let name = draft.name.or_else(|| draft.uid.as_deref().map(str::to_owned));
     let name = name.ok_or_else(|| ApiError::field("/name", "is required"))?;
@@ -73,8 +76,9 @@ pub async fn create(
         updated: now,
     };
     let shown = Shown::from(&application);
-    catalog.change(Change::PutApplication(application)).await?;
-    Ok(Json(shown))
+    let answer = repeatable.answer(StatusCode::OK, &shown);
+    catalog.change_once(Change::PutApplication(application), answer).await?;
+    Ok(repeatable.kept(Json(shown)))
 }
 
 /// `GET /applications`

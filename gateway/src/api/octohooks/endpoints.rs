@@ -18,12 +18,14 @@ use crate::{
         auth::Owner,
         body,
         error::{ApiError, Detail},
+        once::Repeatable,
     },
 };
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -87,9 +89,10 @@ pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     State(check_url): State<CheckUrl>,
     owner: Owner,
+    repeatable: Repeatable,
     Path(app): Path<String>,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Response, ApiError> {
     let application = &owner.tenant(&catalog, &app)?.application;
     let fresh = Fresh {
         environment: owner.environment,
@@ -101,8 +104,9 @@ pub async fn create(
     let check = |url: &Url| check_url(url, application);
     let endpoint = draft(body).await?.create(fresh, check).map_err(invalid)?;
     let shown = Shown::from(&endpoint);
-    catalog.change(Change::PutEndpoint(endpoint)).await?;
-    Ok(Json(shown))
+    let answer = repeatable.answer(StatusCode::OK, &shown);
+    catalog.change_once(Change::PutEndpoint(endpoint), answer).await?;
+    Ok(repeatable.kept(Json(shown)))
 }
 
 /// A page of endpoints.

@@ -1,12 +1,17 @@
 //! Messages: accepted once, handed over in order.
 
 use super::*;
-use crate::model::{
-    id::{ApplicationId, EnvironmentId},
-    name::{AttributeName, AttributeValue, Channel, EventType, Uid},
+use crate::{
+    model::{
+        id::{ApplicationId, Digest, EnvironmentId},
+        name::{AttributeName, AttributeValue, Channel, EventType, Uid},
+    },
+    store::{KeptAnswer, Once},
 };
+use bytes::Bytes;
 
 on_every_engine![
+    an_answer_is_kept_with_what_made_it_true,
     messages_come_whole_and_in_order_of_acceptance,
     whoever_waits_for_a_message_gets_it,
     a_uid_that_was_used_tells_the_first_message,
@@ -83,7 +88,7 @@ async fn a_repeated_submission_tells_the_first_message(store: &Store) {
     let keyed = |application, uid: Option<&str>, key: &str| {
         let mut message = sample::message(application);
         message.uid = uid.map(|uid| Uid::new(uid).expect("legal"));
-        Submission { message: Arc::new(message), idempotency_key: Some(key.into()) }
+        Submission { idempotency_key: Some(key.into()), ..Arc::new(message).into() }
     };
     let first = keyed(application, Some("a"), "1");
     let (id, again) = (first.message.id, first.clone());
@@ -173,4 +178,41 @@ async fn a_closed_store_takes_and_gives_nothing(store: &Store) {
     let change = Change::PutApplication(application);
     assert!(matches!(soon(store.catalog.change(change)).await, Err(StoreError::Closed)));
     assert!(matches!(soon(store.queue.flush()).await, Err(StoreError::Closed)));
+}
+
+async fn an_answer_is_kept_with_what_made_it_true(store: &Store) {
+    let digest = |n| Digest([n; 32]);
+    let environment = EnvironmentId::DEFAULT;
+    let once = |key| Once { environment, key: digest(key), fingerprint: digest(9) };
+    let kept = |key, body: &'static str| KeptAnswer {
+        once: once(key),
+        status: 202,
+        body: Bytes::from_static(body.as_bytes()),
+    };
+    let found = async |environment, key, since| {
+        soon(store.answers.answer(environment, digest(key), since)).await.expect("reads")
+    };
+    let tenant = sample::tenant(0);
+    let put = Change::PutApplication(tenant.application.clone());
+    let change = store.catalog.change_once(put.clone(), Some(kept(1, "{}")));
+    soon(change).await.expect("is changed");
+    assert_eq!(found(environment, 1, 0).await, Some(kept(1, "{}")));
+    assert_eq!(found(EnvironmentId(2), 1, 0).await, None);
+    assert_eq!(found(environment, 1, u64::MAX / 2).await, None, "it is too old");
+    let refused = soon(store.catalog.change_once(put, Some(kept(2, "{}")))).await;
+    assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    assert_eq!(found(environment, 2, 0).await, None, "what was not done has no answer");
+
+    let message = Arc::new(with_uid(tenant.application.id, "u"));
+    let answer = Some(Box::new(kept(3, "{\"payload\":")));
+    store.submit([Submission { answer, ..message.into() }]).await;
+    let again = found(environment, 3, 0).await.expect("is kept");
+    assert_eq!(again.body, format!("{{\"payload\":{}}}", r#"{"n": 1}"#));
+    let answer = Some(Box::new(kept(4, "{")));
+    let second = Arc::new(with_uid(tenant.application.id, "u"));
+    store.submit([Submission { answer, ..second.into() }]).await;
+    assert_eq!(found(environment, 4, 0).await, None, "its uid was taken");
+    soon(store.answers.keep(kept(5, "[]"))).await.expect("is kept");
+    soon(store.answers.keep(kept(5, "[1]"))).await.expect("is kept");
+    assert_eq!(found(environment, 5, 0).await, Some(kept(5, "[1]")));
 }

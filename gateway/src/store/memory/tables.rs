@@ -14,7 +14,7 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, DeliveryRecord, LeasedMessage, MessageRecord, Settlement, Submission,
+        Accepted, DeliveryRecord, KeptAnswer, LeasedMessage, MessageRecord, Settlement, Submission,
         handover::{Effects, orphaned},
     },
 };
@@ -39,6 +39,8 @@ pub struct Tables {
     pub versions: BTreeMap<(EndpointId, u64), Version>,
     /// Work in the background.
     pub operations: BTreeMap<OperationId, Operation>,
+    /// Answers by environment and key, with the message whose payload is their end, and when they were kept.
+    answers: HashMap<(EnvironmentId, Digest), (KeptAnswer, Option<Sequence>, Millis)>,
     /// Components, by digest.
     pub code: HashMap<Digest, Bytes>,
 }
@@ -55,8 +57,8 @@ pub(super) struct Row {
 
 impl Tables {
     /// Appends a message, unless its key or its uid is taken.
-    pub fn insert(&mut self, sequence: Sequence, submission: &Submission) -> Accepted {
-        let Submission { message, idempotency_key } = submission;
+    pub fn insert(&mut self, sequence: Sequence, submission: &Submission, now: Millis) -> Accepted {
+        let Submission { message, idempotency_key, answer } = submission;
         if let Some(key) = idempotency_key {
             let key = (message.environment, message.application, key.clone());
             if let Some(first) = self.keys.get(&key) {
@@ -74,9 +76,36 @@ impl Tables {
             let key = (message.environment, message.application, key.clone());
             self.keys.insert(key, message.id);
         }
+        if let Some(answer) = answer {
+            self.keep(answer, Some(sequence), now);
+        }
         self.ids.insert(message.id, sequence);
         self.messages.insert(sequence, message.clone());
         Accepted::New
+    }
+
+    /// Keeps an answer; that to a message with its number.
+    pub fn keep(&mut self, answer: &KeptAnswer, message: Option<Sequence>, now: Millis) {
+        let key = (answer.once.environment, answer.once.key);
+        self.answers.insert(key, (answer.clone(), message, now));
+    }
+
+    /// The answer that was kept under that key, if it was at that time or later.
+    pub fn answer(
+        &self,
+        environment: EnvironmentId,
+        key: Digest,
+        since: Millis,
+    ) -> Option<KeptAnswer> {
+        let (answer, message, kept) = self.answers.get(&(environment, key))?;
+        let mut answer = Some(answer.clone()).filter(|_| *kept >= since)?;
+        if let Some(sequence) = message {
+            let payload = self.messages.get(sequence).map(|message| &message.payload);
+            let payload = payload.filter(|payload| !payload.is_empty());
+            let payload = payload.map_or(&b"null"[..], |payload| &payload[..]);
+            answer.body = [&answer.body[..], payload, b"}"].concat().into();
+        }
+        Some(answer)
     }
 
     /// Records an attempt and what follows.

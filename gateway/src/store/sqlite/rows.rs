@@ -24,7 +24,8 @@ fn unsigned(row: &Row<'_>, index: usize) -> Result<u64> {
     row.get::<_, i64>(index).map(|n| u64::try_from(n).unwrap_or(0))
 }
 
-fn bad(index: usize, what: &'static str) -> rusqlite::Error {
+/// What is in that column is not what it must be.
+pub fn bad(index: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Blob, what.into())
 }
 
@@ -36,7 +37,7 @@ pub fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
 
 /// Appends a message, unless its key or its uid is taken.
 pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> Result<Accepted> {
-    let Submission { message: m, idempotency_key } = sent;
+    let Submission { message: m, idempotency_key, .. } = sent;
     let channels = (!m.channels.is_empty()).then(|| json(&m.channels));
     let attributes = (!m.attributes.is_empty()).then(|| json(&m.attributes));
     let inserted = c

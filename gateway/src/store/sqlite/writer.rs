@@ -9,7 +9,7 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{changes, checkpoint::Wal, recovery, rows};
+use super::{answers, changes, checkpoint::Wal, recovery, rows};
 use crate::{
     clock,
     model::{
@@ -22,7 +22,7 @@ use crate::{
         plugin::Plugin,
     },
     store::{
-        Accepted, Again, LeasedMessage, Settlement, StoreError, Submission,
+        Accepted, Again, KeptAnswer, LeasedMessage, Settlement, StoreError, Submission,
         handover::{Effects, Handover, Resent, held_as},
         vault::Vault,
     },
@@ -70,7 +70,9 @@ pub enum Op {
     /// Give a held message's deliveries their rows and end the hold.
     Unhold(Sequence, Vec<Arc<Delivery>>),
     /// Change the catalog.
-    Change(Box<Change>, Reply<()>),
+    Change(Box<Change>, Option<Box<KeptAnswer>>, Reply<()>),
+    /// Keep an answer.
+    Keep(Box<KeptAnswer>, Reply<()>),
     /// Keep a component.
     PutCode(Digest, Bytes, Reply<()>),
     /// Make these due again, and keep the operation that found them.
@@ -136,7 +138,7 @@ pub struct Writer {
     /// The connection that writes.
     pub connection: Connection,
     /// Seals what is secret.
-    pub vault: Vault,
+    pub vault: Arc<Vault>,
     /// What the stages hand over.
     pub ops: Receiver<Op>,
     /// What is told to the stages.
@@ -245,9 +247,13 @@ impl Writer {
         let mut applied = Vec::with_capacity(batch.len());
         for op in batch {
             applied.push(match op {
-                Op::Accept(messages, _) => {
-                    Applied::Accepted(insert_messages(&transaction, messages, &mut next)?)
-                }
+                Op::Accept(messages, _) => Applied::Accepted(insert_messages(
+                    &transaction,
+                    &self.vault,
+                    messages,
+                    &mut next,
+                    now,
+                )?),
                 Op::Settle(settlement) => settle(&transaction, settlement, now)?,
                 Op::Wait(delivery, state) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
@@ -272,19 +278,29 @@ impl Writer {
                         .execute([rows::signed(sequence.0)])?;
                     Applied::Done
                 }
-                Op::Change(change, _) => match draft.as_ref().unwrap_or(snapshot).check(change) {
-                    Err(conflict) => Applied::Refused(conflict.into()),
-                    Ok(()) => {
-                        let draft = draft.get_or_insert_with(|| snapshot.clone());
-                        Applied::Changed(changes::apply(
-                            &transaction,
-                            &self.vault,
-                            draft,
-                            change,
-                            now,
-                        )?)
+                Op::Keep(answer, _) => {
+                    answers::put(&transaction, &self.vault, answer, None, now)?;
+                    Applied::Done
+                }
+                Op::Change(change, answer, _) => {
+                    match draft.as_ref().unwrap_or(snapshot).check(change) {
+                        Err(conflict) => Applied::Refused(conflict.into()),
+                        Ok(()) => {
+                            if let Some(answer) = answer {
+                                answers::put(&transaction, &self.vault, answer, None, now)?;
+                            }
+                            let draft = draft.get_or_insert_with(|| snapshot.clone());
+                            let vault = &self.vault;
+                            Applied::Changed(changes::apply(
+                                &transaction,
+                                vault,
+                                draft,
+                                change,
+                                now,
+                            )?)
+                        }
                     }
-                },
+                }
                 Op::PutCode(digest, bytes, _) => {
                     transaction
                         .prepare_cached("INSERT OR IGNORE INTO code VALUES (?, ?)")?
@@ -339,13 +355,20 @@ fn resend(
 
 fn insert_messages(
     c: &Connection,
+    vault: &Vault,
     messages: &[Submission],
     next: &mut u64,
+    now: Millis,
 ) -> rusqlite::Result<Vec<(Accepted, Sequence)>> {
     let mut accepted = Vec::with_capacity(messages.len());
     for message in messages {
         let sequence = Sequence(*next);
         let result = rows::insert_message(c, sequence, message)?;
+        if result == Accepted::New
+            && let Some(answer) = &message.answer
+        {
+            answers::put(c, vault, answer, Some(sequence), now)?;
+        }
         *next += u64::from(result == Accepted::New);
         accepted.push((result, sequence));
     }

@@ -25,12 +25,14 @@ impl Writer {
                     }));
                     replies.push((reply, accepted.into_iter().map(|(a, _)| a).collect()));
                 }
-                (Op::Change(_, reply), Applied::Changed(effects)) => {
+                (Op::Change(_, _, reply), Applied::Changed(effects)) => {
                     self.handover.changed(&effects);
                     answer(reply, Ok(()));
                 }
-                (Op::Change(_, reply), Applied::Refused(error)) => answer(reply, Err(error)),
-                (Op::PutCode(_, _, reply) | Op::Flush(reply), _) => answer(reply, Ok(())),
+                (Op::Change(_, _, reply), Applied::Refused(error)) => answer(reply, Err(error)),
+                (Op::PutCode(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply), _) => {
+                    answer(reply, Ok(()));
+                }
                 (Op::Forget(_, _, reply), Applied::Count(count)) => answer(reply, Ok(count)),
                 (Op::Again(_, _, reply), Applied::Resent(resent)) => {
                     let count = resent.len() as u64;
@@ -67,7 +69,10 @@ impl Writer {
 pub fn refuse(op: Op, error: &rusqlite::Error) {
     match op {
         Op::Accept(_, reply) => answer(reply, Err(failure(error))),
-        Op::Change(_, reply) | Op::PutCode(_, _, reply) | Op::Flush(reply) => {
+        Op::Change(_, _, reply)
+        | Op::Keep(_, reply)
+        | Op::PutCode(_, _, reply)
+        | Op::Flush(reply) => {
             answer(reply, Err(failure(error)));
         }
         Op::Forget(_, _, reply) | Op::Again(_, _, reply) => answer(reply, Err(failure(error))),

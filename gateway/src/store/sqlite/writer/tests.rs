@@ -13,7 +13,7 @@ fn writer() -> (Writer, Sender<Op>) {
     let (front, waiting) = (Front::new(1, 1), Waiting::default());
     let writer = Writer {
         connection: Connection::open_in_memory().expect("opens"),
-        vault: Vault::new(&key).expect("a key"),
+        vault: Vault::new(&key).expect("a key").into(),
         ops,
         handover: Arc::new(Handover::new(front, waiting, Snapshot::default(), 0)),
         wal: Arc::default(),

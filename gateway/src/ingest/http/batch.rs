@@ -1,0 +1,106 @@
+//! Many messages in one request, each answered for itself: what is wrong with one concerns no other.
+
+use super::{BatchBytes, whole};
+use crate::{
+    ingest::{
+        accept::{Acceptor, Draft, Receipt, Refused},
+        envelope,
+    },
+    model::{id::MessageId, message::Message},
+    web::{auth::Publisher, body, error::ApiError, once::Repeatable},
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// How many messages a batch may have.
+const MESSAGES: usize = 1000;
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    messages: Option<Vec<&'a RawValue>>,
+}
+
+/// What became of each, in the order of the request.
+#[derive(Serialize)]
+pub struct Answers {
+    data: Vec<Answer>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Answer {
+    /// It is on disk.
+    Created { message: Box<RawValue> },
+    /// Its uid was used before, by this message.
+    Duplicate { id: MessageId },
+    /// It is not as it must be, or the store could not.
+    Invalid { error: ApiError },
+}
+
+/// `POST /applications/{app}/messages/batch`
+pub async fn create(
+    State(acceptor): State<Acceptor>,
+    State(BatchBytes(limit)): State<BatchBytes>,
+    publisher: Publisher,
+    repeatable: Repeatable,
+    Path(application): Path<String>,
+    body: Body,
+) -> Result<Json<Answers>, ApiError> {
+    let bytes = body::read(body, limit, "batch").await?;
+    let batch: Batch<'_> = body::json(&bytes)?;
+    let messages = batch.messages.unwrap_or_default();
+    if !(1..=MESSAGES).contains(&messages.len()) {
+        return Err(ApiError::field("/messages", format!("must be 1 to {MESSAGES}")));
+    }
+    let drafts = (0..).zip(&messages).map(|(index, text)| draft(&bytes, text, index, repeatable));
+    let read: Vec<Result<Draft, ApiError>> = drafts.collect();
+    let legal = read.iter().filter_map(|draft| draft.as_ref().ok());
+    let legal = legal.map(|draft| (application.clone(), draft.clone())).collect();
+    let mut accepted = acceptor.accept_all(publisher.environment, legal).await?.into_iter();
+    let mut data = Vec::with_capacity(read.len());
+    for draft in read {
+        data.push(match draft {
+            Err(error) => Answer::Invalid { error },
+            Ok(_) => match accepted.next() {
+                Some(Err(Refused::NoApplication)) => return Err(Refused::NoApplication.into()),
+                Some(Err(Refused::Duplicate(id))) => Answer::Duplicate { id },
+                Some(Err(refused)) => Answer::Invalid { error: refused.into() },
+                Some(Ok(receipt)) => Answer::Created { message: shown(&receipt) },
+                None => continue,
+            },
+        });
+    }
+    Ok(Json(Answers { data }))
+}
+
+/// One message. Those of a batch with an idempotency key have keys of their own: if the gateway dies between their commit
+/// and the keeping of the answer, they are the same messages when the batch comes again.
+fn draft(
+    bytes: &Bytes,
+    text: &RawValue,
+    index: usize,
+    repeatable: Repeatable,
+) -> Result<Draft, ApiError> {
+    let mut draft = envelope::json(&bytes.slice_ref(text.get().as_bytes()))?;
+    draft.idempotency_key = repeatable
+        .0
+        .map(|once| format!("{} {} {index}", once.key, once.fingerprint).into_boxed_str());
+    Ok(draft)
+}
+
+fn shown(receipt: &Receipt) -> Box<RawValue> {
+    let message = match receipt.id == receipt.message.id {
+        true => whole(&receipt.message),
+        false => whole(&Message { id: receipt.id, ..Message::clone(&receipt.message) }),
+    };
+    // It was made of JSON.
+    let text = String::from_utf8(message).unwrap_or_default();
+    RawValue::from_string(text).unwrap_or_default()
+}

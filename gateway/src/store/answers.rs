@@ -1,0 +1,47 @@
+//! The port to answers that are given again: the first successful answer to a request with an idempotency key.
+
+use super::StoreError;
+use crate::model::{
+    Millis,
+    id::{Digest, EnvironmentId},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// A request that may come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// Whose key it is.
+    pub environment: EnvironmentId,
+    /// SHA-256 of the idempotency key.
+    pub key: Digest,
+    /// SHA-256 of what makes the request what it is.
+    pub fingerprint: Digest,
+}
+
+/// The first answer to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// To which request.
+    pub once: Once,
+    /// The HTTP status.
+    pub status: u16,
+    /// The body. That of an accepted message ends before its payload, which the store has already: what is kept with a
+    /// message is given back with the payload and a closing brace behind it.
+    pub body: Bytes,
+}
+
+/// Answers that are given again.
+#[async_trait]
+pub trait Answers: Send + Sync + 'static {
+    /// The answer that was kept under that key, if it was at that time or later.
+    async fn answer(
+        &self,
+        environment: EnvironmentId,
+        key: Digest,
+        since: Millis,
+    ) -> Result<Option<KeptAnswer>, StoreError>;
+
+    /// Keeps an answer; durable when it returns. An older one under the same key goes.
+    async fn keep(&self, answer: KeptAnswer) -> Result<(), StoreError>;
+}

@@ -1,0 +1,168 @@
+//! `Idempotency-Key`: the first successful answer to a `POST` is kept for twelve hours and given again to every
+//! repetition. The same key with another request is a conflict; of two at once, one runs and the other waits.
+//!
+//! A handler that changes something durably keeps its answer in the same step ([`Repeatable`]), so that a crash can fall
+//! before both or after both. What has no such step is kept here once it was answered.
+
+use super::{auth::Keys, body, error::ApiError};
+use crate::{
+    clock,
+    model::{
+        Millis,
+        id::{Digest, EnvironmentId},
+    },
+    store::{Answers, KeptAnswer, Once},
+};
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// How long an answer is kept, in milliseconds.
+pub const KEPT: Millis = 12 * 3_600_000;
+/// The longest key, in bytes.
+const KEY: usize = 256;
+const NAME: &str = "idempotency-key";
+/// Says that an answer is not the first.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// What the layer needs.
+#[derive(Clone)]
+pub struct Repeats {
+    answers: Arc<dyn Answers>,
+    keys: Keys,
+    /// The largest body of any route, in bytes.
+    limit: usize,
+    under_way: Arc<Mutex<HashMap<(EnvironmentId, Digest), Turn>>>,
+}
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// An answer that its handler has kept; set as the response's extension.
+#[derive(Clone, Copy, Debug)]
+pub struct IsKept;
+
+impl Repeats {
+    /// A layer for routes whose bodies have at most that many bytes.
+    #[must_use]
+    pub fn new(answers: Arc<dyn Answers>, keys: Keys, limit: usize) -> Self {
+        Self { answers, keys, limit, under_way: Arc::default() }
+    }
+
+    fn turn(&self, once: &Once) -> Turn {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.retain(|_, turn| Arc::strong_count(turn) > 1);
+        under_way.entry((once.environment, once.key)).or_default().clone()
+    }
+
+    async fn first_or_again(&self, request: Request, next: Next) -> Result<Response, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let key = parts.headers.get(NAME).map(HeaderValue::as_bytes).unwrap_or_default();
+        if !(1..=KEY).contains(&key.len()) {
+            let right = format!("must have 1 to {KEY} characters");
+            return Err(ApiError::field("Idempotency-Key", right));
+        }
+        let key = Digest(Sha256::digest(key).into());
+        let Some((environment, rights)) = self.keys.rights(&parts) else {
+            // Who may not pass learns it behind.
+            return Ok(next.run(Request::from_parts(parts, body)).await);
+        };
+        let bytes = body::read(body, self.limit, "request").await?;
+        let fingerprint = fingerprint(&parts, &rights, &bytes);
+        let once = Once { environment, key, fingerprint };
+        let turn = self.turn(&once);
+        let _mine = turn.lock().await;
+        let since = clock::now().saturating_sub(KEPT);
+        match self.answers.answer(environment, key, since).await? {
+            Some(kept) if kept.once.fingerprint == fingerprint => return Ok(again(kept)),
+            Some(_) => {
+                let message = "the idempotency key was used for another request";
+                return Err(ApiError::new(StatusCode::CONFLICT, "key_reused", message));
+            }
+            None => {}
+        }
+        parts.extensions.insert(once);
+        let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+        if !response.status().is_success() || response.extensions().get::<IsKept>().is_some() {
+            return Ok(response);
+        }
+        let (head, body) = response.into_parts();
+        let body = body::read(body, usize::MAX, "answer").await?;
+        let kept = KeptAnswer { once, status: head.status.as_u16(), body: body.clone() };
+        self.answers.keep(kept).await?;
+        Ok(Response::from_parts(head, Body::from(body)))
+    }
+}
+
+fn fingerprint(parts: &Parts, rights: &str, body: &[u8]) -> Digest {
+    let mut hash = Sha256::new();
+    for part in [rights, parts.method.as_str(), &parts.uri.to_string()] {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.update(body);
+    Digest(hash.finalize().into())
+}
+
+fn again(kept: KeptAnswer) -> Response {
+    let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (REPLAYED, HeaderValue::from_static("true")),
+    ];
+    (status, headers, kept.body).into_response()
+}
+
+/// The layer.
+pub async fn once(State(repeats): State<Repeats>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST || !has_key(request.headers()) {
+        return next.run(request).await;
+    }
+    repeats.first_or_again(request, next).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+fn has_key(headers: &HeaderMap) -> bool {
+    headers.contains_key(NAME)
+}
+
+/// A request that may come again, or not: extracted by handlers that keep their answer themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeatable(pub Option<Once>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Repeatable {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Once>().copied()))
+    }
+}
+
+impl Repeatable {
+    /// The answer to keep in the step that makes it true.
+    pub fn answer(self, status: StatusCode, body: &impl Serialize) -> Option<KeptAnswer> {
+        let once = self.0?;
+        // What is shown always serialises.
+        let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
+        Some(KeptAnswer { once, status: status.as_u16(), body })
+    }
+
+    /// The response, marked as kept if it was.
+    pub fn kept(self, response: impl IntoResponse) -> Response {
+        let mut response = response.into_response();
+        if self.0.is_some() {
+            response.extensions_mut().insert(IsKept);
+        }
+        response
+    }
+}
