@@ -136,6 +136,16 @@ impl Acceptor {
         self.0.payload_limit
     }
 
+    /// Whether there is an application with that id or uid.
+    pub fn check_application(
+        &self,
+        environment: EnvironmentId,
+        application: &str,
+    ) -> Result<(), Refused> {
+        let found = self.0.catalog.snapshot().find(environment, application).map(|_| ());
+        found.ok_or(Refused::NoApplication)
+    }
+
     /// Accepts a message for the application with that id or uid. `Ok` means that it is on disk.
     pub async fn accept(
         &self,

@@ -18,7 +18,7 @@ async fn pages_of_every_origin_are_answered_errors_too() {
         (KEY, Method::POST, "/applications", "{", 400),
         (KEY, Method::POST, "/applications", r#"{"uid": "hooli"}"#, 409),
         (KEY, Method::POST, "/applications/hooli/messages", "{}", 422),
-        (KEY, Method::GET, "/applications/hooli/messages?limit=x", "", 400),
+        (KEY, Method::GET, "/applications/hooli/messages?limit=x", "", 422),
     ] {
         let request = gateway.request_with(key, method.clone(), path).header("origin", origin);
         let answer = request.body(body).send().await.expect("an answer");

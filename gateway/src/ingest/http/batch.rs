@@ -53,6 +53,7 @@ pub async fn create(
     Path(application): Path<String>,
     body: Body,
 ) -> Result<Json<Answers>, ApiError> {
+    acceptor.check_application(publisher.environment, &application)?;
     let bytes = body::read(body, limit, "batch").await?;
     let batch: Batch<'_> = body::json(&bytes)?;
     let messages = batch.messages.unwrap_or_default();

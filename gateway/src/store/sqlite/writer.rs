@@ -9,13 +9,13 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{answers, changes, checkpoint::Wal, recovery, rows};
+use super::{answers, changes, checkpoint::Wal, rows};
 use crate::{
     clock,
     model::{
         Millis,
         catalog::{Change, Snapshot},
-        delivery::{Delivery, DeliveryKey, Next, State},
+        delivery::{Delivery, DeliveryKey, State},
         id::Digest,
         message::{Held, Sequence},
         operation::Operation,
@@ -39,10 +39,12 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+mod apply;
 mod tell;
 #[cfg(test)]
 mod tests;
 
+use apply::{insert_messages, put_row, resend, settle, wait};
 pub use tell::failure;
 
 /// At most this many operations share a commit, beside those that are owed.
@@ -329,87 +331,4 @@ impl Writer {
         transaction.commit()?;
         Ok((applied, draft))
     }
-}
-
-fn resend(
-    c: &Connection,
-    catalog: &Snapshot,
-    (again, operation): (&[Again], Option<&Operation>),
-    mark: Sequence,
-    now: Millis,
-) -> rusqlite::Result<Vec<Resent>> {
-    if let Some(operation) = operation
-        && recovery::has_ended(c, operation)?
-    {
-        return Ok(Vec::new());
-    }
-    let mut due = Vec::with_capacity(again.len());
-    for one in again {
-        due.extend(recovery::again(c, catalog, *one, mark, now)?);
-    }
-    if let Some(operation) = operation {
-        recovery::put(c, operation)?;
-    }
-    Ok(due)
-}
-
-fn insert_messages(
-    c: &Connection,
-    vault: &Vault,
-    messages: &[Submission],
-    next: &mut u64,
-    now: Millis,
-) -> rusqlite::Result<Vec<(Accepted, Sequence)>> {
-    let mut accepted = Vec::with_capacity(messages.len());
-    for message in messages {
-        let sequence = Sequence(*next);
-        let result = rows::insert_message(c, sequence, message)?;
-        if result == Accepted::New
-            && let Some(answer) = &message.answer
-        {
-            answers::put(c, vault, answer, Some(sequence), now)?;
-        }
-        *next += u64::from(result == Accepted::New);
-        accepted.push((result, sequence));
-    }
-    Ok(accepted)
-}
-
-fn settle(c: &Connection, settlement: &Settlement, now: Millis) -> rusqlite::Result<Applied> {
-    let due = match settlement.next {
-        Next::RetryAt(due) => due,
-        _ => 0,
-    };
-    let change = rows::Change {
-        delivery: &settlement.delivery,
-        state: settlement.next.state(),
-        due,
-        attempt: settlement.attempt.as_ref(),
-        now,
-    };
-    rows::put_delivery(c, change)?;
-    Ok(Applied::Done)
-}
-
-/// Gives a delivery a row in which it waits. One that is set aside would never be fetched once its endpoint is
-/// disabled or gone: it has ended.
-fn wait(
-    c: &Connection,
-    catalog: &Snapshot,
-    delivery: &Delivery,
-    state: State,
-    now: Millis,
-) -> rusqlite::Result<Applied> {
-    let enabled = || catalog.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
-    if state == State::Aside && !enabled() {
-        put_row(c, delivery, State::Disabled, now)?;
-        return Ok(Applied::Ended);
-    }
-    put_row(c, delivery, state, now)?;
-    Ok(Applied::Done)
-}
-
-fn put_row(c: &Connection, delivery: &Delivery, state: State, now: Millis) -> rusqlite::Result<()> {
-    let change = rows::Change { delivery, state, due: delivery.due, attempt: None, now };
-    rows::put_delivery(c, change)
 }

@@ -33,7 +33,7 @@ async fn what_cannot_be_read_of_a_path_or_a_query_is_malformed_or_invalid() {
         (Method::GET, "/applications?size=251", 422),
         (Method::GET, "/applications?size=-1", 422),
         (Method::GET, "/applications/hooli/endpoints?page=99999999999999999999999", 422),
-        (Method::GET, "/applications/hooli/messages?limit=x", 400),
+        (Method::GET, "/applications/hooli/messages?limit=x", 422),
         (Method::GET, "/applications/hooli/messages?limit=0", 422),
         (Method::GET, "/applications/hooli/messages?iterator=%20", 422),
     ] {
