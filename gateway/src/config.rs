@@ -35,7 +35,7 @@ pub struct Config {
     /// What is accepted.
     pub ingest: Ingest,
     /// The connection to NATS.
-    pub nats: nats::Options,
+    pub nats: nats::options::Options,
     /// How plugins run.
     pub plugins: plugin::Options,
     /// How deliveries are made.
@@ -104,7 +104,7 @@ pub struct Ingest {
     /// The largest body of a batch, in bytes.
     pub batch_bytes: usize,
     /// The NATS door, open when `nats.servers` names a server.
-    pub nats: ingest::nats::Options,
+    pub nats: ingest::nats::options::Options,
 }
 
 /// Which addresses may be called.
@@ -144,7 +144,7 @@ impl Default for Ingest {
         Self {
             payload_bytes: 350_000,
             batch_bytes: 16 << 20,
-            nats: ingest::nats::Options::default(),
+            nats: ingest::nats::options::Options::default(),
         }
     }
 }
@@ -231,7 +231,7 @@ fn check(config: &Config) -> Result<(), String> {
     config.delivery.retry.check().map_err(|(key, right)| {
         format!("configuration: key `delivery.retry.{key}`: must be {right}")
     })?;
-    config.ingest.nats.check().map_err(|(key, right)| {
+    config.ingest.nats.check(&config.nats.identity()).map_err(|(key, right)| {
         format!("configuration: key `ingest.nats.{key}`: must be {right}")
     })?;
     if config.delivery.max_in_flight == 0 {
@@ -316,7 +316,10 @@ mod tests {
             ("[auth]\napi_key = \"k\"\nroot_key = \"k\"", ["auth.root_key", "no environment"]),
             ("[delivery.retry]\njitter = 2.0", ["delivery.retry.jitter", "0 to 0.9"]),
             (&source("application = \"{subject.x}\""), ["application", "from 1"]),
-            (&source("application = \"a\"\npayload = \"x\""), ["ingest.nats.event_type", "given"]),
+            (
+                &source("application = \"a\"\npayload = \"x\""),
+                ["ingest.nats.sources.event_type", "given"],
+            ),
             (
                 &source("application = \"a\"\nenvironment = \"b\""),
                 ["ingest.nats.sources.environment", "`b`"],

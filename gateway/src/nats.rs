@@ -1,22 +1,22 @@
 //! The connection to NATS, which the doors share: how it is made, and how it is doing. It is kept for ever: a server that
-//! is away is tried again, and stops nothing else.
+//! is away is tried again, and stops nothing else. A client that has ended, by whatever came over the wire, is replaced
+//! by a new one; whoever uses the connection asks for its client each time, and notes when it was lost in between.
 
-use crate::{
-    clock,
-    model::{Millis, list::texts},
-};
-use async_nats::{Client, ConnectOptions, Event, Server, ServerAddr};
+use crate::{clock, model::Millis};
+use async_nats::{Client, Event, Server, ServerAddr, connection};
+use options::{Identity, Options, authenticated, server, with_tls};
 use progress::{Progress, SourceState};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
+use tokio::sync::watch;
 
+pub mod options;
 pub mod progress;
 
 /// The shortest and the longest wait before a lost connection is tried again.
@@ -24,72 +24,30 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 /// How many messages wait in memory for the gateway, each of at most the server's `max_payload`.
 const CAPACITY: usize = 1024;
 
-/// Where NATS is, and who the gateway is there. At most one way to prove that.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Options {
-    /// `nats://host:4222`, or `tls://…`, in a list or a text with commas; several are one cluster. None: NATS is not used.
-    #[serde(deserialize_with = "texts")]
-    pub servers: Vec<String>,
-    /// A file with a user's JWT and seed.
-    pub credentials: Option<PathBuf>,
-    /// A user's nkey seed.
-    pub nkey: Option<String>,
-    /// A user's name, with `password`.
-    pub user: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
-    /// A token.
-    pub token: Option<String>,
-    /// TLS, whatever the servers' URLs say.
-    pub tls: Tls,
-}
-
-/// Who the gateway is for a server, and so in which account; at most one way to prove that.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Identity {
-    /// A file with a user's JWT and seed.
-    pub credentials: Option<PathBuf>,
-    /// A user's nkey seed.
-    pub nkey: Option<String>,
-    /// A user's name, with `password`.
-    pub user: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
-    /// A token.
-    pub token: Option<String>,
-}
-
-/// TLS to NATS.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    /// Refuse a connection without it.
-    pub required: bool,
-    /// Certificates to trust instead of the system's, as PEM.
-    pub ca: Option<PathBuf>,
-    /// The gateway's own certificate, as PEM, with `key`.
-    pub cert: Option<PathBuf>,
-    /// Its key, as PEM.
-    pub key: Option<PathBuf>,
-}
-
 /// The connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// What speaks NATS.
-    pub client: Client,
+    client: watch::Receiver<Client>,
     status: Arc<Status>,
 }
 
 #[derive(Debug, Default)]
 struct Status {
-    connected: AtomicBool,
+    link: watch::Sender<Link>,
     connections: AtomicU64,
     sources: Mutex<Vec<Arc<Progress>>>,
     /// Why the servers could not be reached, as it was said.
     failures: Mutex<String>,
+}
+
+/// The connection at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    connected: bool,
+    /// Counts clients: each that ends is replaced by another.
+    client: u64,
+    /// Changes before each try to connect, and so before anything can come over a new connection.
+    epoch: u64,
 }
 
 /// How the connection is doing, and what it is used for.
@@ -103,50 +61,61 @@ pub struct State {
     pub sources: Vec<SourceState>,
 }
 
-impl Options {
-    /// Who the gateway is.
-    #[must_use]
-    pub fn identity(&self) -> Identity {
-        let Self { credentials, nkey, user, password, token, .. } = self.clone();
-        Identity { credentials, nkey, user, password, token }
-    }
-}
-
 impl Connection {
     /// A connection that is being made, as that identity, which stands under `key` in the configuration. None if no server
     /// is named; an error is a line for the operator.
     pub async fn open(
         options: &Options,
         identity: &Identity,
-        key: &str,
+        key: &'static str,
     ) -> Result<Option<Self>, String> {
         if options.servers.is_empty() {
             return Ok(None);
         }
-        let servers: Vec<ServerAddr> =
-            options.servers.iter().map(|url| server(url)).collect::<Result<_, _>>()?;
-        let status = Arc::new(Status::default());
-        let (watcher, trying) = (status.clone(), status.clone());
         metrics::gauge!("octohooks_nats_connected").increment(0);
-        let connect = authenticated(identity, key)
-            .await?
-            .name(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
-            .retry_on_initial_connect()
-            .max_reconnects(None)
-            .reconnect_delay_callback(|failed| back_off(failed, BACK_OFF))
-            // Called before each try, and knows how the last one failed. None: the next server as usual.
-            .reconnect_to_server_callback(move |servers, _| {
-                trying.note_failures(&servers);
-                async { None }
-            })
-            .subscription_capacity(CAPACITY)
-            .event_callback(move |event| {
-                let watcher = watcher.clone();
-                async move { watcher.note(&event) }
-            });
-        let client = with_tls(connect, &options.tls)?.connect(servers).await;
-        let client = client.map_err(|error| format!("nats: {error}"))?;
+        let status = Arc::new(Status::default());
+        let making = Making {
+            options: options.clone(),
+            identity: identity.clone(),
+            key,
+            status: status.clone(),
+        };
+        let (replaced, client) = watch::channel(making.client(0).await?);
+        tokio::spawn(making.replace_for_ever(replaced));
         Ok(Some(Self { client, status }))
+    }
+
+    /// What speaks NATS now. Not to be kept: it may end, and another takes its place.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.borrow().clone()
+    }
+
+    /// What speaks NATS, if the connection stands.
+    #[must_use]
+    pub fn standing(&self) -> Option<Client> {
+        let client = self.client();
+        let stands = client.connection_state() == connection::State::Connected;
+        (stands && self.status.link.borrow().connected).then_some(client)
+    }
+
+    /// Waits until the connection stands. It is the same connection for as long as [`Self::is`] says so.
+    pub async fn stands(&self) -> u64 {
+        let mut link = self.status.link.subscribe();
+        // The sender is ours: it does not end.
+        link.wait_for(|link| link.connected).await.map(|link| link.epoch).unwrap_or_default()
+    }
+
+    /// Whether the connection has not been lost since.
+    #[must_use]
+    pub fn is(&self, epoch: u64) -> bool {
+        self.status.link.borrow().epoch == epoch
+    }
+
+    /// Waits until the connection is lost.
+    pub async fn lost(&self, epoch: u64) {
+        let mut link = self.status.link.subscribe();
+        let _lost = link.wait_for(|link| !link.connected || link.epoch != epoch).await;
     }
 
     /// How it is doing at `now`.
@@ -154,7 +123,7 @@ impl Connection {
     pub fn state(&self, now: Millis) -> State {
         let sources = self.status.sources.lock().unwrap_or_else(PoisonError::into_inner);
         State {
-            connected: self.status.connected.load(Relaxed),
+            connected: self.status.link.borrow().connected,
             connections: self.status.connections.load(Relaxed),
             sources: sources.iter().map(|source| source.state(now)).collect(),
         }
@@ -170,20 +139,101 @@ impl Connection {
     }
 }
 
+/// What clients are made of.
+struct Making {
+    options: Options,
+    identity: Identity,
+    key: &'static str,
+    status: Arc<Status>,
+}
+
+impl Making {
+    /// A client that is connecting, with that number.
+    async fn client(&self, number: u64) -> Result<Client, String> {
+        let servers: Vec<ServerAddr> =
+            self.options.servers.iter().map(|url| server(url)).collect::<Result<_, _>>()?;
+        let (watcher, life) = (self.status.clone(), Life { status: self.status.clone(), number });
+        let connect = authenticated(&self.identity, self.key)
+            .await?
+            .name(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .reconnect_delay_callback(|failed| back_off(failed, BACK_OFF))
+            // Called before each try, and knows how the last one failed. None: the next server as usual. What it holds
+            // is dropped with the task that speaks to the server.
+            .reconnect_to_server_callback(move |servers, _| {
+                let life = &life;
+                life.status.lost(number);
+                life.status.note_failures(&servers);
+                async { None }
+            })
+            .subscription_capacity(CAPACITY)
+            .event_callback(move |event| {
+                let watcher = watcher.clone();
+                async move { watcher.note(&event, number) }
+            });
+        let client = with_tls(connect, &self.options.tls)?.connect(servers).await;
+        client.map_err(|error| format!("nats: {error}"))
+    }
+
+    /// Makes a new client whenever the last one has ended.
+    async fn replace_for_ever(self, replaced: watch::Sender<Client>) {
+        let mut link = self.status.link.subscribe();
+        let (mut number, mut failed) = (0, 0);
+        loop {
+            let started = clock::instant();
+            let Ok(next) = link.wait_for(|link| link.client > number).await.map(|link| link.client)
+            else {
+                return;
+            };
+            number = next;
+            failed = if started.elapsed() > BACK_OFF.1 { 0 } else { failed + 1 };
+            tracing::error!("the NATS client has ended, by something that came; a new one is made");
+            metrics::counter!("octohooks_nats_clients_ended_total").increment(1);
+            tokio::time::sleep(back_off(failed, BACK_OFF)).await;
+            match self.client(number).await {
+                Ok(client) => drop(replaced.send_replace(client)),
+                Err(error) => {
+                    tracing::error!(error, "no NATS client can be made; tried again");
+                    self.status.ended(number);
+                }
+            }
+        }
+    }
+}
+
+/// Lives as long as the task of a client that speaks to the server, which a panic may end.
+struct Life {
+    status: Arc<Status>,
+    number: u64,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.status.ended(self.number);
+    }
+}
+
 impl Status {
-    fn note(&self, event: &Event) {
+    fn note(&self, event: &Event, client: u64) {
         match event {
             Event::Connected => {
-                if !self.connected.swap(true, Relaxed) {
+                // What an ended client has left in its queue says nothing any more.
+                let made = self.link.send_if_modified(|link| {
+                    let made = link.client == client && !link.connected;
+                    link.connected |= made;
+                    made
+                });
+                if made {
                     metrics::gauge!("octohooks_nats_connected").increment(1);
                 }
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 self.connections.fetch_add(1, Relaxed);
                 tracing::info!("connected to NATS");
             }
-            Event::Closed => self.lost(),
+            Event::Closed => self.lost(client),
             Event::Disconnected => {
-                self.lost();
+                self.lost(client);
                 tracing::warn!("the connection to NATS is lost; it is tried again");
             }
             Event::SlowConsumer(_) => {
@@ -198,10 +248,29 @@ impl Status {
         }
     }
 
-    fn lost(&self) {
-        if self.connected.swap(false, Relaxed) {
-            metrics::gauge!("octohooks_nats_connected").decrement(1);
-        }
+    /// That client has no connection, and may try to make one now.
+    fn lost(&self, client: u64) {
+        self.cut(|link| link.client == client, |_| {});
+    }
+
+    /// That client has ended; the next has the next number.
+    fn ended(&self, client: u64) {
+        self.cut(|link| link.client == client, |link| link.client += 1);
+    }
+
+    fn cut(&self, is: impl Fn(&Link) -> bool, more: impl Fn(&mut Link)) {
+        self.link.send_if_modified(|link| {
+            if !is(link) {
+                return false;
+            }
+            if link.connected {
+                metrics::gauge!("octohooks_nats_connected").decrement(1);
+            }
+            link.connected = false;
+            link.epoch += 1;
+            more(link);
+            true
+        });
     }
 
     /// Says why servers cannot be reached, once until that changes.
@@ -219,60 +288,6 @@ impl Status {
     }
 }
 
-fn server(url: &str) -> Result<ServerAddr, String> {
-    url.parse().map_err(|error| {
-        format!("configuration: key `nats.servers`: `{url}` is not like nats://host:4222: {error}")
-    })
-}
-
-async fn authenticated(identity: &Identity, key: &str) -> Result<ConnectOptions, String> {
-    let wrong = |what: &str| Err(format!("configuration: key `{key}`: {what}"));
-    let Identity { credentials, nkey, user, password, token } = identity;
-    let ways = [credentials.is_some(), nkey.is_some(), user.is_some(), token.is_some()];
-    if ways.into_iter().filter(|given| *given).count() > 1 {
-        return wrong("give one of `credentials`, `nkey`, `user` and `token`");
-    }
-    let connect = ConnectOptions::new();
-    Ok(match (credentials, nkey, user, password, token) {
-        (Some(path), ..) => {
-            let read = connect.credentials_file(path).await;
-            read.map_err(|error| {
-                format!("configuration: key `{key}.credentials`: {}: {error}", path.display())
-            })?
-        }
-        (_, Some(seed), ..) => connect.nkey(seed.clone()),
-        (_, _, Some(user), Some(password), _) => {
-            connect.user_and_password(user.clone(), password.clone())
-        }
-        (_, _, Some(_), None, _) => return wrong("`user` needs a `password`"),
-        (_, _, None, Some(_), _) => return wrong("`password` needs a `user`"),
-        (.., Some(token)) => connect.token(token.clone()),
-        _ => connect,
-    })
-}
-
-fn with_tls(mut connect: ConnectOptions, tls: &Tls) -> Result<ConnectOptions, String> {
-    let wrong = |key: &str, what: String| format!("configuration: key `nats.tls.{key}`: {what}");
-    for (key, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
-        if let Some(path) = path
-            && let Err(error) = std::fs::File::open(path)
-        {
-            return Err(wrong(key, format!("{}: {error}", path.display())));
-        }
-    }
-    if let Some(ca) = &tls.ca {
-        connect = connect.add_root_certificates(ca.clone());
-    }
-    match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => {
-            connect = connect.add_client_certificate(cert.clone(), key.clone());
-        }
-        (None, None) => {}
-        _ => return Err(wrong("cert", "`cert` and `key` go together".into())),
-    }
-    Ok(connect.require_tls(tls.required))
-}
-
 /// How long to wait after that many failures, between the shortest and the longest: twice as long each time, and a random
 /// part less, so that many gateways do not come at once.
 #[must_use]
@@ -284,7 +299,8 @@ pub fn back_off(failed: usize, (shortest, longest): (Duration, Duration)) -> Dur
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{options::Tls, *};
+    use std::path::PathBuf;
 
     #[test]
     fn the_back_off_grows_to_its_limit() {

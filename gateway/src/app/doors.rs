@@ -4,10 +4,14 @@
 use super::Failure;
 use crate::{
     config::Config,
-    ingest::{accept::Acceptor, nats::Door},
+    ingest::{
+        accept::Acceptor,
+        nats::{Door, replies::Replies},
+    },
     model::{Millis, catalog::Snapshot, id::EnvironmentId},
     nats::{Connection, State},
 };
+use std::sync::Arc;
 
 /// The connections to NATS.
 #[derive(Clone)]
@@ -56,13 +60,14 @@ impl Connections {
             catalog.environment(name).ok_or_else(missing)
         };
         let options = &config.ingest.nats;
-        let mut main = self.door(&options.prefix, &options.queue, acceptor);
+        let replies = Arc::new(options.replies());
+        let mut main = self.door(&options.prefix, &options.queue, acceptor, &replies);
         for source in &options.sources {
             main.sources.push((source.clone(), environment(&source.environment)?));
         }
         let mut doors = vec![main];
         for (options, account) in options.doors.iter().zip(&self.accounts) {
-            let mut door = self.door(&options.prefix, &options.queue, acceptor);
+            let mut door = self.door(&options.prefix, &options.queue, acceptor, &replies);
             door.environment = environment(&options.environment)?;
             if let Some(account) = account {
                 door.connection = account.clone();
@@ -72,13 +77,14 @@ impl Connections {
         Ok(doors)
     }
 
-    fn door(&self, prefix: &str, queue: &str, acceptor: &Acceptor) -> Door {
+    fn door(&self, prefix: &str, queue: &str, acceptor: &Acceptor, replies: &Arc<Replies>) -> Door {
         Door {
             acceptor: acceptor.at("nats"),
             connection: self.main.clone(),
             prefix: prefix.to_owned(),
             queue: queue.to_owned(),
             environment: EnvironmentId::DEFAULT,
+            replies: replies.clone(),
             sources: Vec::new(),
         }
     }

@@ -18,9 +18,7 @@ use crate::{
     },
     nats::Connection,
 };
-use async_nats::{
-    HeaderMap, Message, Request, RequestErrorKind, StatusCode, connection::State, header,
-};
+use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind, StatusCode, header};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -166,10 +164,7 @@ impl Publisher {
             Err(refusal) => return failed(Failure::Guard, refusal.to_string()),
         };
         // A message for a server that is away would wait in the client, and go out after its failure was recorded.
-        let connection = self.connection.as_ref();
-        let Some(connection) =
-            connection.filter(|c| c.client.connection_state() == State::Connected)
-        else {
+        let Some(client) = self.connection.as_ref().and_then(Connection::standing) else {
             return failed(Failure::Connect, "there is no connection to NATS".into());
         };
         let body = payload(endpoint, delivery);
@@ -180,10 +175,10 @@ impl Publisher {
         map.insert(header::NATS_MESSAGE_ID, delivery.id().to_string());
         let exchange = async {
             match &target.stream {
-                None => publish(connection, &target.subject, map, &body).await,
+                None => publish(&client, &target.subject, map, &body).await,
                 Some(stream) => {
                     map.insert(header::NATS_EXPECTED_STREAM, stream.as_str());
-                    store(connection, &target.subject, map, &body).await
+                    store(&client, &target.subject, map, &body).await
                 }
             }
         };
@@ -211,12 +206,11 @@ fn nobody() -> Answer {
 /// Publishes, and returns when the server has it. The server answers at once where nobody listens, and a message to
 /// ourselves that follows comes back behind that answer: one connection keeps its order.
 async fn publish(
-    connection: &Connection,
+    client: &Client,
     subject: &Subject,
     headers: HeaderMap,
     payload: &Bytes,
 ) -> Result<Answer, Failed> {
-    let client = &connection.client;
     let inbox = client.new_inbox();
     let failed = |error: &dyn std::fmt::Display| (Failure::Protocol, error.to_string());
     let mut back = client.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
@@ -252,14 +246,14 @@ struct NotStored {
 
 /// Publishes, and returns when the stream has stored it.
 async fn store(
-    connection: &Connection,
+    client: &Client,
     subject: &Subject,
     headers: HeaderMap,
     payload: &Bytes,
 ) -> Result<Answer, Failed> {
     // The attempt has a limit of its own.
     let request = Request::new().headers(headers).payload(payload.clone()).timeout(None);
-    let reply = connection.client.send_request(subject.as_str().to_owned(), request).await;
+    let reply = client.send_request(subject.as_str().to_owned(), request).await;
     match reply {
         Ok(message) => stored(&message),
         Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(nobody()),

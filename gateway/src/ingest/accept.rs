@@ -136,14 +136,10 @@ impl Acceptor {
         self.0.payload_limit
     }
 
-    /// Whether there is an application with that id or uid.
-    pub fn check_application(
-        &self,
-        environment: EnvironmentId,
-        application: &str,
-    ) -> Result<(), Refused> {
-        let found = self.0.catalog.snapshot().find(environment, application).map(|_| ());
-        found.ok_or(Refused::NoApplication)
+    /// Whether the environment has an application with that id or uid.
+    #[must_use]
+    pub fn knows(&self, environment: EnvironmentId, application: &str) -> bool {
+        self.0.catalog.snapshot().find(environment, application).is_some()
     }
 
     /// Accepts a message for the application with that id or uid. `Ok` means that it is on disk.

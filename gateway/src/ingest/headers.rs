@@ -14,6 +14,12 @@ impl Headers {
         Some(values.fold(first, |all, (_, value)| all + "," + value))
     }
 
+    /// How many bytes they have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     /// The headers whose names begin so: what follows in the name, in small letters, and the value.
     pub fn below(&self, prefix: &str) -> impl Iterator<Item = (String, &str)> {
         self.0.iter().filter_map(move |(name, value)| {

@@ -8,24 +8,26 @@ use super::{
     envelope::{self, Written},
     headers::Headers,
 };
-use crate::{
-    model::{id::EnvironmentId, subject::Subject},
-    nats::{Connection, Identity},
-    web::error::ApiError,
-};
+use crate::{model::id::EnvironmentId, nats::Connection, web::error::ApiError};
 use async_nats::{HeaderMap, Message, Subscriber};
 use futures_util::StreamExt;
-use serde::{Deserialize, Serialize};
+use replies::Replies;
 use serde_json::json;
 use source::Source;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-mod confirm;
+pub mod options;
+pub mod replies;
 pub mod source;
-pub mod consumer;
-pub mod dead_letter;
 pub mod template;
+mod consumer;
+mod confirm;
+mod dead_letter;
+mod poison;
 
 /// How many messages of this door may wait for a commit at once.
 const UNDER_WAY: u32 = 4096;
@@ -34,85 +36,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What clients of NATS services look for in a reply.
 const ERROR: &str = "Nats-Service-Error";
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
-
-/// A door of another environment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DoorOptions {
-    /// Whose messages come here.
-    pub environment: String,
-    /// The subject before the application's id or uid.
-    #[serde(default = "prefix")]
-    pub prefix: String,
-    /// The queue group.
-    #[serde(default = "queue")]
-    pub queue: String,
-    /// Who the gateway is there. None: as for everything else.
-    pub account: Option<Identity>,
-}
-
-fn prefix() -> String {
-    "octohooks.ingest".into()
-}
-
-fn queue() -> String {
-    "octohooks".into()
-}
-
-/// The doors' options.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Options {
-    /// The subject before the application's id or uid.
-    pub prefix: String,
-    /// The queue group; gateways in one group share the messages.
-    pub queue: String,
-    /// Streams to take messages from.
-    pub sources: Vec<source::Options>,
-    /// Doors of other environments, told apart by their prefix or their account.
-    pub doors: Vec<DoorOptions>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { prefix: prefix(), queue: queue(), sources: Vec::new(), doors: Vec::new() }
-    }
-}
-
-impl Options {
-    /// Which key is wrong, and what would be right.
-    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let token = |token: &str| {
-            !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>".contains(c))
-        };
-        let mut known: Vec<(&Option<Identity>, Subject)> = Vec::new();
-        let own = (&None, &self.prefix, &self.queue);
-        let doors = self.doors.iter().map(|door| (&door.account, &door.prefix, &door.queue));
-        for (account, prefix, queue) in std::iter::once(own).chain(doors) {
-            let right = "a subject without wildcards, such as octohooks.ingest";
-            let prefix = Subject::new(prefix).ok_or(("prefix", right))?;
-            let meets = |(other, known): &(&Option<Identity>, Subject)| {
-                let within = prefix.is_within(known.as_str()) || known.is_within(prefix.as_str());
-                *other == account && within
-            };
-            if known.iter().any(meets) {
-                return Err(("doors.prefix", "none of another door's subjects in its account"));
-            }
-            if !token(queue) {
-                return Err(("queue", "a name without white space"));
-            }
-            known.push((account, prefix));
-        }
-        self.sources.iter().try_for_each(source::Options::check)
-    }
-
-    /// Where messages come in, of every environment.
-    #[must_use]
-    pub fn prefixes(&self) -> Vec<String> {
-        let others = self.doors.iter().map(|door| door.prefix.clone());
-        std::iter::once(self.prefix.clone()).chain(others).collect()
-    }
-}
 
 /// The door: what comes on its subjects is accepted for the environment.
 #[derive(Clone)]
@@ -127,8 +50,10 @@ pub struct Door {
     pub queue: String,
     /// Whose messages come here.
     pub environment: EnvironmentId,
+    /// Where it does not answer to.
+    pub replies: Arc<Replies>,
     /// Streams to take messages from, and whose those are.
-    pub sources: Vec<(source::Options, EnvironmentId)>,
+    pub sources: Vec<(source::options::Options, EnvironmentId)>,
 }
 
 impl Door {
@@ -145,19 +70,20 @@ impl Door {
         drop(sources);
         // All places are free when the last is answered.
         let _answered = places.acquire_many(UNDER_WAY).await;
-        let _sent = self.connection.client.flush().await;
+        let _sent = self.connection.client().flush().await;
     }
 
-    fn source(&self, options: source::Options, environment: EnvironmentId) -> Source {
+    fn source(&self, options: source::options::Options, environment: EnvironmentId) -> Source {
         let (acceptor, connection) = (self.acceptor.at("jetstream"), self.connection.clone());
         let progress = connection.source(&options.stream, &options.durable);
-        Source { acceptor, connection, options, environment, progress }
+        let (replies, told) = (self.replies.clone(), Once::new());
+        Source { acceptor, connection, options, environment, progress, replies, told }
     }
 
     async fn listen(&self, places: &Arc<Semaphore>) {
         loop {
             let subject = format!("{}.>", self.prefix);
-            match self.connection.client.queue_subscribe(subject, self.queue.clone()).await {
+            match self.connection.client().queue_subscribe(subject, self.queue.clone()).await {
                 Ok(subscriber) => self.take(subscriber, places).await,
                 Err(error) => tracing::error!(%error, "NATS cannot be listened to; tried again"),
             }
@@ -196,7 +122,7 @@ impl Door {
                 (headers, serde_json::to_string(error).unwrap_or_default())
             }
         };
-        let sent = self.connection.client.publish_with_headers(reply, headers, body.into()).await;
+        let sent = self.connection.client().publish_with_headers(reply, headers, body.into()).await;
         if let Err(error) = sent {
             tracing::debug!(%error, "a reply could not be sent");
         }
@@ -205,20 +131,25 @@ impl Door {
     async fn accept(&self, message: &Message) -> Result<Receipt, ApiError> {
         let application = message.subject.strip_prefix(&*self.prefix);
         let application = application.and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
-        if message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES {
+        let headers = headers(message.headers.as_ref());
+        if headers.bytes() + message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES
+        {
             return Err(ApiError::too_large("message", self.acceptor.payload_limit()));
         }
-        let headers = headers(message.headers.as_ref());
         let draft = Written::by(&headers)?.read(&message.payload, &headers)?;
         Ok(self.acceptor.accept(self.environment, application, draft).await?)
     }
 }
 
-/// The headers of a message of NATS.
+/// The headers of a message of NATS, in the order of their names: the map has them in none, and names that differ in case
+/// alone are one to us.
 fn headers(map: Option<&HeaderMap>) -> Headers {
     let all = map.into_iter().flat_map(HeaderMap::iter);
     let pairs = all.flat_map(|(name, values)| {
         values.iter().map(move |value| (name.to_string(), value.to_string()))
     });
-    Headers(pairs.collect())
+    let mut pairs: Vec<_> = pairs.collect();
+    // Stable: the values of one name keep their order.
+    pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Headers(pairs)
 }

@@ -73,11 +73,15 @@ impl Progress {
         self.pending.store(behind, Relaxed);
     }
 
-    /// Nothing is in hand any more: that many were accepted, and that many given up.
-    pub fn settled(&self, accepted: u64, terminated: u64) {
+    /// Nothing is in hand any more: that many were accepted.
+    pub fn settled(&self, accepted: u64) {
         self.in_hand.store(0, Relaxed);
         self.oldest.store(0, Relaxed);
         self.accepted.fetch_add(accepted, Relaxed);
+    }
+
+    /// That many were given up, and the server knows it.
+    pub fn terminated(&self, terminated: u64) {
         self.terminated.fetch_add(terminated, Relaxed);
     }
 
@@ -109,7 +113,8 @@ mod tests {
         progress.took(4, 20, 5);
         let held = progress.state(50);
         assert_eq!((held.bound, held.pending, held.lag_ms, held.accepted), (true, 9, 30, 0));
-        progress.settled(3, 1);
+        progress.settled(3);
+        progress.terminated(1);
         progress.unbound();
         let now = progress.state(50);
         assert_eq!((now.pending, now.lag_ms, now.accepted, now.terminated), (5, 0, 3, 1));

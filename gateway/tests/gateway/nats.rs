@@ -6,6 +6,7 @@ mod proxy;
 mod door;
 mod source;
 mod faults;
+mod poison;
 mod connection;
 mod destination;
 mod environments;

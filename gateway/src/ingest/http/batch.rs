@@ -53,7 +53,9 @@ pub async fn create(
     Path(application): Path<String>,
     body: Body,
 ) -> Result<Json<Answers>, ApiError> {
-    acceptor.check_application(publisher.environment, &application)?;
+    if !acceptor.knows(publisher.environment, &application) {
+        return Err(Refused::NoApplication.into());
+    }
     let bytes = body::read(body, limit, "batch").await?;
     let batch: Batch<'_> = body::json(&bytes)?;
     let messages = batch.messages.unwrap_or_default();

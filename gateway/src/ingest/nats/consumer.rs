@@ -1,7 +1,7 @@
 //! The durable consumer of a JetStream source: how it is made, and whether one that is there already is the one that the
 //! configuration asks for. It belongs to the operator: it is never changed behind their back.
 
-use super::source::{ACK_WAIT, BATCH, Options};
+use super::source::{ACK_WAIT, BATCH, options::Options};
 use async_nats::{
     Client,
     jetstream::consumer::{self, AckPolicy, pull},
@@ -62,6 +62,8 @@ mod tests {
         let texts =
             |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let found = |one: &str, several: &[&str]| consumer::Config {
+            ack_policy: AckPolicy::Explicit,
+            max_deliver: -1,
             filter_subject: one.into(),
             filter_subjects: texts(several),
             ..consumer::Config::default()

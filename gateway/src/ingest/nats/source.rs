@@ -3,40 +3,46 @@
 //! What is in hand is accepted as one batch and acknowledged after its commit; while the server confirms that, the next
 //! batch is accepted, and no third one before. What can never be accepted is terminated and published to a dead-letter
 //! subject, with its headers and the reason. What cannot be accepted now stays in hand, so that the order stays, and is
-//! tried again. Delivered again by the server, a message is the same message: its key is `Nats-Msg-Id`, else its place in
-//! the stream.
+//! tried again. Delivered again by the server, a message is the same message: its key is its place in the stream.
+//!
+//! A session ends when its connection is lost: the stream may be another one when it is back.
 
 use super::{
     confirm, consumer,
-    dead_letter::DeadLetters,
-    template::{Source as Found, Template},
+    dead_letter::{DeadLetters, Letter},
+    poison,
+    replies::Replies,
 };
 use crate::{
     clock,
-    ingest::{
-        accept::{Acceptor, Draft, Refused},
-        envelope::{self, Written},
-    },
-    model::{
-        id::EnvironmentId,
-        subject::{Subject, is_name},
-    },
+    ingest::accept::{Acceptor, Draft, Refused},
+    model::id::EnvironmentId,
     nats::{Connection, back_off, progress::Progress},
-    web::{self, error::ApiError},
+    web::error::ApiError,
 };
-use async_nats::jetstream::{
-    self, AckKind, Message,
-    consumer::{PullConsumer, pull},
+use async_nats::{
+    Client, Subject,
+    jetstream::{
+        self, AckKind, Message,
+        consumer::{PullConsumer, pull},
+        stream::Stream,
+    },
 };
-use bytes::Bytes;
 use futures_util::{
     FutureExt, StreamExt,
     future::{join, join_all},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use options::Options;
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{Arc, Once},
+    time::Duration,
+};
 use tokio::task::unconstrained;
+
+pub mod options;
+mod draft;
 
 /// How many messages are accepted at once, and about how many bytes.
 pub(super) const BATCH: usize = 256;
@@ -48,59 +54,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The shortest and the longest wait before something is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
-/// A stream to take messages from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// The stream's name.
-    pub stream: String,
-    /// The durable consumer's name; made if it is not there. Gateways with the same name share the messages.
-    pub durable: String,
-    /// Which of the stream's subjects. None: all. More than one needs a server of version 2.10.
-    #[serde(default)]
-    pub filter_subjects: Vec<String>,
-    /// The name of the environment whose messages these are.
-    #[serde(default = "EnvironmentId::default_name")]
-    pub environment: String,
-    /// The application's id or uid.
-    pub application: Template,
-    /// The event type. None: the message's headers say what it is written in, as for a request.
-    pub event_type: Option<Template>,
-    /// With commas between.
-    pub channels: Option<Template>,
-    /// The sender's own identifier.
-    pub uid: Option<Template>,
-    /// The part of the body that is the payload, as a JSON pointer. None: all of it.
-    pub payload: Option<String>,
-    /// Where to publish what can never be accepted.
-    pub dead_letter: String,
-}
-
-impl Options {
-    /// Which key is wrong, and what would be right.
-    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if !is_name(&self.stream) {
-            return Err(("stream", "a stream's name"));
-        }
-        if !is_name(&self.durable) {
-            return Err(("durable", "a name without dots and wildcards"));
-        }
-        if Subject::new(&self.dead_letter).is_none() {
-            return Err(("dead_letter", "a subject without wildcards"));
-        }
-        let more = self.channels.is_some() || self.uid.is_some() || self.payload.is_some();
-        if self.event_type.is_none() && more {
-            return Err(("event_type", "given, where channels, uid or payload are"));
-        }
-        if self.payload.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
-            return Err(("payload", "a JSON pointer, such as /data"));
-        }
-        Ok(())
-    }
-}
-
-/// A message, and whether it is on disk.
-type Became = (Message, Result<(), ApiError>);
+/// Why a session ends with its connection.
+const LOST: &str = "the connection was lost";
+/// After how many lost connections it is looked whether a message is the reason.
+const SUSPICIOUS: u32 = 2;
 
 /// A source that runs.
 pub struct Source {
@@ -114,25 +71,58 @@ pub struct Source {
     pub environment: EnvironmentId,
     /// How it is doing.
     pub progress: Arc<Progress>,
+    /// Where doors must not answer: to the stream's subjects.
+    pub replies: Arc<Replies>,
+    /// Whether it was told that nobody keeps the dead letters.
+    pub told: Once,
 }
 
 /// What a source is bound to.
 struct Binding {
+    client: Client,
+    /// The connection that it is bound by.
+    epoch: u64,
     /// Names the stream, and tells it from one of the same name that was there before: it counts from 1 again.
     stream: String,
     dead_letters: DeadLetters,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Taken {
+    /// On disk.
+    safe: Vec<Message>,
+    /// These can never be accepted.
+    refused: Vec<Message>,
+    letters: Vec<Letter>,
+}
+
+/// Which messages of a stream were given up without the client having read them.
+#[derive(Default)]
+struct GivenUp {
+    stream: String,
+    sequences: BTreeSet<u64>,
 }
 
 impl Source {
     /// Takes messages for ever. What is in hand when this is dropped is delivered again.
     pub async fn run(self) {
         let (mut failed, mut said) = (0, String::new());
+        let (mut cuts, mut given_up) = (0, GivenUp::default());
         loop {
+            let epoch = self.connection.stands().await;
             let started = clock::instant();
-            let error = match self.session().await {
-                Ok(never) => match never {},
-                Err(error) => error,
+            let suspects = (cuts >= SUSPICIOUS).then_some(&mut given_up);
+            cuts %= SUSPICIOUS;
+            let error = tokio::select! {
+                biased;
+                () = self.connection.lost(epoch) => LOST.to_owned(),
+                ended = self.session(epoch, suspects) => match ended {
+                    Ok(never) => match never {},
+                    Err(error) => error,
+                },
             };
+            cuts += u32::from(!self.connection.is(epoch));
             self.progress.unbound();
             // One that has worked for a while starts from the shortest wait.
             if started.elapsed() > BACK_OFF.1 {
@@ -150,21 +140,40 @@ impl Source {
         }
     }
 
-    async fn session(&self) -> Result<std::convert::Infallible, String> {
+    async fn session(
+        &self,
+        epoch: u64,
+        suspects: Option<&mut GivenUp>,
+    ) -> Result<Infallible, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let Options { stream: name, durable, filter_subjects, dead_letter, .. } = &self.options;
-        let context = jetstream::new(self.connection.client.clone());
-        let stream = context.get_stream(name).await.map_err(|e| text(&e))?;
-        let created = stream.cached_info().created.unix_timestamp_nanos();
-        let wanted = consumer::config(&self.options, &self.connection.client)?;
+        self.application_is_there()?;
+        let client = self.connection.client();
+        let context = jetstream::new(client.clone());
+        let mut stream = context.get_stream(name).await.map_err(|e| text(&e))?;
+        let wanted = consumer::config(&self.options, &client)?;
         let consumer: PullConsumer =
             stream.get_or_create_consumer(durable, wanted).await.map_err(|e| text(&e))?;
-        consumer::check(filter_subjects, &consumer.cached_info().config)?;
-        self.progress.bound(consumer.cached_info().num_pending);
-        let binding = Binding {
-            stream: format!("{name} {created}"),
-            dead_letters: DeadLetters::find(context, dead_letter, name, filter_subjects).await?,
-        };
+        let info = consumer.cached_info();
+        consumer::check(filter_subjects, &info.config)?;
+        let created = self.created(&mut stream).await?;
+        let dead_letters =
+            DeadLetters::find(context.clone(), dead_letter, (name, created), filter_subjects);
+        let dead_letters = dead_letters.await?;
+        if !dead_letters.kept() {
+            self.told.call_once(|| {
+                tracing::warn!(
+                    stream = name,
+                    "no stream keeps the dead letters on {dead_letter}: they are gone where nobody listens"
+                );
+            });
+        }
+        let binding = Binding { client, epoch, stream: format!("{name} {created}"), dead_letters };
+        if let Some(given_up) = suspects {
+            let letters = poison::find(&context, info, filter_subjects).await?;
+            self.give_up_unread(letters, given_up, info.ack_floor.stream_sequence, &binding).await;
+        }
+        self.progress.bound(info.num_pending);
         let mut messages = consumer
             .stream()
             .max_messages_per_batch(BATCH)
@@ -172,15 +181,60 @@ impl Source {
             .messages()
             .await
             .map_err(|e| text(&e))?;
-        let (mut accepted, mut failure) = (Vec::new(), None);
+        // One that is deleted from here on ends the consumer, and so this session.
+        if self.created(&mut stream).await? != created {
+            return Err("the stream was made anew".into());
+        }
+        let (mut taken, mut failure) = (Taken::default(), None);
         loop {
             let next = async {
                 let batch = Self::batch(&mut messages, &mut failure).await?;
-                Ok::<_, String>(self.take(batch, &binding).await)
+                self.take(batch, &binding).await
             };
             // While the server is told of one batch the next is accepted: two are in hand at most.
-            let (next, ()) = join(next, self.tell(accepted, &binding)).await;
-            accepted = next?;
+            let (next, ()) = join(next, self.tell(taken, &binding)).await;
+            taken = next?;
+        }
+    }
+
+    /// When the stream was made. Doors do not answer to its subjects from now on.
+    async fn created(&self, stream: &mut Stream) -> Result<i128, String> {
+        let info = stream.info().await.map_err(|error| error.to_string())?;
+        self.replies.refuse(&info.config.subjects);
+        Ok(info.created.unix_timestamp_nanos())
+    }
+
+    /// An application that is written in the configuration may come later: its messages wait for it.
+    fn application_is_there(&self) -> Result<(), String> {
+        match self.options.application.constant() {
+            Some(name) if !self.acceptor.knows(self.environment, name) => {
+                Err(format!("there is no application `{name}`; its messages wait"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives up what the client cannot read, each once.
+    async fn give_up_unread(
+        &self,
+        letters: Vec<Letter>,
+        given_up: &mut GivenUp,
+        floor: u64,
+        binding: &Binding,
+    ) {
+        if given_up.stream != binding.stream {
+            *given_up = GivenUp { stream: binding.stream.clone(), ..GivenUp::default() };
+        }
+        given_up.sequences = given_up.sequences.split_off(&(floor + 1));
+        let new = |letter: &Letter| !given_up.sequences.contains(&letter.sequence);
+        let letters: Vec<Letter> = letters.into_iter().filter(new).collect();
+        // As many as a subscription for confirmations holds.
+        for letters in letters.chunks(BATCH) {
+            let gone = binding.dead_letters.give_up(letters).await;
+            self.progress.terminated(gone as u64);
+            if gone == letters.len() {
+                given_up.sequences.extend(letters.iter().map(|letter| letter.sequence));
+            }
         }
     }
 
@@ -212,26 +266,35 @@ impl Source {
         Ok(batch)
     }
 
-    /// Accepts the batch, in its order; what became of each. What is no message of ours is given up at once.
-    async fn take(&self, batch: Vec<Message>, binding: &Binding) -> Vec<Became> {
+    /// Accepts the batch, in its order; what became of each.
+    async fn take(&self, batch: Vec<Message>, binding: &Binding) -> Result<Taken, String> {
+        // Of another connection, it may be of another stream: it must not get this one's keys.
+        if !self.connection.is(binding.epoch) {
+            return Err(LOST.into());
+        }
         self.note(&batch);
-        let count = batch.len();
         let mut good = Vec::with_capacity(batch.len());
         let mut drafts = Vec::with_capacity(batch.len());
+        let mut taken = Taken::default();
         for message in batch {
             match self.draft(&message, &binding.stream) {
                 Ok(draft) => {
                     good.push(message);
                     drafts.push(draft);
                 }
-                Err(error) => binding.dead_letters.give_up(&message, &error).await,
+                Err(error) => taken.refuse(message, error),
             }
         }
         let accepting = self.accept(good.len(), drafts);
-        let accepted = in_progress(&good, accepting).await;
-        let kept = accepted.iter().filter(|accepted| accepted.is_ok()).count();
-        self.progress.settled(kept as u64, (count - kept) as u64);
-        good.into_iter().zip(accepted).collect()
+        let accepted = in_progress(&good, accepting).await?;
+        for (message, accepted) in good.into_iter().zip(accepted) {
+            match accepted {
+                Ok(()) => taken.safe.push(message),
+                Err(error) => taken.refuse(message, error),
+            }
+        }
+        self.progress.settled(taken.safe.len() as u64);
+        Ok(taken)
     }
 
     fn note(&self, batch: &[Message]) {
@@ -246,18 +309,13 @@ impl Source {
     }
 
     /// Tells the server what became of each, and waits until it knows.
-    async fn tell(&self, accepted: Vec<Became>, binding: &Binding) {
-        let (mut safe, mut refused) = (Vec::new(), Vec::new());
-        for (message, became) in accepted {
-            match became {
-                Ok(()) => safe.push(message),
-                Err(error) => refused.push((message, error)),
-            }
-        }
-        let letters = &binding.dead_letters;
-        let given_up = refused.iter().map(|(message, error)| letters.give_up(message, error));
-        let client = &self.connection.client;
-        join(confirm::settle(client, &safe, AckKind::Ack), join_all(given_up)).await;
+    async fn tell(&self, taken: Taken, binding: &Binding) {
+        let Taken { safe, refused, letters } = taken;
+        let client = &binding.client;
+        let safe = safe.iter().filter_map(|message| message.reply.clone()).collect();
+        let given_up = in_progress(&refused, binding.dead_letters.give_up(&letters));
+        let (_, gone) = join(confirm::settle(client, safe, AckKind::Ack), given_up).await;
+        self.progress.terminated(gone as u64);
     }
 
     /// What became of each, once that is certain: while the store cannot, the batch waits.
@@ -265,18 +323,22 @@ impl Source {
         &self,
         messages: usize,
         drafts: Vec<(String, Draft)>,
-    ) -> Vec<Result<(), ApiError>> {
+    ) -> Result<Vec<Result<(), ApiError>>, String> {
         let mut failed = 0;
         loop {
             let accepted = self.acceptor.accept_all(self.environment, drafts.clone()).await;
             let error = match accepted {
                 Ok(each) => {
+                    if each.iter().any(|one| matches!(one, Err(Refused::NoApplication))) {
+                        // One that is written in the configuration was removed meanwhile.
+                        self.application_is_there()?;
+                    }
                     let ended = each.into_iter().map(|one| match one {
                         // The sender's uid names the message that was there before: it is safe.
                         Ok(_) | Err(Refused::Duplicate(_)) => Ok(()),
                         Err(refused) => Err(refused.into()),
                     });
-                    return ended.collect();
+                    return Ok(ended.collect());
                 }
                 Err(error) => error,
             };
@@ -286,63 +348,33 @@ impl Source {
         }
     }
 
-    fn draft(&self, message: &Message, stream_id: &str) -> Result<(String, Draft), ApiError> {
-        let headers = super::headers(message.headers.as_ref());
-        let Options { application, event_type, channels, uid, payload, .. } = &self.options;
-        if message.payload.len() > self.acceptor.payload_limit() + envelope::BYTES {
-            return Err(ApiError::too_large("message", self.acceptor.payload_limit()));
-        }
-        let templates = [Some(application), event_type.as_ref(), channels.as_ref(), uid.as_ref()];
-        let reads_body = templates.iter().flatten().any(|template| template.reads_body());
-        let body: Option<Value> =
-            reads_body.then(|| serde_json::from_slice(&message.payload).ok()).flatten();
-        let found = Found { subject: &message.subject, headers: &headers, body: body.as_ref() };
-        let fill = |key: &str, template: Option<&Template>| match template {
-            None => Ok(String::new()),
-            Some(template) => template.fill(&found).map_err(|what| ApiError::field(key, what)),
+    fn draft(&self, message: &Message, stream: &str) -> Result<(String, Draft), ApiError> {
+        let info = message.info().map_err(|error| ApiError::field("", error.to_string()))?;
+        let letter = draft::Letter {
+            subject: &message.subject,
+            headers: super::headers(message.headers.as_ref()),
+            body: &message.payload,
         };
-        let application = fill("application", Some(application))?;
-        let mut draft = match event_type {
-            None => Written::by(&headers)?.read(&message.payload, &headers)?,
-            Some(event_type) => {
-                let names = [
-                    ("eventType", fill("eventType", Some(event_type))?),
-                    ("uid", fill("uid", uid.as_ref())?),
-                ];
-                let channels = fill("channels", channels.as_ref())?;
-                let payload = part(&message.payload, payload.as_deref())?;
-                let draft = envelope::named(names, &channels, "channels", payload)?;
-                envelope::attach(draft, &headers)?
-            }
-        };
-        draft.idempotency_key = draft.idempotency_key.or_else(|| envelope::message_id(&headers));
-        if draft.idempotency_key.is_none() {
-            let info = message.info().map_err(|error| ApiError::field("", error.to_string()))?;
-            draft.idempotency_key = Some(format!("{stream_id} {}", info.stream_sequence).into());
-        }
+        let (application, mut draft) =
+            draft::draft(&letter, &self.options, self.acceptor.payload_limit())?;
+        // `Nats-Msg-Id` is for the stream, which has dropped what it had: another stream may use it for another message.
+        draft.idempotency_key = Some(format!("{stream} {}", info.stream_sequence).into());
         Ok((application, draft))
     }
 }
 
-/// The payload: the body, or what the pointer finds in it, as the bytes it came in.
-fn part(body: &Bytes, pointer: Option<&str>) -> Result<Bytes, ApiError> {
-    let whole = envelope::whole(body)?;
-    let Some(pointer) = pointer else { return Ok(whole) };
-    let missing = || ApiError::field(pointer, "is not in the body");
-    let mut found: &RawValue = web::body::json(&whole)?;
-    for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        let object: Result<HashMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_str(found.get());
-        let inside = match object {
-            Ok(mut fields) => fields.remove(&*token),
-            Err(_) => {
-                let list: Vec<&RawValue> = serde_json::from_str(found.get()).unwrap_or_default();
-                token.parse().ok().and_then(|index: usize| list.get(index).copied())
-            }
-        };
-        found = inside.ok_or_else(missing)?;
+impl Taken {
+    fn refuse(&mut self, message: Message, error: ApiError) {
+        self.letters.push(Letter {
+            subject: message.subject.to_string(),
+            headers: super::headers(message.headers.as_ref()).0,
+            payload: message.payload.clone(),
+            sequence: message.info().map(|info| info.stream_sequence).unwrap_or_default(),
+            ack: message.reply.clone().unwrap_or_else(|| Subject::from_static("")),
+            error,
+        });
+        self.refused.push(message);
     }
-    Ok(body.slice_ref(found.get().as_bytes()))
 }
 
 /// Does the work, and tells the server meanwhile that these are still in hand: not to be delivered again.
@@ -353,27 +385,5 @@ async fn in_progress<T>(messages: &[Message], work: impl Future<Output = T>) -> 
             return done;
         }
         join_all(messages.iter().map(|message| message.ack_with(AckKind::Progress))).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_of_a_body_keeps_its_bytes() {
-        let body =
-            Bytes::from_static(br#" {"a/b": [0, { "z": 1.50,  "a": "\u00e9" }], "n": null}"#);
-        for (pointer, expected) in [
-            ("/a~1b/1", r#"{ "z": 1.50,  "a": "\u00e9" }"#),
-            ("/a~1b/1/a", r#""\u00e9""#),
-            ("/n", "null"),
-        ] {
-            assert_eq!(part(&body, Some(pointer)).expect(pointer), expected);
-        }
-        for pointer in ["/x", "/a~1b/2", "/n/x", "/a~1b/x"] {
-            assert!(part(&body, Some(pointer)).is_err(), "{pointer}");
-        }
-        assert!(part(&Bytes::from_static(b"no"), Some("/x")).is_err());
     }
 }

@@ -53,6 +53,20 @@ impl Template {
         Ok(Self { text: text.to_owned(), parts })
     }
 
+    /// Its text, if that is the same for every message.
+    #[must_use]
+    pub fn constant(&self) -> Option<&str> {
+        let constant = self.parts.iter().all(|part| matches!(part, Part::Constant(_)));
+        constant.then_some(&*self.text)
+    }
+
+    /// How many tokens a subject needs.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        let of = |part: &Part| if let Part::Subject(index) = part { index + 1 } else { 0 };
+        self.parts.iter().map(of).max().unwrap_or(0)
+    }
+
     /// Whether it needs the body as JSON.
     #[must_use]
     pub fn reads_body(&self) -> bool {

@@ -120,6 +120,65 @@ async fn a_stream_that_is_made_anew_is_another_stream() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_made_anew_while_the_broker_is_away_is_another_stream() {
+    let Some(mut broker) = Broker::start() else { return };
+    // In memory, the stream and its consumer are gone with the server; whoever operates it makes both again.
+    let set_up = async |client: &async_nats::Client| {
+        let context = async_nats::jetstream::new(client.clone());
+        let config = async_nats::jetstream::stream::Config {
+            name: STREAM.into(),
+            subjects: vec!["sms.>".into()],
+            storage: async_nats::jetstream::stream::StorageType::Memory,
+            ..Default::default()
+        };
+        let made = async || context.create_stream(config.clone()).await.ok();
+        let stream = until("the stream is there", made).await;
+        let consumer = async_nats::jetstream::consumer::pull::Config {
+            durable_name: Some(DURABLE.into()),
+            ..Default::default()
+        };
+        stream.create_consumer(consumer).await.expect("a consumer");
+        context
+    };
+    let context = set_up(&broker.client().await).await;
+    let gateway = with_source(&broker.url(), SOURCE).await;
+    publish(&context, 0..20).await;
+    all_accepted(&gateway, 20).await;
+    all_acknowledged(&context).await;
+    for round in 1..3 {
+        broker.restart();
+        let context = set_up(&broker.client().await).await;
+        publish(&context, round * 20..(round + 1) * 20).await;
+        all_acknowledged(&context).await;
+    }
+    assert_eq!(accepted(&gateway), in_order(60));
+}
+
+#[tokio::test]
+async fn one_message_id_in_two_streams_is_two_messages() {
+    let Some(broker) = Broker::start() else { return };
+    let context = stream(&broker.client().await).await;
+    let other = async_nats::jetstream::stream::Config {
+        name: "OTHER".into(),
+        subjects: vec!["other.>".into()],
+        ..Default::default()
+    };
+    context.create_stream(other).await.expect("a stream");
+    let one = SOURCE.trim_matches(['[', ']']);
+    let sources = format!("[{one}, {}]", one.replace("\"SMS\"", "\"OTHER\""));
+    let gateway = with_source(&broker.url(), &sources).await;
+    for (n, subject) in ["sms.app0.t", "other.app0.t"].into_iter().enumerate() {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "one");
+        let body = format!("{{\"n\": {}}}", n * 2);
+        let sent = context.publish_with_headers(subject, headers, body.into()).await;
+        sent.expect("is sent").await.expect("is in the stream");
+    }
+    all_accepted(&gateway, 2).await;
+    assert_eq!(each_once(&gateway)[0], [0, 2]);
+}
+
+#[tokio::test]
 async fn a_stream_that_is_deleted_under_load_and_made_anew_is_taken_whole() {
     let Some(broker) = Broker::start() else { return };
     let client = broker.client().await;

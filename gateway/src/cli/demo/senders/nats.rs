@@ -42,7 +42,7 @@ impl Nats {
         }
     }
 
-    /// Tries once. The stream knows a message that it has by its `Nats-Msg-Id`, as does the gateway.
+    /// Tries once. The stream knows a message that it has by its `Nats-Msg-Id`.
     pub async fn publish(&self, uid: &str, payload: &Value) -> Answer {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", uid);

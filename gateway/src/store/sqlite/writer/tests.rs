@@ -1,6 +1,7 @@
 //! The writer's batches: what is in one, and when it ends.
 
 use super::*;
+use crate::model::delivery::Next;
 use crate::{
     model::sample,
     store::{front::Front, vault::MasterKey, waiting::Waiting},
