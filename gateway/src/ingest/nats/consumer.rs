@@ -34,8 +34,18 @@ pub fn config(options: &Options, client: &Client) -> Result<pull::Config, String
     Ok(config)
 }
 
-/// Whether the consumer that is there takes what the configuration asks for.
+/// Whether the consumer that is there takes what the configuration asks for, and can lose nothing of it.
 pub fn check(wanted: &[String], found: &consumer::Config) -> Result<(), String> {
+    let loses = [
+        (found.ack_policy != AckPolicy::Explicit, "acknowledges not each message (`ack_policy`)"),
+        (found.max_deliver > 0, "gives messages up (`max_deliver`)"),
+        (found.headers_only, "has no bodies (`headers_only`)"),
+    ];
+    if let Some((_, how)) = loses.into_iter().find(|(loses, _)| *loses) {
+        return Err(format!(
+            "the consumer is there and {how}, and so would lose messages: change or delete it, or give another `durable`"
+        ));
+    }
     let one = (!found.filter_subject.is_empty()).then_some(&found.filter_subject);
     let found: BTreeSet<&String> = one.into_iter().chain(&found.filter_subjects).collect();
     let wanted: BTreeSet<&String> = wanted.iter().collect();
@@ -80,5 +90,20 @@ mod tests {
         }
         let said = check(&texts(&["b"]), &found("", &[])).expect_err("differs");
         assert!(said.contains("takes everything") && said.contains("asks for b"), "{said}");
+    }
+
+    #[test]
+    fn a_consumer_that_loses_messages_is_told() {
+        let good = || consumer::Config { ack_policy: AckPolicy::Explicit, ..Default::default() };
+        for (found, key) in [
+            (consumer::Config { ack_policy: AckPolicy::None, ..good() }, "ack_policy"),
+            (consumer::Config { ack_policy: AckPolicy::All, ..good() }, "ack_policy"),
+            (consumer::Config { max_deliver: 1, ..good() }, "max_deliver"),
+            (consumer::Config { headers_only: true, ..good() }, "headers_only"),
+        ] {
+            let said = check(&[], &found).expect_err(key);
+            assert!(said.contains(key), "{said}");
+        }
+        assert_eq!(check(&[], &consumer::Config { max_deliver: -1, ..good() }), Ok(()));
     }
 }

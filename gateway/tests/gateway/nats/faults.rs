@@ -179,6 +179,37 @@ async fn one_message_id_in_two_streams_is_two_messages() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_loses_messages_is_told_and_nothing_is_taken() {
+    let Some(broker) = Broker::start() else { return };
+    let context = stream(&broker.client().await).await;
+    let config = async_nats::jetstream::consumer::pull::Config {
+        durable_name: Some(DURABLE.into()),
+        ack_policy: async_nats::jetstream::consumer::AckPolicy::None,
+        ..Default::default()
+    };
+    let of = context.get_stream(STREAM).await.expect("a stream");
+    of.create_consumer(config).await.expect("a consumer");
+    publish(&context, 0..10).await;
+    let gateway = with_source(&broker.url(), SOURCE).await;
+    until("it is told", async || gateway.log().contains("would lose messages").then_some(())).await;
+    let info = consumer(&context).await.expect("a consumer").get_info().await.expect("an answer");
+    assert_eq!((info.num_pending, accepted(&gateway)), (10, in_order(0)));
+}
+
+#[tokio::test]
+async fn an_application_that_is_not_there_yet_is_waited_for() {
+    let Some(broker) = Broker::start() else { return };
+    let context = stream(&broker.client().await).await;
+    let source = SOURCE.replace("{subject.2}", "later");
+    let gateway = with_source(&broker.url(), &source).await;
+    publish(&context, 0..10).await;
+    until("it is told", async || gateway.log().contains("application `later`").then_some(())).await;
+    gateway.application("later", &[]).await;
+    all_accepted(&gateway, 10).await;
+    assert_eq!(accepted(&gateway), in_order(10));
+}
+
+#[tokio::test]
 async fn a_stream_that_is_deleted_under_load_and_made_anew_is_taken_whole() {
     let Some(broker) = Broker::start() else { return };
     let client = broker.client().await;
