@@ -33,6 +33,8 @@ mod poison;
 const UNDER_WAY: u32 = 4096;
 /// How long to wait before a subscription that failed is made again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long a stop waits for the last answers to be with the server.
+const FLUSH: Duration = Duration::from_secs(1);
 /// What clients of NATS services look for in a reply.
 const ERROR: &str = "Nats-Service-Error";
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
@@ -70,7 +72,10 @@ impl Door {
         drop(sources);
         // All places are free when the last is answered.
         let _answered = places.acquire_many(UNDER_WAY).await;
-        let _sent = self.connection.client().flush().await;
+        // A server that is away may stay away.
+        if let Some(client) = self.connection.standing() {
+            let _sent = tokio::time::timeout(FLUSH, client.flush()).await;
+        }
     }
 
     fn source(&self, options: source::options::Options, environment: EnvironmentId) -> Source {

@@ -34,6 +34,20 @@ async fn a_broker_that_is_away_stops_nothing_and_is_found_again() {
 }
 
 #[tokio::test]
+async fn a_gateway_stops_at_once_while_the_broker_is_away() {
+    let Some(mut broker) = Broker::start() else { return };
+    // Longer than this test waits for anything.
+    let settings =
+        [("OCTOHOOKS_NATS__SERVERS", &*broker.url()), ("OCTOHOOKS_SERVER__DRAIN_MS", "600000")];
+    let mut gateway = Gateway::start(&settings).await;
+    connected(&gateway, true).await;
+    broker.kill();
+    connected(&gateway, false).await;
+    gateway.signal("TERM");
+    assert!(gateway.ended().await.success());
+}
+
+#[tokio::test]
 async fn a_broker_that_is_replaced_by_another_of_the_list_loses_and_repeats_nothing() {
     let Some(mut broker) = Broker::start() else { return };
     let context = stream(&broker.client().await).await;
