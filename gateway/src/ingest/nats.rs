@@ -118,6 +118,9 @@ impl Door {
             }
             return;
         };
+        if !self.replies.may_go_to(&reply) {
+            return;
+        }
         let (headers, body) = match &accepted {
             Ok(receipt) => (HeaderMap::new(), json!({ "id": receipt.id.to_string() }).to_string()),
             Err(error) => {

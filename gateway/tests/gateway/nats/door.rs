@@ -2,6 +2,7 @@
 
 use super::{Broker, SUBJECT, ask, gateway};
 use crate::gateway::{receiver::Receiver, rig::until};
+use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use std::env;
 
@@ -77,6 +78,41 @@ async fn what_is_wrong_is_answered_as_over_http() {
     assert!(next["id"].is_string(), "{next}");
     client.publish(SUBJECT, "{".into()).await.expect("is sent");
     until("it is logged", async || gateway.log().contains("was refused").then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_answer_goes_to_no_subject_that_is_not_the_senders() {
+    let Some(broker) = Broker::start() else { return };
+    let client = broker.client().await;
+    let context = super::source::stream(&client).await;
+    let gateway = super::source::with_source(&broker.url(), super::source::SOURCE).await;
+    super::source::publish(&context, 0..4).await;
+    super::source::all_accepted(&gateway, 4).await;
+    let mut heard = client.subscribe(">").await.expect("subscribes");
+    let subject = "octohooks.ingest.app0";
+    let body = r#"{"eventType": "t", "payload": {"n": 4}}"#;
+    let elsewhere =
+        ["$JS.API.STREAM.PURGE.SMS", "sms.app1.status", "octohooks.ingest.app1", "dead.sms"];
+    for reply in elsewhere {
+        client.publish_with_reply(subject, reply, body.into()).await.expect("is sent");
+    }
+    let counted = async || {
+        let metrics = gateway.text("/metrics").await;
+        let count = |kind: &str| {
+            let line = format!("octohooks_nats_replies_refused_total{{kind=\"{kind}\"}} ");
+            metrics.lines().find_map(|known| known.strip_prefix(&*line)?.parse::<usize>().ok())
+        };
+        let found = ["server", "door", "source"].map(|kind| count(kind).unwrap_or(0));
+        (found == [1, 1, 2]).then_some(())
+    };
+    until("all are counted", counted).await;
+    // What the gateway answers on this connection comes behind what it would have answered before.
+    ask(&client, subject, &[], body).await;
+    let answers = std::iter::from_fn(|| heard.next().now_or_never().flatten());
+    let answers: Vec<_> = answers.filter(|m| m.payload.starts_with(b"{\"id\"")).collect();
+    assert!(answers.iter().all(|m| m.subject.starts_with("_INBOX.")), "{answers:?}");
+    let info = context.get_stream("SMS").await.expect("a stream").cached_info().state.messages;
+    assert_eq!(info, 4, "the stream was not emptied, and nothing was added");
 }
 
 #[tokio::test]
