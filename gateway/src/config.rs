@@ -324,6 +324,38 @@ mod tests {
                 &source("application = \"a\"\nenvironment = \"b\""),
                 ["ingest.nats.sources.environment", "`b`"],
             ),
+            (&source("application = \"\""), ["sources.application", "an application"]),
+            (
+                &source("application = \"a\"\nevent_type = \"a b\""),
+                ["sources.event_type", "an event type"],
+            ),
+            (
+                &source("application = \"a\"\nfilter_subjects = [\"a..b\"]"),
+                ["sources.filter_subjects", "such as"],
+            ),
+            (
+                &source("application = \"a\"\nfilter_subjects = [\"a.>\", \"a.b\"]"),
+                ["sources.filter_subjects", "within another"],
+            ),
+            (
+                &source("application = \"{subject.2}\"\nfilter_subjects = [\"a\"]"),
+                ["sources.filter_subjects", "as many tokens"],
+            ),
+            (&format!("{0}\n{0}", source("application = \"a\"")), ["sources.durable", "another"]),
+            (
+                &source("application = \"a\"").replace("\"dead\"", "\"octohooks.ingest.a\""),
+                ["sources.dead_letter", "door"],
+            ),
+            (
+                &source("application = \"a\"").replace("\"dead\"", "\"$JS.API.X\""),
+                ["sources.dead_letter", "server's"],
+            ),
+            ("[ingest.nats]\nprefix = \"_INBOX.a\"", ["ingest.nats.prefix", "wildcards"]),
+            ("[ingest.nats]\nprefix = \"$SYS.a\"", ["ingest.nats.prefix", "wildcards"]),
+            (
+                "nats.user = \"u\"\nnats.password = \"p\"\n[[ingest.nats.doors]]\nenvironment = \"a\"\naccount = { user = \"u\", password = \"p\" }",
+                ["ingest.nats.doors.prefix", "another door"],
+            ),
             (
                 "[[environments]]\nname = \"default\"\napi_key = \"k\"",
                 ["environments.name", "twice"],

@@ -326,7 +326,11 @@ mod tests {
             (Options { user: some("u"), ..good.clone() }, "password"),
             (Options { credentials: missing.clone(), ..good.clone() }, "nats.credentials"),
             (tls(Tls { ca: missing.clone(), ..Tls::default() }), "nats.tls.ca"),
-            (tls(Tls { key: Some("Cargo.toml".into()), ..Tls::default() }), "go together"),
+            (tls(Tls { ca: Some("Cargo.toml".into()), ..Tls::default() }), "nats.tls.ca"),
+            (tls(Tls { ca: Some("src".into()), ..Tls::default() }), "nats.tls.ca"),
+            (tls(Tls { cert: Some("Cargo.toml".into()), ..Tls::default() }), "nats.tls.cert"),
+            (tls(Tls { key: Some("Cargo.toml".into()), ..Tls::default() }), "nats.tls.key"),
+            (Options { nkey: some("junk"), ..good.clone() }, "nats.nkey"),
         ] {
             let error = open(&options).await.expect_err(key);
             assert!(error.contains(key) && error.starts_with("configuration"), "{error}");

@@ -102,6 +102,36 @@ pub fn covers(filter: &str, subject: &str) -> bool {
     fits(filter.split('.'), subject, |_| false)
 }
 
+/// Whether a text can be a filter: tokens with dots between, `*` for any one, `>` for one or more at the end.
+#[must_use]
+pub fn is_filter(text: &str) -> bool {
+    let last = text.split('.').count() - 1;
+    text.split('.').enumerate().all(|(index, token)| {
+        let literal = !token.is_empty()
+            && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>".contains(&byte));
+        literal || token == "*" || (token == ">" && index == last)
+    })
+}
+
+/// Whether there is a subject that both filters cover.
+#[must_use]
+pub fn meet(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether it is the server's own, or an inbox of some client.
+#[must_use]
+pub fn is_reserved(subject: &str) -> bool {
+    subject.starts_with('$') || subject.starts_with("_INBOX")
+}
+
 fn fits<'a>(
     wanted: impl Iterator<Item = &'a str>,
     subject: &str,
@@ -151,6 +181,32 @@ mod tests {
             let subject = Subject::new(subject).expect(subject);
             assert_eq!(found.allows(&subject, &application), allowed, "{pattern} {subject:?}");
         }
+    }
+
+    #[test]
+    fn filters_are_legal_and_meet_where_a_subject_is_in_both() {
+        for (text, legal) in [
+            ("a.*.>", true),
+            (">", true),
+            ("a.>.b", false),
+            ("a..b", false),
+            ("a b", false),
+            ("", false),
+        ] {
+            assert_eq!(is_filter(text), legal, "{text}");
+        }
+        for (one, other, expected) in [
+            ("a.b", "a.b", true),
+            ("a.>", "a.b", true),
+            ("a.>", "a", false),
+            ("a.*", "*.b", true),
+            ("a.*", "a.b.c", false),
+            ("a.*.c", "a.>", true),
+            ("a", "b", false),
+        ] {
+            assert_eq!((meet(one, other), meet(other, one)), (expected, expected), "{one} {other}");
+        }
+        assert!(is_reserved("$JS.API") && is_reserved("_INBOX.a") && !is_reserved("a"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use crate::model::list::texts;
 use async_nats::{ConnectOptions, ServerAddr};
+use nkeys::KeyPair;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -56,6 +58,17 @@ pub struct Tls {
     pub key: Option<PathBuf>,
 }
 
+impl Identity {
+    /// The same, told apart by what its file says and not by the file's path, as far as that can be read.
+    #[must_use]
+    pub fn resolved(&self) -> Self {
+        let read = |path: &PathBuf| std::fs::read_to_string(path).ok().map(PathBuf::from);
+        let credentials = self.credentials.as_ref();
+        let credentials = credentials.map(|path| read(path).unwrap_or_else(|| path.clone()));
+        Self { credentials, ..self.clone() }
+    }
+}
+
 impl Options {
     /// Who the gateway is.
     #[must_use]
@@ -88,6 +101,9 @@ pub async fn authenticated(identity: &Identity, key: &str) -> Result<ConnectOpti
                 format!("configuration: key `{key}.credentials`: {}: {error}", path.display())
             })?
         }
+        (_, Some(seed), ..) if KeyPair::from_seed(seed).is_err() => {
+            return Err(format!("configuration: key `{key}.nkey`: is not a user's seed (SU…)"));
+        }
         (_, Some(seed), ..) => connect.nkey(seed.clone()),
         (_, _, Some(user), Some(password), _) => {
             connect.user_and_password(user.clone(), password.clone())
@@ -102,12 +118,19 @@ pub async fn authenticated(identity: &Identity, key: &str) -> Result<ConnectOpti
 /// The same with TLS.
 pub fn with_tls(mut connect: ConnectOptions, tls: &Tls) -> Result<ConnectOptions, String> {
     let wrong = |key: &str, what: String| format!("configuration: key `nats.tls.{key}`: {what}");
-    for (key, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
-        if let Some(path) = path
-            && let Err(error) = std::fs::File::open(path)
-        {
-            return Err(wrong(key, format!("{}: {error}", path.display())));
+    for (key, path) in [("ca", &tls.ca), ("cert", &tls.cert)] {
+        let Some(path) = path else { continue };
+        let told = |what: &dyn std::fmt::Display| wrong(key, format!("{}: {what}", path.display()));
+        let read: Result<Vec<_>, _> =
+            CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+        if read.map_err(|error| told(&error))?.is_empty() {
+            return Err(told(&"has no certificate"));
         }
+    }
+    if let Some(path) = &tls.key
+        && let Err(error) = PrivateKeyDer::from_pem_file(path)
+    {
+        return Err(wrong("key", format!("{}: {error}", path.display())));
     }
     if let Some(ca) = &tls.ca {
         connect = connect.add_root_certificates(ca.clone());

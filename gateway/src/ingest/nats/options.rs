@@ -1,8 +1,12 @@
 //! What the NATS doors and sources are told, and what of it cannot work.
 
 use super::{replies::Replies, source};
-use crate::{model::subject::Subject, nats::options::Identity};
+use crate::{
+    model::subject::{Subject, is_reserved},
+    nats::options::Identity,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// A door of another environment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,9 +63,9 @@ impl Options {
         let doors =
             self.doors.iter().map(|door| (door.account.as_ref(), &door.prefix, &door.queue));
         for (account, prefix, queue) in std::iter::once(main).chain(doors) {
-            let account = account.unwrap_or(own).clone();
+            let account = account.unwrap_or(own).resolved();
             let right = "a subject without wildcards, such as octohooks.ingest";
-            let prefix = Subject::new(prefix);
+            let prefix = Subject::new(prefix).filter(|prefix| !is_reserved(prefix.as_str()));
             let prefix = prefix.ok_or(("prefix", right))?;
             let meets = |(other, known): &(Identity, Subject)| {
                 let within = prefix.is_within(known.as_str()) || known.is_within(prefix.as_str());
@@ -75,7 +79,18 @@ impl Options {
             }
             known.push((account, prefix));
         }
-        self.sources.iter().try_for_each(source::options::Options::check)
+        let mut names = HashSet::new();
+        for source in &self.sources {
+            source.check()?;
+            let subject = Subject::new(&source.dead_letter);
+            if subject.is_none_or(|s| self.prefixes().iter().any(|prefix| s.is_within(prefix))) {
+                return Err(("sources.dead_letter", "none of a door's subjects"));
+            }
+            if !names.insert((&source.stream, &source.durable)) {
+                return Err(("sources.durable", "another for each source of a stream"));
+            }
+        }
+        Ok(())
     }
 
     /// Where doors do not answer to, as far as the configuration says.

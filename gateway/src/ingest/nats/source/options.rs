@@ -3,7 +3,8 @@
 use super::super::template::Template;
 use crate::model::{
     id::EnvironmentId,
-    subject::{Subject, is_name},
+    name::EventType,
+    subject::{Subject, is_filter, is_name, is_reserved, meet},
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +45,43 @@ impl Options {
         if !is_name(&self.durable) {
             return Err(("sources.durable", "a name without dots and wildcards"));
         }
-        if Subject::new(&self.dead_letter).is_none() {
-            return Err(("sources.dead_letter", "a subject without wildcards"));
+        if Subject::new(&self.dead_letter).is_none() || is_reserved(&self.dead_letter) {
+            return Err((
+                "sources.dead_letter",
+                "a subject without wildcards, and not the server's",
+            ));
+        }
+        self.check_filters()?;
+        self.check_templates()
+    }
+
+    fn check_filters(&self) -> Result<(), (&'static str, &'static str)> {
+        let wrong = |right| Err(("sources.filter_subjects", right));
+        for (index, filter) in self.filter_subjects.iter().enumerate() {
+            if !is_filter(filter) {
+                return wrong("subjects, such as sms.*.status or sms.>");
+            }
+            if self.filter_subjects[..index].iter().any(|other| meet(filter, other)) {
+                return wrong("subjects of which none is within another");
+            }
+            let templates = [Some(&self.application), self.event_type.as_ref()];
+            let templates =
+                templates.into_iter().chain([self.channels.as_ref(), self.uid.as_ref()]);
+            let needed = templates.flatten().map(Template::tokens).max().unwrap_or(0);
+            if !filter.ends_with('>') && filter.split('.').count() < needed {
+                return wrong("of as many tokens as `{subject.N}` asks for");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_templates(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.application.constant().is_some_and(|text| text.trim().is_empty()) {
+            return Err(("sources.application", "an application, or where to find it"));
+        }
+        let constant = self.event_type.as_ref().and_then(Template::constant);
+        if constant.is_some_and(|text| EventType::new(text).is_err()) {
+            return Err(("sources.event_type", "an event type, or where to find it"));
         }
         let more = self.channels.is_some() || self.uid.is_some() || self.payload.is_some();
         if self.event_type.is_none() && more {
