@@ -19,6 +19,8 @@ use std::{borrow::Cow, collections::HashMap, num::NonZeroU16};
 
 /// It may be this long in bytes: names, channels, white space.
 pub const BYTES: usize = 32 << 10;
+/// How long an idempotency key may be, in bytes: each is kept, in an index.
+const KEY_BYTES: usize = 1024;
 /// How many channels a message may name.
 const CHANNELS: usize = 100;
 /// How many attributes it may have, the trace context among them.
@@ -141,6 +143,12 @@ impl Written {
             }
         };
         draft.idempotency_key = message_id(headers).or(draft.idempotency_key);
+        if draft.idempotency_key.as_ref().is_some_and(|key| key.len() > KEY_BYTES) {
+            return Err(ApiError::field(
+                MESSAGE_ID,
+                format!("must have at most {KEY_BYTES} bytes"),
+            ));
+        }
         attach(draft, headers)
     }
 }
@@ -173,7 +181,7 @@ fn few_attributes(draft: Draft, place: &str) -> Result<Draft, ApiError> {
 }
 
 /// The key that a publisher gave its message.
-pub fn message_id(headers: &Headers) -> Option<Box<str>> {
+fn message_id(headers: &Headers) -> Option<Box<str>> {
     headers.get(MESSAGE_ID).filter(|id| !id.is_empty()).map(Into::into)
 }
 

@@ -116,6 +116,22 @@ async fn an_answer_goes_to_no_subject_that_is_not_the_senders() {
 }
 
 #[tokio::test]
+async fn a_long_key_is_refused() {
+    let Some(broker) = Broker::start() else { return };
+    let receiver = Receiver::start().await;
+    let (client, gateway) = (broker.client().await, gateway(&broker, &receiver).await);
+    let body = r#"{"eventType": "t", "payload": {}}"#;
+    for (length, code) in
+        [(1024, Value::Null), (1025, json!("invalid")), (400_000, json!("too_large"))]
+    {
+        let key = "k".repeat(length);
+        let (_, answer) = ask(&client, SUBJECT, &[("Nats-Msg-Id", &key)], body).await;
+        assert_eq!(answer["code"], code, "{length}: {answer}");
+    }
+    drop(gateway);
+}
+
+#[tokio::test]
 async fn gateways_in_a_queue_group_share_the_messages() {
     let Some(broker) = Broker::start() else { return };
     let receiver = Receiver::start().await;
