@@ -7,12 +7,7 @@ use crate::{
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
-    deliver::{
-        self, Deliver, Wires,
-        client::Client,
-        guard::Guard,
-        nats::{Publisher, Subjects},
-    },
+    deliver::{self, Deliver, Wires, client::Client, guard::Guard},
     descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{
@@ -146,10 +141,9 @@ impl App {
         let descriptors = Descriptors::raise();
         let http = Client::new(guard.clone(), connect, timeout, descriptors.idle)
             .context("the HTTP client")?;
-        let own = config.ingest.nats.prefixes();
-        let subjects = Subjects::new(nats.is_some(), &config.delivery.nats, own);
-        let connection = nats.as_ref().map(|connections| connections.main.clone());
-        let publisher = Publisher { connection, subjects: subjects.clone(), timeout };
+        declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
+        let subjects = doors::subjects(nats.is_some(), &config, &catalog.snapshot());
+        let publisher = doors::publisher(&nats, &config, &catalog.snapshot(), &subjects);
         let wires = Wires { http, nats: publisher };
         let delivery = config.delivery.clone();
         let deliver =
@@ -169,7 +163,6 @@ impl App {
             check_url: check_url.clone(),
         };
         let stopping = Arc::new(AtomicBool::new(false));
-        declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
         let keys = Keys::new(catalog.clone(), fixed_keys(&config, &catalog.snapshot()));
         let acceptor = Acceptor::new(queue.clone(), catalog.clone(), config.ingest.payload_bytes);
         let doors = match &nats {

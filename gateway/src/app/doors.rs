@@ -4,6 +4,7 @@
 use super::Failure;
 use crate::{
     config::Config,
+    deliver::nats::{Publisher, Subjects},
     ingest::{
         accept::Acceptor,
         nats::{Door, replies::Replies},
@@ -11,7 +12,41 @@ use crate::{
     model::{Millis, catalog::Snapshot, id::EnvironmentId},
     nats::{Connection, State},
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// Which subjects deliveries may go to.
+pub fn subjects(on: bool, config: &Config, catalog: &Snapshot) -> Subjects {
+    let named = |name: &str| Some((catalog.environment(name)?, name.to_owned()));
+    let declared = config.environments.iter().filter_map(|environment| named(&environment.name));
+    let environments = named(EnvironmentId::DEFAULT_NAME).into_iter().chain(declared).collect();
+    Subjects::new(on, &config.delivery.nats, config.ingest.nats.prefixes(), environments)
+}
+
+/// What publishes deliveries: of an environment whose door is in an account of its own, there.
+pub fn publisher(
+    nats: &Option<Connections>,
+    config: &Config,
+    catalog: &Snapshot,
+    subjects: &Subjects,
+) -> Publisher {
+    let mut accounts = HashMap::new();
+    if let Some(nats) = nats {
+        let doors = config.ingest.nats.doors.iter().zip(&nats.accounts);
+        for (door, account) in doors {
+            if let (Some(environment), Some(account)) =
+                (catalog.environment(&door.environment), account)
+            {
+                accounts.entry(environment).or_insert_with(|| account.clone());
+            }
+        }
+    }
+    Publisher {
+        connection: nats.as_ref().map(|nats| nats.main.clone()),
+        accounts,
+        subjects: subjects.clone(),
+        timeout: Duration::from_millis(config.delivery.timeout_ms),
+    }
+}
 
 /// The connections to NATS.
 #[derive(Clone)]
@@ -40,6 +75,7 @@ impl Connections {
         for door in &config.ingest.nats.doors {
             accounts.push(match &door.account {
                 None => None,
+                Some(account) if account.resolved() == identity.resolved() => None,
                 Some(account) => Connection::open(options, account, "ingest.nats.doors.account")
                     .await
                     .map_err(Failure::Config)?,

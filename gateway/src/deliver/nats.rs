@@ -13,6 +13,7 @@ use crate::{
         attempt::{Answer, Failure, Outcome},
         delivery::Delivery,
         endpoint::Endpoint,
+        id::EnvironmentId,
         list::texts,
         subject::{Pattern, Subject, is_name},
     },
@@ -22,7 +23,7 @@ use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind, StatusCo
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use url::{Host, Url};
 
 /// The scheme of such URLs.
@@ -108,13 +109,21 @@ pub struct Subjects {
     allow: Arc<[Pattern]>,
     /// Where the gateway itself takes messages: through them one application could send in another's name.
     own: Arc<[String]>,
+    /// The names of environments.
+    environments: Arc<HashMap<EnvironmentId, String>>,
 }
 
 impl Subjects {
     /// What `options` allow, but for those of the gateway `own`; nothing if there is no server.
     #[must_use]
-    pub fn new(on: bool, options: &Options, own: Vec<String>) -> Self {
-        Self { on, allow: options.subjects.as_slice().into(), own: own.into() }
+    pub fn new(
+        on: bool,
+        options: &Options,
+        own: Vec<String>,
+        environments: HashMap<EnvironmentId, String>,
+    ) -> Self {
+        let allow = options.subjects.as_slice().into();
+        Self { on, allow, own: own.into(), environments: environments.into() }
     }
 
     /// Where the URL means, if the application may publish there.
@@ -131,7 +140,10 @@ impl Subjects {
         {
             return Err(Refusal::Reserved(text.to_owned()));
         }
-        match self.allow.iter().any(|pattern| pattern.allows(subject, application)) {
+        let environment = self.environments.get(&application.environment);
+        let environment = environment.map_or("", String::as_str);
+        let allows = |pattern: &Pattern| pattern.allows(subject, application, environment);
+        match self.allow.iter().any(allows) {
             true => Ok(target),
             false => Err(Refusal::NotAllowed(text.to_owned())),
         }
@@ -143,6 +155,8 @@ impl Subjects {
 pub struct Publisher {
     /// None: there is no server.
     pub connection: Option<Connection>,
+    /// Those of environments whose doors are in accounts of their own: what they publish goes there too.
+    pub accounts: HashMap<EnvironmentId, Connection>,
     /// Which subjects are whose.
     pub subjects: Subjects,
     /// The longest an attempt may take.
@@ -164,7 +178,9 @@ impl Publisher {
             Err(refusal) => return failed(Failure::Guard, refusal.to_string()),
         };
         // A message for a server that is away would wait in the client, and go out after its failure was recorded.
-        let Some(client) = self.connection.as_ref().and_then(Connection::standing) else {
+        let account = self.accounts.get(&application.environment);
+        let connection = account.or(self.connection.as_ref());
+        let Some(client) = connection.and_then(Connection::standing) else {
             return failed(Failure::Connect, "there is no connection to NATS".into());
         };
         let body = payload(endpoint, delivery);
@@ -320,7 +336,8 @@ mod tests {
             ],
         };
         let check = |on, url: &str| {
-            let subjects = Subjects::new(on, &options, vec!["octohooks.ingest".into()]);
+            let subjects =
+                Subjects::new(on, &options, vec!["octohooks.ingest".into()], HashMap::new());
             subjects.check(&Url::parse(url).expect(url), &application).map(|_| ())
         };
         assert_eq!(check(true, "nats://hooks.hooli.sms"), Ok(()));

@@ -7,6 +7,9 @@ use std::{fmt, str::FromStr};
 /// Stands in a pattern for the application's id, or for its uid where that is one legal token.
 const APPLICATION: &str = "{application}";
 
+/// Stands in a pattern for the name of the application's environment.
+const ENVIRONMENT: &str = "{environment}";
+
 /// Whether a text can be one token of a subject that is published to: visible ASCII, no dot, no wildcard.
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b".*>%".contains(&b))
@@ -42,7 +45,7 @@ impl Subject {
     }
 }
 
-/// Which subjects: tokens, `*` for any one, `>` for one or more at the end, and `{application}`.
+/// Which subjects: tokens, `*` for any one, `>` for one or more at the end, `{application}` and `{environment}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(Vec<String>);
@@ -54,7 +57,8 @@ impl FromStr for Pattern {
         let tokens: Vec<String> = text.split('.').map(str::to_owned).collect();
         let last = tokens.len() - 1;
         let legal = tokens.iter().enumerate().all(|(index, token)| {
-            let wild = token == "*" || token == APPLICATION || (token == ">" && index == last);
+            let wild = ["*", APPLICATION, ENVIRONMENT].contains(&token.as_str())
+                || (token == ">" && index == last);
             wild || (is_token(token) && !token.contains(['{', '}']))
         });
         match legal {
@@ -85,21 +89,25 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
-    /// Whether it lets the application publish there.
+    /// Whether it lets the application, in the environment of that name, publish there.
     #[must_use]
-    pub fn allows(&self, subject: &Subject, application: &Application) -> bool {
+    pub fn allows(&self, subject: &Subject, application: &Application, environment: &str) -> bool {
         // A uid with a dot is never equal to one token.
         let is_application = |token: &str| {
             application.uid.as_deref() == Some(token) || application.id.to_string() == token
         };
-        fits(self.0.iter().map(String::as_str), &subject.0, is_application)
+        fits(self.0.iter().map(String::as_str), &subject.0, |wanted, token| match wanted {
+            APPLICATION => is_application(token),
+            ENVIRONMENT => environment == token,
+            literal => literal == token,
+        })
     }
 }
 
 /// Whether a filter with wildcards covers the subject.
 #[must_use]
 pub fn covers(filter: &str, subject: &str) -> bool {
-    fits(filter.split('.'), subject, |_| false)
+    fits(filter.split('.'), subject, |wanted, token| wanted == token)
 }
 
 /// Whether a text can be a filter: tokens with dots between, `*` for any one, `>` for one or more at the end.
@@ -135,7 +143,7 @@ pub fn is_reserved(subject: &str) -> bool {
 fn fits<'a>(
     wanted: impl Iterator<Item = &'a str>,
     subject: &str,
-    is_application: impl Fn(&str) -> bool,
+    is: impl Fn(&str, &str) -> bool,
 ) -> bool {
     let mut tokens = subject.split('.');
     for wanted in wanted {
@@ -143,8 +151,7 @@ fn fits<'a>(
         let same = match wanted {
             ">" => return true,
             "*" => true,
-            APPLICATION => is_application(token),
-            literal => literal == token,
+            wanted => is(wanted, token),
         };
         if !same {
             return false;
@@ -176,10 +183,16 @@ mod tests {
             ("hooks.{application}.>", "hooks.other.sms", false),
             ("hooks.{application}", &format!("hooks.{id}"), true),
             ("hooks.{application}", "hooks.Hooli", false),
+            ("{environment}.{application}", "staging.hooli", true),
+            ("{environment}.{application}", "default.hooli", false),
         ] {
             let found: Pattern = pattern.parse().expect(pattern);
             let subject = Subject::new(subject).expect(subject);
-            assert_eq!(found.allows(&subject, &application), allowed, "{pattern} {subject:?}");
+            assert_eq!(
+                found.allows(&subject, &application, "staging"),
+                allowed,
+                "{pattern} {subject:?}"
+            );
         }
     }
 

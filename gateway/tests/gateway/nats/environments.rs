@@ -1,8 +1,9 @@
 //! Environments apart from each other, over NATS by prefix and by account, and over HTTP by key.
 
 use super::{Broker, SUBJECT, ask, connected};
-use crate::gateway::rig::{Gateway, json_of};
+use crate::gateway::rig::{Gateway, LONG, json_of};
 use async_nats::ConnectOptions;
+use futures_util::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::fs;
@@ -84,13 +85,39 @@ async fn an_account_is_an_environments_door() {
     };
     let live = broker.client_with(&as_user("live", "one")).await;
     let test = broker.client_with(&as_user("test", "two")).await;
-    let own = [("OCTOHOOKS_NATS__USER", "live"), ("OCTOHOOKS_NATS__PASSWORD", "one")];
+    let own = [
+        ("OCTOHOOKS_NATS__USER", "live"),
+        ("OCTOHOOKS_NATS__PASSWORD", "one"),
+        ("OCTOHOOKS_DELIVERY__NATS__SUBJECTS", "hooks.{environment}"),
+    ];
     let door = r#"account = { user = "test", password = "two" }"#;
     let gateway = with_door(&broker, door, &own).await;
     let (_, in_live) = ask(&live, SUBJECT, &[], BODY).await;
     let (_, in_test) = ask(&test, SUBJECT, &[], BODY).await;
     is_only_in(&gateway, &id(&in_live), ["test-key", STAGING]).await;
     is_only_in(&gateway, &id(&in_test), [STAGING, "test-key"]).await;
+    // What an environment's endpoints publish goes to its account, on subjects with its name.
+    let mut heard = Vec::new();
+    for (client, key, environment) in [(&live, "test-key", "default"), (&test, STAGING, "staging")]
+    {
+        heard.push(client.subscribe("hooks.>").await.expect("subscribes"));
+        client.flush().await.expect("is subscribed");
+        let mut statuses = Vec::new();
+        for name in ["default", "staging"] {
+            let endpoint = json!({ "url": format!("nats://hooks.{name}") }).to_string();
+            let path = "/applications/hooli/endpoints";
+            let made = gateway.request_with(key, Method::POST, path).body(endpoint).send().await;
+            statuses.push((name == environment, made.expect("an answer").status() == 200));
+        }
+        assert!(statuses.iter().all(|(own, made)| own == made), "{environment}: {statuses:?}");
+    }
+    ask(&live, SUBJECT, &[], r#"{"eventType": "t", "payload": "live"}"#).await;
+    ask(&test, SUBJECT, &[], r#"{"eventType": "t", "payload": "test"}"#).await;
+    for (heard, expected) in heard.iter_mut().zip([r#""live""#, r#""test""#]) {
+        let came =
+            tokio::time::timeout(LONG, heard.next()).await.expect("comes").expect("is there");
+        assert_eq!(*came.payload, *expected.as_bytes());
+    }
     let health: Value = serde_json::from_str(&gateway.text("/health").await).expect("JSON");
     assert_eq!(health["parts"]["nats"]["connections"], json!(2));
 }
