@@ -36,6 +36,7 @@ struct Status {
     link: watch::Sender<Link>,
     connections: AtomicU64,
     sources: Mutex<Vec<Arc<Progress>>>,
+    doors: Mutex<Vec<DoorState>>,
     /// Why the servers could not be reached, as it was said.
     failures: Mutex<String>,
 }
@@ -57,8 +58,19 @@ pub struct State {
     pub connected: bool,
     /// How often it was made.
     pub connections: u64,
+    /// The doors for requests.
+    pub doors: Vec<DoorState>,
     /// The JetStream sources.
     pub sources: Vec<SourceState>,
+}
+
+/// A door for requests at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DoorState {
+    /// Its subjects' prefix.
+    pub prefix: String,
+    /// Whether the server lets it listen there.
+    pub listening: bool,
 }
 
 impl Connection {
@@ -125,8 +137,24 @@ impl Connection {
         State {
             connected: self.status.link.borrow().connected,
             connections: self.status.connections.load(Relaxed),
+            doors: self.doors(),
             sources: sources.iter().map(|source| source.state(now)).collect(),
         }
+    }
+
+    fn doors(&self) -> Vec<DoorState> {
+        let connected = self.status.link.borrow().connected;
+        let doors = self.status.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let now =
+            |door: &DoorState| DoorState { listening: door.listening && connected, ..door.clone() };
+        doors.iter().map(now).collect()
+    }
+
+    /// A door with that prefix has asked to listen: until the server says no, it does.
+    pub fn listens(&self, prefix: &str) {
+        let mut doors = self.status.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.retain(|door| door.prefix != prefix);
+        doors.push(DoorState { prefix: prefix.to_owned(), listening: true });
     }
 
     /// The books of a new source.
@@ -229,6 +257,8 @@ impl Status {
                 }
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 self.connections.fetch_add(1, Relaxed);
+                // The client asks again for what it listened on.
+                self.listening(|_| true);
                 tracing::info!("connected to NATS");
             }
             Event::Closed => self.lost(client),
@@ -242,10 +272,18 @@ impl Status {
                     "more came from NATS than could be taken; what had no room is not answered"
                 );
             }
-            Event::ServerError(error) => tracing::warn!(%error, "NATS refused something"),
+            Event::ServerError(error) => {
+                tracing::warn!(%error, "NATS refused something");
+                self.listening(|door| !is_deaf(&error.to_string(), &door.prefix) && door.listening);
+            }
             Event::ClientError(error) => tracing::debug!(%error, "the connection to NATS failed"),
             Event::LameDuckMode | Event::Draining => tracing::info!(%event, "NATS"),
         }
+    }
+
+    fn listening(&self, is: impl Fn(&DoorState) -> bool) {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.iter_mut().for_each(|door| door.listening = is(door));
     }
 
     /// That client has no connection, and may try to make one now.
@@ -286,6 +324,13 @@ impl Status {
             *said = failures;
         }
     }
+}
+
+/// Whether the server says that a door with that prefix may not listen.
+fn is_deaf(error: &str, prefix: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    let subject = format!("\"{}.>\"", prefix.to_ascii_lowercase());
+    error.contains("permissions violation for subscription") && error.contains(&subject)
 }
 
 /// How long to wait after that many failures, between the shortest and the longest: twice as long each time, and a random

@@ -133,6 +133,7 @@ impl Connections {
             let other = account.state(now);
             state.connected &= other.connected;
             state.connections += other.connections;
+            state.doors.extend(other.doors);
         }
         state
     }

@@ -89,7 +89,10 @@ impl Door {
         loop {
             let subject = format!("{}.>", self.prefix);
             match self.connection.client().queue_subscribe(subject, self.queue.clone()).await {
-                Ok(subscriber) => self.take(subscriber, places).await,
+                Ok(subscriber) => {
+                    self.connection.listens(&self.prefix);
+                    self.take(subscriber, places).await;
+                }
                 Err(error) => tracing::error!(%error, "NATS cannot be listened to; tried again"),
             }
             tokio::time::sleep(AGAIN).await;

@@ -132,6 +132,27 @@ async fn a_long_key_is_refused() {
 }
 
 #[tokio::test]
+async fn a_door_that_may_not_listen_is_told() {
+    let only = r#"authorization { users = [
+        { user: deaf, password: x, permissions: { publish: ">", subscribe: "_INBOX.>" } }
+    ] }"#;
+    let Some(broker) = Broker::configured(only) else { return };
+    let settings = [
+        ("OCTOHOOKS_NATS__SERVERS", &*broker.url()),
+        ("OCTOHOOKS_NATS__USER", "deaf"),
+        ("OCTOHOOKS_NATS__PASSWORD", "x"),
+    ];
+    let gateway = crate::gateway::rig::Gateway::start(&settings).await;
+    let expected = json!([{ "prefix": "octohooks.ingest", "listening": false }]);
+    until("it is told", async || {
+        let health: Value = serde_json::from_str(&gateway.text("/health").await).ok()?;
+        let nats = &health["parts"]["nats"];
+        (nats["connected"] == true && nats["doors"] == expected).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn gateways_in_a_queue_group_share_the_messages() {
     let Some(broker) = Broker::start() else { return };
     let receiver = Receiver::start().await;
