@@ -4,13 +4,13 @@
 use crate::{
     model::application::Application,
     plugin::{Host, Registry},
-    store::{Catalog, Log, Queue, Recovery},
+    store::{Catalog, Log, Queue, Recovery, Retention},
     web::auth::Keys,
 };
 use axum::{
     Router,
     extract::FromRef,
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use octohooks::{applications, deliveries, endpoints, messages, recovery, secrets};
@@ -36,6 +36,8 @@ pub struct Api {
     pub log: Arc<dyn Log>,
     /// What is sent again.
     pub recovery: Arc<dyn Recovery>,
+    /// What is forgotten.
+    pub retention: Arc<dyn Retention>,
     /// For the depths in `/health`.
     pub queue: Arc<dyn Queue>,
     /// Who may call.
@@ -73,6 +75,7 @@ pub fn router(api: Api) -> Router {
             "/applications/{app}/messages/{message}/endpoint-messages",
             get(deliveries::endpoint_messages),
         )
+        .route("/applications/{app}/messages/{message}/payload", delete(messages::expunge))
         .route("/applications/{app}/messages/{message}/deliveries", get(deliveries::of_message))
         .route(
             "/applications/{app}/messages/{message}/deliveries/{delivery}/attempts",

@@ -24,7 +24,8 @@ use crate::{
     observe,
     plugin::{Cache, Host, Registry},
     recover::Recoverer,
-    store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
+    retention::Keeper,
+    store::{self, Catalog, Log, Queue, Recovery, Retention, sqlite::Sqlite, vault::Master},
     web::{
         self,
         auth::{Fixed, Keys, hash},
@@ -87,6 +88,7 @@ pub struct App {
     deliver: Arc<Deliver>,
     dispatcher: Arc<Dispatcher>,
     recoverer: Arc<Recoverer>,
+    keeper: Keeper,
     reconciler: Reconciler,
     router: Router,
     metrics: PrometheusHandle,
@@ -134,6 +136,7 @@ impl App {
             (store.clone(), store.clone(), store.clone());
         let recovery: Arc<dyn Recovery> = store.clone();
         let recoverer = Recoverer::new(catalog.clone(), recovery.clone());
+        let keeper = keeper(&config, catalog.clone(), store.clone());
         let registry = Arc::new(Registry::default());
         let guard = Guard::new(&config.guard.allow);
         let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
@@ -173,8 +176,19 @@ impl App {
         let batch = BatchBytes(config.ingest.batch_bytes);
         let door = Door { acceptor, keys: keys.clone(), batch };
         let repeats = Repeats::new(store.clone(), keys.clone(), batch.0);
-        let api =
-            Api { catalog, log, recovery, queue, keys, host, registry, check_url, metrics, parts };
+        let api = Api {
+            catalog,
+            log,
+            recovery,
+            retention: store.clone(),
+            queue,
+            keys,
+            host,
+            registry,
+            check_url,
+            metrics,
+            parts,
+        };
         let metrics = api.metrics.clone();
         let router = router(api, door, repeats);
         let connections = descriptors.connections;
@@ -184,6 +198,7 @@ impl App {
             deliver,
             dispatcher,
             recoverer,
+            keeper,
             reconciler,
             router,
             metrics,
@@ -210,6 +225,7 @@ impl App {
         let dispatching = tokio::spawn(self.dispatcher.clone().run());
         let cleaning = tokio::spawn(chores::remove_expired(self.store.clone()));
         let recovering = tokio::spawn(self.recoverer.run());
+        let keeping = tokio::spawn(self.keeper.run());
         let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));
         let address = listener.local_addr().context("the address listened on")?;
         tracing::info!(listen = %address, data = %self.config.data.dir.display(), "ready");
@@ -227,6 +243,7 @@ impl App {
 
         // What is not done within the limit is done at the next start.
         recovering.abort();
+        keeping.abort();
         reconciling.abort();
         measuring.abort();
         cleaning.abort();
@@ -245,6 +262,12 @@ impl App {
 /// Waits until whoever holds the other end drops it.
 async fn end_of(mut stopped: watch::Receiver<()>) {
     let _dropped = stopped.changed().await;
+}
+
+fn keeper(config: &Config, catalog: Arc<dyn Catalog>, retention: Arc<dyn Retention>) -> Keeper {
+    let own = config.environments.iter();
+    let own = own.filter_map(|one| Some((one.name.to_string(), one.retention?))).collect();
+    Keeper::new(catalog, retention, config.retention, own)
 }
 
 /// The keys that the configuration fixes, each with the environment it opens.

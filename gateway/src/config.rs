@@ -4,7 +4,7 @@
 use crate::{
     declared::{DeclaredApplication, DeclaredEnvironment},
     deliver, ingest,
-    model::{catalog::MAX_ENDPOINTS, id::EnvironmentId, list::texts},
+    model::{catalog::MAX_ENDPOINTS, environment::Kept, id::EnvironmentId, list::texts},
     nats, observe, plugin,
     store::vault::MasterKey,
 };
@@ -38,6 +38,8 @@ pub struct Config {
     pub nats: nats::options::Options,
     /// How plugins run.
     pub plugins: plugin::Options,
+    /// How long what is recorded is kept.
+    pub retention: Kept,
     /// How deliveries are made.
     pub delivery: deliver::Options,
     /// Which addresses may be called.
@@ -264,7 +266,7 @@ fn environments(config: &Config) -> Result<(), String> {
     let mut names = vec![EnvironmentId::DEFAULT_NAME];
     let mut keys: Vec<&str> = config.auth.api_key.iter().map(String::as_str).collect();
     let wrong = |key: &str, what: String| Err(format!("configuration: key `{key}`: {what}"));
-    for DeclaredEnvironment { name, api_key } in &config.environments {
+    for DeclaredEnvironment { name, api_key, .. } in &config.environments {
         if names.contains(&&**name) {
             return wrong("environments.name", format!("`{name}` is there twice"));
         }

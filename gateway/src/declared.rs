@@ -10,7 +10,7 @@ use crate::{
         catalog::{Change, Tenant},
         draft::{EndpointDraft, Fresh},
         endpoint::Endpoint,
-        environment::Environment,
+        environment::{Environment, Kept},
         id::{ApplicationId, Digest, EndpointId, EnvironmentId},
         name::{EnvironmentName, Uid},
         plugin::Plugin,
@@ -32,6 +32,8 @@ pub struct DeclaredEnvironment {
     pub name: EnvironmentName,
     /// Its fixed key.
     pub api_key: String,
+    /// How long what is recorded there is kept, if not as long as usual.
+    pub retention: Option<Kept>,
 }
 
 /// Makes the environments that are not there yet. They stay when they leave the file: what they own does. An error is a

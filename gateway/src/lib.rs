@@ -21,6 +21,7 @@ pub mod dispatch;
 pub mod plugin;
 pub mod deliver;
 pub mod recover;
+pub mod retention;
 pub mod store;
 pub mod api;
 pub mod web;

@@ -5,7 +5,11 @@ use super::octohooks::BODY;
 use crate::{
     clock,
     model::{
-        Millis, catalog::Change, environment::Environment, id::EnvironmentId, name::EnvironmentName,
+        Millis,
+        catalog::Change,
+        environment::{Environment, Kept},
+        id::EnvironmentId,
+        name::EnvironmentName,
     },
     store::Catalog,
     web::{
@@ -20,13 +24,18 @@ use axum::{
     extract::{Path, State},
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{num::NonZeroU16, sync::Arc};
 
 /// An environment as the API shows it.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Shown {
     id: String,
     name: String,
+    /// How long payloads are kept, in days; none: as long as the configuration says.
+    payload_days: Option<NonZeroU16>,
+    /// How long deliveries are kept with their attempts, in days.
+    attempt_days: Option<NonZeroU16>,
     created: Millis,
     updated: Millis,
 }
@@ -34,7 +43,9 @@ pub struct Shown {
 impl From<&Environment> for Shown {
     fn from(e: &Environment) -> Self {
         let (id, name) = (e.id.0.to_string(), e.name.to_string());
-        Self { id, name, created: e.created, updated: e.updated }
+        let payload_days = e.kept.map(|kept| kept.payload_days);
+        let attempt_days = e.kept.map(|kept| kept.attempt_days);
+        Self { id, name, payload_days, attempt_days, created: e.created, updated: e.updated }
     }
 }
 
@@ -48,18 +59,35 @@ impl Shown {
     /// The one that is there from the start.
     fn default_environment() -> Self {
         let id = EnvironmentId::DEFAULT.0.to_string();
-        Self { id, name: EnvironmentId::default_name(), created: 0, updated: 0 }
+        let name = EnvironmentId::default_name();
+        Self { id, name, payload_days: None, attempt_days: None, created: 0, updated: 0 }
     }
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Draft {
     name: Option<EnvironmentName>,
+    payload_days: Option<NonZeroU16>,
+    attempt_days: Option<NonZeroU16>,
 }
 
-async fn name(body: Body) -> Result<EnvironmentName, ApiError> {
-    let draft: Draft = body::json(&body::read(body, BODY, "environment").await?)?;
-    draft.name.ok_or_else(|| ApiError::field("/name", "is required"))
+async fn draft(body: Body) -> Result<Draft, ApiError> {
+    body::json(&body::read(body, BODY, "environment").await?)
+}
+
+impl Draft {
+    /// How long what is recorded is kept, if it says; what it leaves out stays as it was.
+    fn kept(&self, old: Option<Kept>) -> Option<Kept> {
+        if self.payload_days.is_none() && self.attempt_days.is_none() {
+            return old;
+        }
+        let old = old.unwrap_or_default();
+        Some(Kept {
+            payload_days: self.payload_days.unwrap_or(old.payload_days),
+            attempt_days: self.attempt_days.unwrap_or(old.attempt_days),
+        })
+    }
 }
 
 /// `POST /environments`
@@ -68,9 +96,11 @@ pub async fn create(
     _: Root,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
-    let name = name(body).await?;
+    let draft = draft(body).await?;
+    let kept = draft.kept(None);
+    let name = draft.name.ok_or_else(|| ApiError::field("/name", "is required"))?;
     let id = catalog.snapshot().free_environment();
-    let environment = Environment::new(id, name, clock::now());
+    let environment = Environment { kept, ..Environment::new(id, name, clock::now()) };
     let shown = Shown::from(&environment);
     catalog.change(Change::PutEnvironment(environment)).await?;
     Ok(Json(shown))
@@ -112,7 +142,7 @@ fn changeable(
     }
 }
 
-/// `PUT /environments/{environment}`: another name.
+/// `PUT /environments/{environment}`: another name, or how long what is recorded is kept.
 pub async fn update(
     State(catalog): State<Arc<dyn Catalog>>,
     State(keys): State<Keys>,
@@ -120,10 +150,12 @@ pub async fn update(
     Path(environment): Path<String>,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
-    let name = name(body).await?;
+    let draft = draft(body).await?;
     let old = changeable(&catalog, &keys, &environment)?;
     let (revision, updated) = (old.revision + 1, clock::now());
-    let new = Environment { name, revision, updated, ..(*old).clone() };
+    let kept = draft.kept(old.kept);
+    let name = draft.name.unwrap_or_else(|| old.name.clone());
+    let new = Environment { name, kept, revision, updated, ..(*old).clone() };
     let shown = Shown::from(&new);
     catalog.change(Change::PutEnvironment(new)).await?;
     Ok(Json(shown))

@@ -156,6 +156,11 @@ impl Snapshot {
         self.environments.values().filter(|environment| !environment.deleted)
     }
 
+    /// The same, and those that were deleted and whose messages may still be there.
+    pub fn every_environment(&self) -> impl Iterator<Item = &Arc<Environment>> {
+        self.environments.values()
+    }
+
     /// The record of an environment beside `default`.
     #[must_use]
     pub fn environment_record(&self, id: EnvironmentId) -> Option<&Arc<Environment>> {

@@ -6,8 +6,8 @@
 
 use super::{
     Accepted, Answers, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, MessageFilter,
-    MessageRecord, Page, Queue, Recovery, Settlement, StoreError, Submission, memory::Memory,
-    sqlite::Sqlite, vault::Master,
+    MessageRecord, Page, Queue, Recovery, Retention, Settlement, StoreError, Submission,
+    memory::Memory, sqlite::Sqlite, vault::Master,
 };
 use crate::model::{
     application::Application,
@@ -58,6 +58,7 @@ pub struct Store {
     pub log: Arc<dyn Log>,
     pub recovery: Arc<dyn Recovery>,
     pub answers: Arc<dyn Answers>,
+    pub retention: Arc<dyn Retention>,
     close: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -111,7 +112,7 @@ impl Store {
     }
 
     /// That engine.
-    pub fn over<E: Queue + Catalog + Log + Recovery + Answers>(
+    pub fn over<E: Queue + Catalog + Log + Recovery + Answers + Retention>(
         engine: Arc<E>,
         close: impl Fn(&E) + Send + Sync + 'static,
     ) -> Self {
@@ -121,6 +122,7 @@ impl Store {
             log: engine.clone(),
             recovery: engine.clone(),
             answers: engine.clone(),
+            retention: engine.clone(),
             close: Box::new(move || close(&engine)),
         }
     }

@@ -143,7 +143,4 @@ pub trait Log: Send + Sync + 'static {
         endpoint: EndpointId,
         revision: u64,
     ) -> Result<Option<Version>, StoreError>;
-
-    /// Deletes messages accepted before that time whose deliveries have all ended, at most `max`; how many.
-    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError>;
 }

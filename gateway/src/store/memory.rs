@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tables::Tables;
 use tokio::sync::watch;
 
+mod retention;
 mod search;
 mod tables;
 
@@ -283,12 +284,6 @@ impl Log for Memory {
         revision: u64,
     ) -> Result<Option<Version>, StoreError> {
         Ok(self.tables().version(endpoint, revision))
-    }
-
-    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError> {
-        self.handover.front.check_open()?;
-        let mut tables = self.tables();
-        Ok(tables.forget(before, max, self.handover.front.mark()))
     }
 }
 

@@ -256,3 +256,30 @@ async fn an_operation_can_be_cancelled_and_says_what_is_wrong() {
     }
     assert_eq!(gateway.call(Method::GET, "/operations/none", None).await.0, 404);
 }
+
+#[tokio::test]
+async fn a_payload_goes_when_it_is_asked_to_and_the_row_stays() {
+    let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/gate")]).await;
+    let message = gateway.message("hooli", json!({ "number": "+46701234567" })).await;
+    let path = format!("/applications/hooli/messages/{message}/payload");
+    let (status, answer) = gateway.call(Method::DELETE, &path, None).await;
+    assert_eq!(status, StatusCode::CONFLICT, "it is being sent: {answer}");
+    receiver.open_gate();
+    gateway.settled("hooli", &message).await;
+    let gone = until("the content goes", async || {
+        let (status, answer) = gateway.call(Method::DELETE, &path, None).await;
+        (status == StatusCode::OK).then_some(answer)
+    })
+    .await;
+    assert_eq!((&gone["payload"], &gone["id"]), (&Value::Null, &json!(message)));
+    let again = format!("/applications/hooli/messages/{message}/endpoints/e0/resend");
+    let (status, answer) = gateway.call(Method::POST, &again, None).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    let short = json!({ "eventType": "a", "payload": 1, "payloadRetentionDays": 0 });
+    let (status, answer) =
+        gateway.call(Method::POST, "/applications/hooli/messages", Some(&short)).await;
+    assert_eq!(status, 422, "{answer}");
+    let short = json!({ "eventType": "a", "payload": 1, "payloadRetentionDays": 7 });
+    gateway.post("/applications/hooli/messages", short).await;
+}

@@ -50,6 +50,7 @@ const ROUTES: &[(&str, &[(&str, For)])] = &[
     ("/applications/{app}/messages/batch", &[("POST", Publisher)]),
     ("/applications/{app}/messages/{message}", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/endpoint-messages", &[("GET", Owner)]),
+    ("/applications/{app}/messages/{message}/payload", &[("DELETE", Caller)]),
     ("/applications/{app}/messages/{message}/deliveries", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/deliveries/{delivery}/attempts", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/endpoints/{endpoint}/resend", &[("POST", Owner)]),
@@ -103,7 +104,7 @@ fn expected(path: &str, whom: For) -> [Becomes; 9] {
         Admin => [Passes, Passes, Forbidden, Forbidden, Forbidden, Forbidden, Absent],
         Caller => [Forbidden, Passes, Passes, Forbidden, Forbidden, Forbidden, others],
         Publisher => [Forbidden, Passes, Passes, Passes, Forbidden, Forbidden, others],
-        Owner => [Forbidden, Passes, Passes, Forbidden, Passes, Absent, others],
+        Owner => [Forbidden, Passes, Passes, Forbidden, Passes, others, others],
     };
     let mut all = [Unknown; 9];
     all[2..].copy_from_slice(&rest);

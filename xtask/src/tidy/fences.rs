@@ -54,11 +54,12 @@ enum Imports {
 
 use Imports::{Not, Only};
 
-const WALLS: [Wall; 15] = [
+const WALLS: [Wall; 16] = [
     Wall { of: "ingest", imports: Not(&["dispatch", "deliver", "api", "app", "cli"]) },
     Wall { of: "dispatch", imports: Not(&["ingest", "deliver", "api", "app", "cli"]) },
     Wall { of: "deliver", imports: Not(&["ingest", "dispatch", "api", "app", "cli"]) },
     Wall { of: "recover", imports: Not(&["ingest", "dispatch", "deliver", "api", "app", "cli"]) },
+    Wall { of: "retention", imports: Not(&["ingest", "dispatch", "deliver", "api", "app", "cli"]) },
     Wall { of: "api", imports: Not(&["ingest", "dispatch", "deliver", "app", "cli"]) },
     Wall { of: "store", imports: Only(&["store", "model", "clock", "invariant"]) },
     Wall { of: "plugin", imports: Only(&["plugin", "model", "clock", "invariant", "gate"]) },

@@ -9,8 +9,12 @@ use crate::{
         message::Attributes,
         name::{Channel, EventType, Uid},
     },
-    store::{Catalog, Log, MessageFilter, MessageRecord},
-    web::{auth::Owner, error::ApiError, query::Query},
+    store::{Catalog, Forgotten, Log, MessageFilter, MessageRecord, Retention},
+    web::{
+        auth::{Caller, Owner},
+        error::ApiError,
+        query::Query,
+    },
 };
 use axum::{
     Json,
@@ -129,5 +133,22 @@ pub async fn get(
     Path((app, message)): Path<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
     let tenant = owner.tenant(&catalog, &app)?;
+    Ok(Json(Shown::new(&find(&log, &tenant, &message).await?)))
+}
+
+/// `DELETE /applications/{app}/messages/{message}/payload`: the content goes, the row stays. Not while a delivery waits or
+/// is being sent, which would send it after it is gone.
+pub async fn expunge(
+    State(catalog): State<Arc<dyn Catalog>>,
+    State(log): State<Arc<dyn Log>>,
+    State(retention): State<Arc<dyn Retention>>,
+    caller: Caller,
+    Path((app, message)): Path<(String, String)>,
+) -> Result<Json<Shown>, ApiError> {
+    let tenant = caller.tenant(&catalog, &app)?;
+    let record = find(&log, &tenant, &message).await?;
+    if retention.forget(Forgotten::Content, vec![record.sequence], None).await? == 0 {
+        return Err(ApiError::conflict("its deliveries have not ended"));
+    }
     Ok(Json(Shown::new(&find(&log, &tenant, &message).await?)))
 }

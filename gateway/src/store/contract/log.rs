@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     clock,
     model::{attempt::Failure, id::EnvironmentId, name::Uid},
-    store::MessageFilter,
+    store::{Forgotten, MessageFilter},
 };
 
 on_every_engine![
@@ -14,6 +14,8 @@ on_every_engine![
     what_is_open_is_kept,
     only_so_many_are_forgotten_at_once,
     a_forgotten_uid_is_free,
+    what_is_forgotten_of_a_message_is_what_was_asked,
+    old_answers_and_operations_go,
 ];
 
 /// Later than anything.
@@ -22,7 +24,10 @@ const NEVER: u64 = u64::MAX / 2;
 async fn forget(store: &Store, before: u64, max: usize) -> u64 {
     // What was settled shortly before counts.
     store.flush().await;
-    soon(store.log.forget(before, max)).await.expect("forgets")
+    let (environment, first) = (EnvironmentId::DEFAULT, Sequence(0));
+    let aged = soon(store.retention.aged(environment, first, before)).await.expect("reads");
+    let old = aged.records.into_iter().take(max).collect();
+    soon(store.retention.forget(Forgotten::All, old, None)).await.expect("forgets")
 }
 
 async fn kept(store: &Store, tenant: &Tenant) -> Vec<Sequence> {
@@ -149,4 +154,57 @@ async fn a_forgotten_uid_is_free(store: &Store) {
     assert_eq!(store.accept([sent()]).await, [Accepted::New]);
     let again = store.lease(1).await;
     assert!(again[0].sequence > leased[0].sequence, "a number is not used again");
+}
+
+async fn what_is_forgotten_of_a_message_is_what_was_asked(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let sent = store.deliveries(&tenant, first_endpoint(&tenant), 2).await;
+    sent.iter().for_each(|delivery| store.settle(delivery, 200, Next::Delivered));
+    store.flush().await;
+    let keys: Vec<_> = sent.iter().map(|delivery| delivery.key.message).collect();
+    let environment = EnvironmentId::DEFAULT;
+    let forget = async |what, message, upto| {
+        let forgotten = store.retention.forget(what, vec![message], upto);
+        soon(forgotten).await.expect("forgets")
+    };
+    assert_eq!(forget(Forgotten::Content, keys[0], Some((environment, keys[0]))).await, 1);
+    assert_eq!(forget(Forgotten::Attempts, keys[1], None).await, 1);
+    let page = store.page(tenant.application.id, MessageFilter::default(), 10).await;
+    let payloads: Vec<_> = page.records.iter().map(|r| r.message.payload.len()).collect();
+    assert_eq!(payloads, [sent[1].message.payload.len(), 0], "newest first");
+    assert_eq!(store.records(keys[0]).await.len(), 1);
+    assert!(store.records(keys[1]).await.is_empty());
+    for (what, noted) in [(Forgotten::Content, keys[0]), (Forgotten::Attempts, Sequence(0))] {
+        let upto = soon(store.retention.forgotten_upto(what, environment)).await.expect("reads");
+        assert_eq!(upto, noted, "{what:?}");
+    }
+    // What has no content is not sent again.
+    let again = vec![crate::store::Again::Delivery(sent[0].key)];
+    assert_eq!(soon(store.recovery.again(again, None)).await.expect("is done"), 0);
+    let short = Message { content_until: Some(7), ..sample::message(tenant.application.id) };
+    store.accept([short]).await;
+    let leased = store.lease(1).await.remove(0);
+    store.dispatch(&leased, Vec::new());
+    for (now, expected) in [(6, vec![]), (7, vec![leased.sequence])] {
+        let found = soon(store.retention.outlived(now, 10)).await.expect("reads");
+        assert_eq!(found, expected, "{now}");
+    }
+    store.flush().await;
+    assert_eq!(forget(Forgotten::Content, leased.sequence, None).await, 1);
+    assert!(soon(store.retention.outlived(NEVER, 10)).await.expect("reads").is_empty());
+}
+
+async fn old_answers_and_operations_go(store: &Store) {
+    use crate::{
+        model::id::Digest,
+        store::{KeptAnswer, Once},
+    };
+    let (environment, key) = (EnvironmentId::DEFAULT, Digest([1; 32]));
+    let once = Once { environment, key, fingerprint: key };
+    let answer = KeptAnswer { once, status: 200, body: "{}".into() };
+    soon(store.answers.keep(answer)).await.expect("is kept");
+    assert_eq!(soon(store.retention.forget_answers(1, 1, 10)).await.expect("forgets"), 0);
+    assert_eq!(soon(store.retention.forget_answers(NEVER, 1, 10)).await.expect("forgets"), 1);
+    let found = soon(store.answers.answer(environment, key, 0)).await.expect("reads");
+    assert_eq!(found, None);
 }

@@ -14,7 +14,8 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, DeliveryRecord, KeptAnswer, LeasedMessage, MessageRecord, Settlement, Submission,
+        Accepted, DeliveryRecord, Forgotten, KeptAnswer, LeasedMessage, MessageRecord, Settlement,
+        Submission,
         handover::{Effects, orphaned},
     },
 };
@@ -28,9 +29,9 @@ use std::{
 #[derive(Debug, Default)]
 pub struct Tables {
     pub(super) messages: BTreeMap<Sequence, Arc<Message>>,
-    ids: HashMap<MessageId, Sequence>,
-    uids: HashMap<(EnvironmentId, ApplicationId, Uid), Sequence>,
-    keys: HashMap<(EnvironmentId, ApplicationId, Box<str>), MessageId>,
+    pub(super) ids: HashMap<MessageId, Sequence>,
+    pub(super) uids: HashMap<(EnvironmentId, ApplicationId, Uid), Sequence>,
+    pub(super) keys: HashMap<(EnvironmentId, ApplicationId, Box<str>), MessageId>,
     pub(super) held: BTreeMap<Sequence, (Held, Millis)>,
     /// The endpoints that held messages are dispatched again for.
     pub(super) only: HashMap<Sequence, EndpointId>,
@@ -40,7 +41,9 @@ pub struct Tables {
     /// Work in the background.
     pub operations: BTreeMap<OperationId, Operation>,
     /// Answers by environment and key, with the message whose payload is their end, and when they were kept.
-    answers: HashMap<(EnvironmentId, Digest), (KeptAnswer, Option<Sequence>, Millis)>,
+    pub(super) answers: HashMap<(EnvironmentId, Digest), (KeptAnswer, Option<Sequence>, Millis)>,
+    /// How far environments' messages have come in being forgotten.
+    pub forgotten: HashMap<(Forgotten, EnvironmentId), Sequence>,
     /// Components, by digest.
     pub code: HashMap<Digest, Bytes>,
 }
@@ -273,7 +276,7 @@ impl Tables {
         LeasedMessage { sequence, message: message.clone(), done, only, calls, held }
     }
 
-    fn rows(&self, message: Sequence) -> impl Iterator<Item = &Row> {
+    pub(super) fn rows(&self, message: Sequence) -> impl Iterator<Item = &Row> {
         let first = DeliveryKey { message, ordinal: 0, endpoint: EndpointId(uuid::Uuid::nil()) };
         let of = move |(key, _): &(&DeliveryKey, &Row)| key.message == message;
         self.deliveries.range(first..).take_while(of).map(|(_, row)| row)
@@ -326,31 +329,6 @@ impl Tables {
             attempts: row.attempts.clone(),
         });
         records.collect()
-    }
-
-    /// Deletes at most `max` messages that were accepted before that time and have nothing open.
-    pub fn forget(&mut self, before: Millis, max: usize, mark: Sequence) -> u64 {
-        let ended = |sequence: Sequence| {
-            let waits = matches!(
-                self.held.get(&sequence),
-                Some((Held::Parked { .. } | Held::Retry { .. } | Held::Crowded { .. }, _))
-            );
-            !waits && self.rows(sequence).all(|row| row.state.is_final())
-        };
-        let old = self.messages.range(..mark).filter(|(_, message)| message.accepted < before);
-        let old: Vec<Sequence> =
-            old.map(|(sequence, _)| *sequence).filter(|s| ended(*s)).take(max).collect();
-        for sequence in &old {
-            self.deliveries.retain(|key, _| key.message != *sequence);
-            self.held.remove(sequence);
-            let Some(message) = self.messages.remove(sequence) else { continue };
-            self.ids.remove(&message.id);
-            self.keys.retain(|_, first| *first != message.id);
-            if let Some(uid) = &message.uid {
-                self.uids.remove(&(message.environment, message.application, uid.clone()));
-            }
-        }
-        old.len() as u64
     }
 }
 

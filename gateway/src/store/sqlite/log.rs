@@ -4,7 +4,6 @@ use super::{Sqlite, read, recovery, search, writer::Op};
 use crate::{
     clock,
     model::{
-        Millis,
         endpoint::Version,
         id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
         message::Sequence,
@@ -63,10 +62,6 @@ impl Log for Sqlite {
         revision: u64,
     ) -> Result<Option<Version>, StoreError> {
         self.readers.read(move |c| read::version(c, endpoint, revision)).await
-    }
-
-    async fn forget(&self, before: Millis, max: usize) -> Result<u64, StoreError> {
-        self.ask(|reply| Op::Forget(before, max, reply)).await
     }
 }
 

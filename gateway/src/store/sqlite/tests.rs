@@ -10,7 +10,10 @@ use crate::{
         message::{Held, Message},
         sample,
     },
-    store::contract::{Store, delivery, first_endpoint, soon},
+    store::{
+        Forgotten,
+        contract::{Store, delivery, first_endpoint, soon},
+    },
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -202,8 +205,10 @@ async fn a_full_store_refuses_and_owes_until_there_is_room() {
     let old: Vec<Message> =
         (0..100).map(|_| Message { accepted: 1, ..large(&tenant, 8 << 10) }).collect();
     store.accept(old).await;
+    let mut old = Vec::new();
     for leased in store.lease(100).await {
         store.dispatch(&leased, Vec::new());
+        old.push(leased.sequence);
     }
     let taken = store.deliveries(&tenant, endpoint, 20).await;
 
@@ -237,7 +242,9 @@ async fn a_full_store_refuses_and_owes_until_there_is_room() {
     assert!(matches!(soon(store.queue.flush()).await, Err(StoreError::Full)));
     assert_eq!(store.queue.depths().unsettled, 20, "what is owed is not done");
 
-    let forgotten = soon(store.log.forget(1_000, 100)).await.expect("there is room to make room");
+    let forgotten = soon(store.retention.forget(Forgotten::All, old, None))
+        .await
+        .expect("there is room to make room");
     assert_eq!(forgotten, 100);
     for delivery in &taken {
         assert_eq!(store.records(delivery.key.message).await[0].state, Some(State::Success));

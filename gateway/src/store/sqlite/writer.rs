@@ -9,20 +9,20 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{answers, changes, checkpoint::Wal, rows};
+use super::{answers, changes, checkpoint::Wal, retention, rows};
 use crate::{
     clock,
     model::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::{Delivery, DeliveryKey, State},
-        id::Digest,
+        id::{Digest, EnvironmentId},
         message::{Held, Sequence},
         operation::Operation,
         plugin::Plugin,
     },
     store::{
-        Accepted, Again, KeptAnswer, LeasedMessage, Settlement, StoreError, Submission,
+        Accepted, Again, Forgotten, KeptAnswer, LeasedMessage, Settlement, StoreError, Submission,
         handover::{Effects, Handover, Resent, held_as},
         vault::Vault,
     },
@@ -79,8 +79,10 @@ pub enum Op {
     PutCode(Digest, Bytes, Reply<()>),
     /// Make these due again, and keep the operation that found them.
     Again(Vec<Again>, Option<Box<Operation>>, Reply<u64>),
-    /// Delete old messages.
-    Forget(Millis, usize, Reply<u64>),
+    /// Forget that of these messages, and note how far an environment's have come.
+    Forget(Forgotten, Vec<Sequence>, Option<(EnvironmentId, Sequence)>, Reply<u64>),
+    /// Forget old answers and operations.
+    ForgetAnswers((Millis, Millis), usize, Reply<u64>),
     /// Answer when all before is durable.
     Flush(Reply<()>),
     /// End the thread.
@@ -191,7 +193,7 @@ impl Writer {
             until = until.or_else(|| Some(clock::instant() + LAZY));
             match op {
                 // It makes room for the rest.
-                Op::Forget(..) => batch.insert(0, op),
+                Op::Forget(..) | Op::ForgetAnswers(..) => batch.insert(0, op),
                 op => batch.push(op),
             }
         }
@@ -319,8 +321,14 @@ impl Writer {
                         now,
                     )?)
                 }
-                Op::Forget(before, max, _) => {
-                    Applied::Count(super::retention::forget(&transaction, *before, *max, mark)?)
+                Op::Forget(what, messages, upto, _) => {
+                    if let Some((environment, upto)) = upto {
+                        retention::put_upto(&transaction, *what, *environment, *upto)?;
+                    }
+                    Applied::Count(retention::forget(&transaction, *what, messages, mark)?)
+                }
+                Op::ForgetAnswers(before, max, _) => {
+                    Applied::Count(retention::forget_answers(&transaction, *before, *max)?)
                 }
                 Op::Flush(_) | Op::Stop => Applied::Done,
             });

@@ -33,7 +33,10 @@ impl Writer {
                 (Op::PutCode(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply), _) => {
                     answer(reply, Ok(()));
                 }
-                (Op::Forget(_, _, reply), Applied::Count(count)) => answer(reply, Ok(count)),
+                (
+                    Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply),
+                    Applied::Count(count),
+                ) => answer(reply, Ok(count)),
                 (Op::Again(_, _, reply), Applied::Resent(resent)) => {
                     let count = resent.len() as u64;
                     self.handover.resent(resent);
@@ -75,7 +78,9 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
         | Op::Flush(reply) => {
             answer(reply, Err(failure(error)));
         }
-        Op::Forget(_, _, reply) | Op::Again(_, _, reply) => answer(reply, Err(failure(error))),
+        Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply) | Op::Again(_, _, reply) => {
+            answer(reply, Err(failure(error)));
+        }
         Op::Settle(_) | Op::Wait(..) | Op::Note(_) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}
     }
 }

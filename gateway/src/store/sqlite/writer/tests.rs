@@ -63,9 +63,9 @@ fn what_makes_room_goes_first() {
     let (mut writer, sender) = writer();
     writer.owed = vec![settlement()];
     let (reply, _answer) = oneshot::channel();
-    sender.send(Op::Forget(1, 1, reply)).expect("is sent");
+    sender.send(Op::ForgetAnswers((1, 1), 1, reply)).expect("is sent");
     let batch = gathered(writer, sender);
-    assert!(matches!(batch[..], [Op::Forget(..), Op::Settle(_)]));
+    assert!(matches!(batch[..], [Op::ForgetAnswers(..), Op::Settle(_)]));
 }
 
 #[test]
