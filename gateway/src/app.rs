@@ -7,7 +7,7 @@ use crate::{
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
-    deliver::{self, Deliver, Wires, client::Client, guard::Guard},
+    deliver::{self, Deliver, client::Client, guard::Guard, wires::Wires},
     descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{

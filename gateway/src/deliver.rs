@@ -14,14 +14,14 @@ use crate::{
         attempt::{Attempt, Failure, Outcome},
         delivery::{Delivery, Next},
         endpoint::Endpoint,
-        id::EndpointId,
+        id::{EndpointId, MessageId},
+        message::Message,
+        notice,
     },
     store::{Catalog, Queue, Settlement, StoreError},
 };
-use client::Client;
 use futures_util::FutureExt;
 use lane::{Lane, Limits, Step};
-use nats::Publisher;
 use schedule::RetryOptions;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -34,6 +34,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
+use wires::Wires;
 
 pub mod lane;
 pub mod limit;
@@ -45,6 +46,7 @@ pub mod headers;
 pub mod guard;
 pub mod client;
 pub mod nats;
+pub mod wires;
 
 /// How many deliveries are taken from the store at once.
 const BATCH: usize = 256;
@@ -93,43 +95,11 @@ pub struct Deliver {
     meters: Meters,
 }
 
-/// What deliveries go out by.
-#[derive(Clone, Debug)]
-pub struct Wires {
-    /// To `http` and `https` URLs.
-    pub http: Client,
-    /// To `nats` URLs.
-    pub nats: Publisher,
-}
-
 struct Meters {
     delivered: metrics::Counter,
     failed: metrics::Counter,
     seconds: metrics::Histogram,
     arrival: metrics::Histogram,
-}
-
-impl Wires {
-    /// Makes one try by the wire that the endpoint's URL names, signed as of `seconds` since the epoch.
-    async fn send(
-        &self,
-        catalog: &dyn Catalog,
-        endpoint: &Endpoint,
-        delivery: &Delivery,
-        seconds: u64,
-    ) -> Outcome {
-        if endpoint.url.scheme() != nats::SCHEME {
-            return self.http.send(endpoint, delivery, seconds).await;
-        }
-        // Its uid says where it may publish.
-        let tenant = catalog.snapshot().tenant(endpoint.application).cloned();
-        match tenant {
-            Some(tenant) => self.nats.send(endpoint, &tenant.application, delivery, seconds).await,
-            None => {
-                Outcome::Failed { class: Failure::Guard, detail: "the application is gone".into() }
-            }
-        }
-    }
 }
 
 impl Deliver {
@@ -268,7 +238,7 @@ impl Deliver {
         let found = self.catalog.snapshot().endpoint(id).cloned();
         let settlement = match found.filter(|endpoint| endpoint.enabled) {
             Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
-            None => Settlement { delivery, attempt: None, next: Next::Disabled },
+            None => ended(delivery),
         };
         drop(place);
         self.queue.settle(settlement);
@@ -315,7 +285,27 @@ impl Deliver {
             self.meters.failed.increment(1);
             note_failure(&delivery, &attempt, next);
         }
-        Settlement { delivery, attempt: Some(attempt), next }
+        let notice = self.notice(endpoint, &delivery, &attempt, number, next);
+        Settlement { delivery, attempt: Some(attempt), next, notice }
+    }
+
+    /// What operators are told of this attempt, if anything, and if any of them listens.
+    fn notice(
+        &self,
+        endpoint: &Endpoint,
+        delivery: &Delivery,
+        attempt: &Attempt,
+        number: u32,
+        next: Next,
+    ) -> Option<Arc<Message>> {
+        if next == Next::Delivered && number == 1 {
+            return None;
+        }
+        let catalog = self.catalog.snapshot();
+        let tenant = catalog.tenant(endpoint.application)?;
+        let notice = notice::of_attempt(tenant, endpoint, delivery, attempt, number, next)?;
+        let listeners = notice::listeners(&catalog, endpoint.environment)?;
+        notice.message(listeners, MessageId(clock::id()), clock::now()).map(Arc::new)
     }
 
     /// The endpoint's lane, made if there is none; `aside` if the store holds deliveries for it.
@@ -370,9 +360,14 @@ impl Deliver {
     fn empty(&self, lane: &Mutex<Lane>) {
         let cleared = lock(lane).clear();
         for delivery in cleared {
-            self.queue.settle(Settlement { delivery, attempt: None, next: Next::Disabled });
+            self.queue.settle(ended(delivery));
         }
     }
+}
+
+/// How a delivery ends whose endpoint is disabled or gone.
+fn ended(delivery: Arc<Delivery>) -> Settlement {
+    Settlement { delivery, attempt: None, next: Next::Disabled, notice: None }
 }
 
 fn note_failure(delivery: &Delivery, attempt: &Attempt, next: Next) {

@@ -26,6 +26,7 @@ pub mod draft;
 pub mod key;
 pub mod event_type;
 pub mod catalog;
+pub mod notice;
 #[cfg(test)]
 pub mod sample;
 

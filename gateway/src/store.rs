@@ -144,6 +144,8 @@ pub struct Settlement {
     pub attempt: Option<Attempt>,
     /// What follows.
     pub next: Next,
+    /// What operators are told of it, in the same step.
+    pub notice: Option<Arc<Message>>,
 }
 
 /// How much waits where, for `/health` and `/metrics`.

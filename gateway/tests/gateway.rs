@@ -26,4 +26,5 @@ mod gateway {
     mod demo;
     mod nats;
     mod once;
+    mod operational;
 }

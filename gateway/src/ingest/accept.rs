@@ -7,6 +7,7 @@ use crate::{
         id::{EnvironmentId, MessageId},
         message::{Attributes, Message},
         name::{Channel, EventType, Uid},
+        notice,
     },
     store::{Accepted, Catalog, KeptAnswer, Once, Queue, StoreError, Submission},
 };
@@ -77,6 +78,9 @@ pub enum Refused {
     /// Larger than this many bytes.
     #[error("the payload is larger than {0} bytes")]
     TooLarge(usize),
+    /// The application is for the gateway's own messages.
+    #[error("the application is for the gateway's own messages")]
+    Reserved,
     /// The uid was used by this message.
     #[error("the uid is taken by the message {0}")]
     Duplicate(MessageId),
@@ -238,8 +242,11 @@ impl Inner {
             return Err(Refused::TooLarge(self.payload_limit));
         }
         let catalog = self.catalog.snapshot();
-        let found = catalog.find(environment, application).map(|t| t.application.id);
-        let application = found.ok_or(Refused::NoApplication)?;
+        let found = catalog.find(environment, application).ok_or(Refused::NoApplication)?;
+        let (application, uid) = (found.application.id, found.application.uid.as_deref());
+        if uid == Some(notice::APPLICATION) {
+            return Err(Refused::Reserved);
+        }
         if let Some(listed) = catalog.event_type(environment, &draft.event_type) {
             let violations = listed.violations(&draft.payload);
             if !violations.is_empty() {

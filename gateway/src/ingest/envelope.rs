@@ -71,6 +71,7 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::NoApplication => Self::not_found("application"),
             Refused::TooLarge(limit) => Self::too_large("payload", limit),
+            Refused::Reserved => Self::conflict(refused.to_string()),
             Refused::Duplicate(ref id) => Self::taken(id, refused.to_string()),
             Refused::Schema(violations) => Self::schema(violations),
             Refused::Store(error) => error.into(),

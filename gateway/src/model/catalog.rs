@@ -161,6 +161,18 @@ impl Snapshot {
         self.environments.values()
     }
 
+    /// The environment whose endpoints a change concerns, before it is applied.
+    #[must_use]
+    pub fn environment_of(&self, change: &Change) -> Option<EnvironmentId> {
+        match change {
+            Change::PutEndpoint(endpoint) => Some(endpoint.environment),
+            Change::DeleteEndpoint(id, _) | Change::DeleteApplication(id) => {
+                self.tenant(*id).map(|tenant| tenant.application.environment)
+            }
+            _ => None,
+        }
+    }
+
     /// The record of an environment beside `default`.
     #[must_use]
     pub fn environment_record(&self, id: EnvironmentId) -> Option<&Arc<Environment>> {

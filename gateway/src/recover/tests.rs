@@ -83,7 +83,8 @@ impl Rig {
                 let outcome = Outcome::Answered(answer);
                 let attempt = Attempt { number, at: 1, latency: 1, revision: None, outcome };
                 taken.push(delivery.key);
-                self.store.settle(Settlement { delivery, attempt: Some(attempt), next });
+                let (attempt, notice) = (Some(attempt), None);
+                self.store.settle(Settlement { delivery, attempt, next, notice });
             }
         }
         taken

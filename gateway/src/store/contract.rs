@@ -219,7 +219,8 @@ impl Store {
     /// Settles with an attempt that was answered with that status.
     pub fn settle(&self, delivery: &Arc<Delivery>, status: u16, next: Next) {
         let attempt = Some(attempt(delivery.attempts + 1, status));
-        self.queue.settle(Settlement { delivery: delivery.clone(), attempt, next });
+        let delivery = delivery.clone();
+        self.queue.settle(Settlement { delivery, attempt, next, notice: None });
     }
 
     /// A page of the application's messages.

@@ -5,9 +5,8 @@
 //! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
 
 use super::{
-    Accepted, Again, Answers, Candidate, Catalog, Current, DeliveryFilter, DeliveryRecord, Depths,
-    Dispatched, KeptAnswer, LeasedMessage, Log, MessageFilter, MessageRecord, Page, Queue,
-    Recovery, Settlement, StoreError, Submission, Summary,
+    Accepted, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Queue, Settlement,
+    StoreError, Submission,
     front::{Front, Ready},
     handover::{Handover, held_as},
     waiting::{Due, Waiting},
@@ -15,13 +14,11 @@ use super::{
 use crate::{
     clock,
     model::{
-        Millis,
         catalog::{Change, Snapshot},
         delivery::{Delivery, State},
-        endpoint::Version,
-        id::{ApplicationId, Digest, EndpointId, EnvironmentId, OperationId},
-        message::{Held, Sequence},
-        operation::{self, Operation},
+        id::{ApplicationId, Digest, EndpointId, MessageId},
+        message::{Held, Message, Sequence},
+        notice::{self, Notice},
     },
 };
 use async_trait::async_trait;
@@ -30,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tables::Tables;
 use tokio::sync::watch;
 
+mod log;
 mod retention;
 mod search;
 mod tables;
@@ -58,6 +56,15 @@ impl Memory {
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends messages of the gateway's own.
+    fn tell(&self, tables: &mut Tables, messages: impl IntoIterator<Item = Arc<Message>>) {
+        for message in messages {
+            let sequence = Sequence(self.handover.front.head());
+            let _new = tables.insert(sequence, &message.clone().into(), clock::now());
+            self.handover.front.committed(vec![(sequence, message)]);
+        }
     }
 
     /// Gives a delivery a row in which it waits.
@@ -167,6 +174,7 @@ impl Queue for Memory {
     fn settle(&self, settlement: Settlement) {
         let mut tables = self.tables();
         tables.settle(&settlement, clock::now());
+        self.tell(&mut tables, settlement.notice.clone());
         self.handover.settled(settlement);
     }
 
@@ -219,9 +227,18 @@ impl Catalog for Memory {
         if let Some(answer) = answer {
             tables.keep(&answer, None, clock::now());
         }
+        let (notices, environment) =
+            (notice::of_change(&draft, &change), draft.environment_of(&change));
         let effects = tables.follow(&draft, &change, clock::now());
         draft.apply(change);
+        let listeners = environment.and_then(|id| notice::listeners(&draft, id).cloned());
+        let told = listeners.iter().flat_map(|listeners| {
+            let message =
+                |notice: &Notice| notice.message(listeners, MessageId(clock::id()), clock::now());
+            notices.iter().filter_map(message)
+        });
         self.handover.publish(draft);
+        self.tell(&mut tables, told.map(Arc::new));
         self.handover.changed(&effects);
         Ok(())
     }
@@ -238,146 +255,5 @@ impl Catalog for Memory {
 
     async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
         Ok(self.tables().code.get(&digest).cloned())
-    }
-}
-
-#[async_trait]
-impl Log for Memory {
-    async fn message(
-        &self,
-        environment: EnvironmentId,
-        application: ApplicationId,
-        id_or_uid: &str,
-    ) -> Result<Option<MessageRecord>, StoreError> {
-        Ok(self.tables().message(environment, application, id_or_uid))
-    }
-
-    async fn messages(
-        &self,
-        environment: EnvironmentId,
-        application: ApplicationId,
-        filter: MessageFilter,
-        limit: usize,
-    ) -> Result<Page<MessageRecord, Sequence>, StoreError> {
-        Ok(self.tables().messages(environment, application, &filter, limit))
-    }
-
-    async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let open = self.handover.front.open(message);
-        let mut records = self.tables().deliveries(message);
-        super::add_open(&mut records, &open);
-        Ok(records)
-    }
-
-    async fn deliveries_to(
-        &self,
-        endpoint: EndpointId,
-        filter: DeliveryFilter,
-        limit: usize,
-    ) -> Result<Page<Summary, (Sequence, u32)>, StoreError> {
-        Ok(self.tables().deliveries_to(endpoint, &filter, limit))
-    }
-
-    async fn version(
-        &self,
-        endpoint: EndpointId,
-        revision: u64,
-    ) -> Result<Option<Version>, StoreError> {
-        Ok(self.tables().version(endpoint, revision))
-    }
-}
-
-#[async_trait]
-impl Answers for Memory {
-    async fn answer(
-        &self,
-        environment: EnvironmentId,
-        key: Digest,
-        since: Millis,
-    ) -> Result<Option<KeptAnswer>, StoreError> {
-        Ok(self.tables().answer(environment, key, since))
-    }
-
-    async fn keep(&self, answer: KeptAnswer) -> Result<(), StoreError> {
-        self.handover.front.check_open()?;
-        self.tables().keep(&answer, None, clock::now());
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Recovery for Memory {
-    async fn again(
-        &self,
-        again: Vec<Again>,
-        operation: Option<Operation>,
-    ) -> Result<u64, StoreError> {
-        self.handover.front.check_open()?;
-        let mut tables = self.tables();
-        let (catalog, mark) = (self.handover.snapshot(), self.handover.front.mark());
-        let now = clock::now();
-        let known = operation.as_ref().and_then(|operation| tables.operations.get(&operation.id));
-        if known.is_some_and(|known| known.state != operation::State::Running) {
-            return Ok(0);
-        }
-        let due = again.into_iter().filter_map(|one| tables.again(&catalog, one, mark, now));
-        let due: Vec<_> = due.collect();
-        let count = due.len() as u64;
-        self.handover.resent(due);
-        if let Some(operation) = operation {
-            tables.operations.insert(operation.id, operation);
-            self.operations.send_replace(());
-        }
-        Ok(count)
-    }
-
-    async fn candidates(
-        &self,
-        operation: &Operation,
-        max: usize,
-    ) -> Result<Page<Candidate, Sequence>, StoreError> {
-        Ok(self.tables().candidates(operation, self.handover.front.mark(), max))
-    }
-
-    async fn backlog(&self, endpoint: EndpointId, max: usize) -> Result<usize, StoreError> {
-        Ok(self.tables().backlog(endpoint, clock::now(), max))
-    }
-
-    fn bounds(&self) -> (Sequence, Sequence) {
-        let mark = self.handover.front.mark();
-        (Sequence(self.handover.front.head()), mark)
-    }
-
-    async fn operation(
-        &self,
-        environment: EnvironmentId,
-        id: OperationId,
-    ) -> Result<Option<Operation>, StoreError> {
-        let found = self.tables().operations.get(&id).cloned();
-        Ok(found.filter(|operation| operation.environment == environment))
-    }
-
-    async fn operations(
-        &self,
-        environment: EnvironmentId,
-        application: Option<ApplicationId>,
-        max: usize,
-    ) -> Result<Vec<Operation>, StoreError> {
-        let tables = self.tables();
-        let wanted = tables.operations.values().rev().filter(|operation| {
-            operation.environment == environment
-                && application.is_none_or(|id| operation.application == id)
-        });
-        Ok(wanted.take(max).cloned().collect())
-    }
-
-    async fn running(&self) -> Result<Vec<Operation>, StoreError> {
-        let tables = self.tables();
-        let running = tables.operations.values().filter(|o| o.state == operation::State::Running);
-        Ok(running.cloned().collect())
-    }
-
-    fn watch_operations(&self) -> watch::Receiver<()> {
-        self.operations.subscribe()
     }
 }

@@ -6,14 +6,16 @@ use crate::{
     clock,
     model::{
         Millis,
-        catalog::Change,
+        application::Application,
+        catalog::{Change, Conflict},
         draft::{EndpointDraft, Fresh, Wrong},
         endpoint::{Endpoint, RateLimit, Scheme},
-        id::EndpointId,
+        id::{ApplicationId, EndpointId, EnvironmentId},
         name::{Channel, EventType, Uid},
+        notice,
         secret::Secret,
     },
-    store::Catalog,
+    store::{Catalog, StoreError},
     web::{
         auth::Owner,
         body,
@@ -93,6 +95,9 @@ pub async fn create(
     Path(app): Path<String>,
     body: Body,
 ) -> Result<Response, ApiError> {
+    if app == notice::APPLICATION && owner.application.is_none() {
+        reserve(&*catalog, owner.environment).await?;
+    }
     let application = &owner.tenant(&catalog, &app)?.application;
     let fresh = Fresh {
         environment: owner.environment,
@@ -107,6 +112,29 @@ pub async fn create(
     let answer = repeatable.answer(StatusCode::OK, &shown);
     catalog.change_once(Change::PutEndpoint(endpoint), answer).await?;
     Ok(repeatable.kept(Json(shown)))
+}
+
+/// Makes the environment's reserved application, with the first endpoint that listens there.
+async fn reserve(catalog: &dyn Catalog, environment: EnvironmentId) -> Result<(), ApiError> {
+    if catalog.snapshot().find(environment, notice::APPLICATION).is_some() {
+        return Ok(());
+    }
+    let now = clock::now();
+    let application = Application {
+        environment,
+        id: ApplicationId(clock::id()),
+        uid: Uid::new(notice::APPLICATION).ok(),
+        name: "Operational webhooks".into(),
+        declared: false,
+        revision: 1,
+        created: now,
+        updated: now,
+    };
+    match catalog.change(Change::PutApplication(application)).await {
+        // Of two at once, one makes it.
+        Ok(()) | Err(StoreError::Conflict(Conflict::UidTaken)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A page of endpoints.

@@ -134,7 +134,7 @@ async fn a_delivery_that_has_ended_never_comes_again(store: &Store) {
         let taken = store.deliveries(&tenant, endpoint, 1).await.remove(0);
         let message = taken.key.message;
         let attempts: Vec<Attempt> = attempt.clone().into_iter().collect();
-        store.queue.settle(Settlement { delivery: taken, attempt, next });
+        store.queue.settle(Settlement { delivery: taken, attempt, next, notice: None });
         let records = store.records(message).await;
         assert_eq!(states(&records), [Some(state)]);
         assert_eq!(records[0].attempts, attempts);

@@ -85,7 +85,7 @@ async fn attempts_are_recorded_as_they_were(store: &Store) {
         let attempt = Attempt { number, at, latency: number * 7, revision, outcome };
         made.push(attempt.clone());
         let (delivery, attempt) = (taken.clone(), Some(attempt));
-        store.queue.settle(Settlement { delivery, attempt, next });
+        store.queue.settle(Settlement { delivery, attempt, next, notice: None });
         if number < 6 {
             taken = store.take(1).await.remove(0);
         }

@@ -113,7 +113,7 @@ impl Tables {
 
     /// Records an attempt and what follows.
     pub fn settle(&mut self, settlement: &Settlement, now: Millis) {
-        let Settlement { delivery, attempt, next } = settlement;
+        let Settlement { delivery, attempt, next, .. } = settlement;
         let due = match next {
             Next::RetryAt(due) => *due,
             _ => 0,

@@ -237,6 +237,7 @@ async fn a_full_store_refuses_and_owes_until_there_is_room() {
             delivery: delivery.clone(),
             attempt,
             next: Next::Delivered,
+            notice: None,
         });
     }
     assert!(matches!(soon(store.queue.flush()).await, Err(StoreError::Full)));

@@ -9,7 +9,7 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{answers, changes, checkpoint::Wal, retention, rows};
+use super::{answers, checkpoint::Wal, retention, rows};
 use crate::{
     clock,
     model::{
@@ -17,7 +17,7 @@ use crate::{
         catalog::{Change, Snapshot},
         delivery::{Delivery, DeliveryKey, State},
         id::{Digest, EnvironmentId},
-        message::{Held, Sequence},
+        message::{Held, Message, Sequence},
         operation::Operation,
         plugin::Plugin,
     },
@@ -44,7 +44,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-use apply::{insert_messages, put_row, resend, settle, wait};
+use apply::{alter, insert_messages, put_row, resend, settle, wait};
 pub use tell::failure;
 
 /// At most this many operations share a commit, beside those that are owed.
@@ -123,8 +123,10 @@ pub enum Applied {
     Done,
     /// What became of each message, with its number.
     Accepted(Vec<(Accepted, Sequence)>),
-    /// What waits is concerned like this.
-    Changed(Effects),
+    /// What waits is concerned like this, and operators are told by these messages.
+    Changed(Effects, Vec<(Sequence, Arc<Message>)>),
+    /// The attempt is recorded, and operators are told of it by the message of that number.
+    Settled(Option<Sequence>),
     /// The change does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
     /// The delivery does not wait, since its endpoint is disabled or gone.
@@ -258,7 +260,7 @@ impl Writer {
                     &mut next,
                     now,
                 )?),
-                Op::Settle(settlement) => settle(&transaction, settlement, now)?,
+                Op::Settle(settlement) => settle(&transaction, settlement, &mut next, now)?,
                 Op::Wait(delivery, state) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     wait(&transaction, catalog, delivery, *state, now)?
@@ -295,13 +297,7 @@ impl Writer {
                             }
                             let draft = draft.get_or_insert_with(|| snapshot.clone());
                             let vault = &self.vault;
-                            Applied::Changed(changes::apply(
-                                &transaction,
-                                vault,
-                                draft,
-                                change,
-                                now,
-                            )?)
+                            alter(&transaction, vault, draft, change, &mut next, now)?
                         }
                     }
                 }

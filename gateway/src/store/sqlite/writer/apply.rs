@@ -1,20 +1,24 @@
 //! What the writer's operations are in statements.
 
 use super::{
-    super::{answers, recovery, rows},
+    super::{answers, changes, recovery, rows},
     Applied,
 };
 use crate::{
+    clock,
     model::{
         Millis,
-        catalog::Snapshot,
+        catalog::{Change, Snapshot},
         delivery::{Delivery, Next, State},
-        message::Sequence,
+        id::{EnvironmentId, MessageId},
+        message::{Message, Sequence},
+        notice::{self, Notice},
         operation::Operation,
     },
     store::{Accepted, Again, Settlement, Submission, handover::Resent, vault::Vault},
 };
 use rusqlite::Connection;
+use std::sync::Arc;
 
 /// Makes these due, and keeps the operation, unless it has ended.
 pub fn resend(
@@ -62,8 +66,60 @@ pub fn insert_messages(
     Ok(accepted)
 }
 
-/// Records an attempt and what follows.
-pub fn settle(c: &Connection, settlement: &Settlement, now: Millis) -> rusqlite::Result<Applied> {
+/// Appends a message of the gateway's own; its number.
+fn tell(c: &Connection, message: &Arc<Message>, next: &mut u64) -> rusqlite::Result<Sequence> {
+    let sequence = Sequence(*next);
+    // Its id is new, and it has no uid that could be taken.
+    let _new = rows::insert_message(c, sequence, &message.clone().into())?;
+    *next += 1;
+    Ok(sequence)
+}
+
+/// Applies a change that keeps the rules, and tells operators who listen.
+pub fn alter(
+    c: &Connection,
+    vault: &Vault,
+    draft: &mut Snapshot,
+    change: &Change,
+    next: &mut u64,
+    now: Millis,
+) -> rusqlite::Result<Applied> {
+    let notices = notice::of_change(draft, change);
+    let environment = draft.environment_of(change);
+    let effects = changes::apply(c, vault, draft, change, now)?;
+    let told = match environment {
+        Some(environment) if !notices.is_empty() => {
+            tell_of(c, draft, &notices, environment, next, now)?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Applied::Changed(effects, told))
+}
+
+/// What a change that was applied is to operators who listen, appended as messages.
+fn tell_of(
+    c: &Connection,
+    catalog: &Snapshot,
+    notices: &[Notice],
+    environment: EnvironmentId,
+    next: &mut u64,
+    now: Millis,
+) -> rusqlite::Result<Vec<(Sequence, Arc<Message>)>> {
+    let Some(listeners) = notice::listeners(catalog, environment) else { return Ok(Vec::new()) };
+    let messages = notices.iter();
+    let messages =
+        messages.filter_map(|notice| notice.message(listeners, MessageId(clock::id()), now));
+    let told = messages.map(Arc::new).map(|message| Ok((tell(c, &message, next)?, message)));
+    told.collect()
+}
+
+/// Records an attempt and what follows, and tells operators who listen.
+pub fn settle(
+    c: &Connection,
+    settlement: &Settlement,
+    next: &mut u64,
+    now: Millis,
+) -> rusqlite::Result<Applied> {
     let due = match settlement.next {
         Next::RetryAt(due) => due,
         _ => 0,
@@ -76,7 +132,8 @@ pub fn settle(c: &Connection, settlement: &Settlement, now: Millis) -> rusqlite:
         now,
     };
     rows::put_delivery(c, change)?;
-    Ok(Applied::Done)
+    let told = settlement.notice.as_ref().map(|message| tell(c, message, next)).transpose()?;
+    Ok(Applied::Settled(told))
 }
 
 /// Gives a delivery a row in which it waits. One that is set aside would never be fetched once its endpoint is

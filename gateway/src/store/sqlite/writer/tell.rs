@@ -25,7 +25,8 @@ impl Writer {
                     }));
                     replies.push((reply, accepted.into_iter().map(|(a, _)| a).collect()));
                 }
-                (Op::Change(_, _, reply), Applied::Changed(effects)) => {
+                (Op::Change(_, _, reply), Applied::Changed(effects, told)) => {
+                    committed.extend(told);
                     self.handover.changed(&effects);
                     answer(reply, Ok(()));
                 }
@@ -42,6 +43,11 @@ impl Writer {
                     self.handover.resent(resent);
                     answer(reply, Ok(count));
                 }
+                (Op::Settle(settlement), Applied::Settled(told)) => {
+                    let message = settlement.notice.clone();
+                    committed.extend(told.zip(message));
+                    self.handover.settled(settlement);
+                }
                 (op, applied) => self.tell_stages(op, &applied),
             }
         }
@@ -53,7 +59,6 @@ impl Writer {
 
     fn tell_stages(&self, op: Op, applied: &Applied) {
         match (op, applied) {
-            (Op::Settle(settlement), _) => self.handover.settled(settlement),
             (Op::Wait(delivery, _), Applied::Ended) => {
                 self.handover.written(&delivery, State::Disabled);
             }

@@ -26,7 +26,7 @@ fn writer() -> (Writer, Sender<Op>) {
 fn settlement() -> Op {
     let message = Arc::new(sample::message(sample::application().id));
     let delivery = Arc::new(sample::delivery(&message, Sequence(1)));
-    Op::Settle(Settlement { delivery, attempt: None, next: Next::Disabled })
+    Op::Settle(Settlement { delivery, attempt: None, next: Next::Disabled, notice: None })
 }
 
 /// The batch, and the sender that lived until it was there.

@@ -1,0 +1,160 @@
+//! The ports to what was recorded, is answered again and is sent again, on the rows in memory.
+
+use super::Memory;
+use crate::{
+    clock,
+    model::{
+        Millis,
+        endpoint::Version,
+        id::{ApplicationId, Digest, EndpointId, EnvironmentId, OperationId},
+        message::Sequence,
+        operation::{self, Operation},
+    },
+    store::{
+        Again, Answers, Candidate, DeliveryFilter, DeliveryRecord, KeptAnswer, Log, MessageFilter,
+        MessageRecord, Page, Recovery, StoreError, Summary, add_open,
+    },
+};
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+#[async_trait]
+impl Log for Memory {
+    async fn message(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        id_or_uid: &str,
+    ) -> Result<Option<MessageRecord>, StoreError> {
+        Ok(self.tables().message(environment, application, id_or_uid))
+    }
+
+    async fn messages(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        filter: MessageFilter,
+        limit: usize,
+    ) -> Result<Page<MessageRecord, Sequence>, StoreError> {
+        Ok(self.tables().messages(environment, application, &filter, limit))
+    }
+
+    async fn deliveries(&self, message: Sequence) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let open = self.handover.front.open(message);
+        let mut records = self.tables().deliveries(message);
+        add_open(&mut records, &open);
+        Ok(records)
+    }
+
+    async fn deliveries_to(
+        &self,
+        endpoint: EndpointId,
+        filter: DeliveryFilter,
+        limit: usize,
+    ) -> Result<Page<Summary, (Sequence, u32)>, StoreError> {
+        Ok(self.tables().deliveries_to(endpoint, &filter, limit))
+    }
+
+    async fn version(
+        &self,
+        endpoint: EndpointId,
+        revision: u64,
+    ) -> Result<Option<Version>, StoreError> {
+        Ok(self.tables().version(endpoint, revision))
+    }
+}
+
+#[async_trait]
+impl Answers for Memory {
+    async fn answer(
+        &self,
+        environment: EnvironmentId,
+        key: Digest,
+        since: Millis,
+    ) -> Result<Option<KeptAnswer>, StoreError> {
+        Ok(self.tables().answer(environment, key, since))
+    }
+
+    async fn keep(&self, answer: KeptAnswer) -> Result<(), StoreError> {
+        self.handover.front.check_open()?;
+        self.tables().keep(&answer, None, clock::now());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Recovery for Memory {
+    async fn again(
+        &self,
+        again: Vec<Again>,
+        operation: Option<Operation>,
+    ) -> Result<u64, StoreError> {
+        self.handover.front.check_open()?;
+        let mut tables = self.tables();
+        let (catalog, mark) = (self.handover.snapshot(), self.handover.front.mark());
+        let now = clock::now();
+        let known = operation.as_ref().and_then(|operation| tables.operations.get(&operation.id));
+        if known.is_some_and(|known| known.state != operation::State::Running) {
+            return Ok(0);
+        }
+        let due = again.into_iter().filter_map(|one| tables.again(&catalog, one, mark, now));
+        let due: Vec<_> = due.collect();
+        let count = due.len() as u64;
+        self.handover.resent(due);
+        if let Some(operation) = operation {
+            tables.operations.insert(operation.id, operation);
+            self.operations.send_replace(());
+        }
+        Ok(count)
+    }
+
+    async fn candidates(
+        &self,
+        operation: &Operation,
+        max: usize,
+    ) -> Result<Page<Candidate, Sequence>, StoreError> {
+        Ok(self.tables().candidates(operation, self.handover.front.mark(), max))
+    }
+
+    async fn backlog(&self, endpoint: EndpointId, max: usize) -> Result<usize, StoreError> {
+        Ok(self.tables().backlog(endpoint, clock::now(), max))
+    }
+
+    fn bounds(&self) -> (Sequence, Sequence) {
+        let mark = self.handover.front.mark();
+        (Sequence(self.handover.front.head()), mark)
+    }
+
+    async fn operation(
+        &self,
+        environment: EnvironmentId,
+        id: OperationId,
+    ) -> Result<Option<Operation>, StoreError> {
+        let found = self.tables().operations.get(&id).cloned();
+        Ok(found.filter(|operation| operation.environment == environment))
+    }
+
+    async fn operations(
+        &self,
+        environment: EnvironmentId,
+        application: Option<ApplicationId>,
+        max: usize,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let tables = self.tables();
+        let wanted = tables.operations.values().rev().filter(|operation| {
+            operation.environment == environment
+                && application.is_none_or(|id| operation.application == id)
+        });
+        Ok(wanted.take(max).cloned().collect())
+    }
+
+    async fn running(&self) -> Result<Vec<Operation>, StoreError> {
+        let tables = self.tables();
+        let running = tables.operations.values().filter(|o| o.state == operation::State::Running);
+        Ok(running.cloned().collect())
+    }
+
+    fn watch_operations(&self) -> watch::Receiver<()> {
+        self.operations.subscribe()
+    }
+}
