@@ -6,7 +6,8 @@
 //! process of its own, so that its CPU, memory and writes are counted alone ([`procfs`]), and so is
 //! the nats-server ([`broker`]). The subjects are Octohooks without and with a plugin, without one
 //! behind its NATS door, and a gateway that does nothing ([`null`]), which is this very program
-//! started again in another role. A figure measured here depends on the machine; its
+//! started again in another role. Pages of long lists ([`pages`]) are read from a store of
+//! this process's own. A figure measured here depends on the machine; its
 //! ratio to the null gateway on the same machine, in the same run, is what can be compared.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its result")]
@@ -25,6 +26,7 @@ mod bench {
     pub(crate) mod wire;
     pub(crate) mod histogram;
     pub(crate) mod procfs;
+    pub(crate) mod pages;
 }
 
 use std::net::SocketAddr;
@@ -38,6 +40,7 @@ use mimalloc::MiMalloc;
 
 use bench::broker;
 use bench::null;
+use bench::pages;
 use bench::procfs::FsyncProbe;
 use bench::report::{Conditions, Report};
 use bench::scenario::{self, Measurement, Plan, Scenario};
@@ -77,6 +80,9 @@ struct Args {
     /// Messages that wait in a stream when the gateway starts.
     #[arg(long, default_value_t = 200_000)]
     backlog: usize,
+    /// Deliveries in the lists whose pages are read; 0 leaves them out.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: usize,
     /// The scenarios to run.
     #[arg(
         long,
@@ -176,10 +182,20 @@ async fn measure(mut args: Args) -> Result<()> {
     let mut measured = Vec::new();
     let outcome = measure_all(&args, &plan, &launch, &mut measured).await;
     fsync.measure(&launch.scratch)?;
+    let rows = if args.quick { args.rows / 10 } else { args.rows };
+    let pages = match rows {
+        0 => None,
+        rows => {
+            if !args.json {
+                println!("… pages of {rows} deliveries");
+            }
+            Some(pages::measure(rows, &launch.scratch).await.context("reading pages")?)
+        }
+    };
 
     let cores = std::thread::available_parallelism()?.get();
     let conditions = Conditions { cores, plan, fsync_ms: fsync.median_ms(), nats };
-    let report = Report { conditions, subjects: args.subjects, measured };
+    let report = Report { conditions, subjects: args.subjects, measured, pages };
     match args.json {
         true => println!("{:#}", report.json()),
         false => println!("\n{}", report.table()),

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
+use super::pages::Pages;
 use super::scenario::{Measurement, Plan, Scenario};
 use super::subject::Subject;
 
@@ -24,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) conditions: Conditions,
     pub(crate) subjects: Vec<Subject>,
     pub(crate) measured: Vec<Measurement>,
+    /// `None` when they were left out.
+    pub(crate) pages: Option<Pages>,
 }
 
 /// One line of the table.
@@ -93,6 +96,9 @@ impl Report {
                 self.write_scenario(&mut out, scenario);
             }
         }
+        if let Some(pages) = &self.pages {
+            write_pages(&mut out, pages);
+        }
         self.write_targets(&mut out);
         out.push_str(&self.conditions.describe());
         out
@@ -151,6 +157,12 @@ impl Report {
             "backlog": self.conditions.plan.backlog,
             "nats": self.conditions.nats,
             "fsyncMillis": self.conditions.fsync_ms,
+            "pages": self.pages.map(|pages| json!({
+                "rows": pages.rows,
+                "deliveriesMillis": pages.deliveries,
+                "failedMillis": pages.failed,
+                "messagesMillis": pages.messages,
+            })),
             "measured": measured.collect::<Vec<_>>(),
             "targets": targets.collect::<Vec<_>>(),
         })
@@ -210,6 +222,15 @@ impl Report {
                 least,
                 1.0,
             ),
+            target(
+                "p50 of the last pages of a list, of the first's: at most 2",
+                self.pages.map(|pages| {
+                    let ratio = |(first, last): (f64, f64)| last / first;
+                    ratio(pages.deliveries).max(ratio(pages.failed)).max(ratio(pages.messages))
+                }),
+                |value, bound| value <= bound,
+                2.0,
+            ),
         ]
     }
 
@@ -247,6 +268,20 @@ impl Conditions {
             self.fsync_ms
         )
     }
+}
+
+fn write_pages(out: &mut String, pages: &Pages) {
+    let rows = number(Some(pages.rows as f64), 0);
+    writeln!(out, "pages: 100 of {rows} deliveries, p50 ms        first       last  ratio").ok();
+    for (label, (first, last)) in [
+        ("an endpoint's deliveries", pages.deliveries),
+        ("its failed ones", pages.failed),
+        ("its application's messages", pages.messages),
+    ] {
+        let ratio = last / first;
+        writeln!(out, "  {label:<40} {first:>10.3} {last:>10.3} {ratio:>6.2}").ok();
+    }
+    out.push('\n');
 }
 
 fn line(out: &mut String, label: &str, cells: impl Iterator<Item = (String, String)>) {
