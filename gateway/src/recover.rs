@@ -11,9 +11,9 @@ use crate::{
         endpoint::Endpoint,
         id::OperationId,
         message::Sequence,
-        operation::{Mode, Operation, State},
+        operation::{Operation, State},
     },
-    store::{Catalog, Recovery, StoreError},
+    store::{Again, Catalog, Recovery, StoreError},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
@@ -112,11 +112,12 @@ impl Recoverer {
         // Before the search: what is settled meanwhile is seen by the next one.
         let (_, mark) = self.recovery.bounds();
         let page = self.recovery.candidates(&operation, size).await?;
-        // A plugin may send what the endpoint does not subscribe to.
-        let subscribed =
-            Some(&*endpoint).filter(|_| operation.wanted.mode == Mode::Missing && !has_plugin);
         let wanted = page.records.iter();
-        let wanted = wanted.filter(|found| operation.wanted.takes(&found.head, subscribed));
+        let wanted = wanted.filter(|found| {
+            // A plugin may send what the endpoint does not subscribe to; what was a delivery was subscribed to.
+            let undecided = matches!(found.again, Again::Message(..)) && !has_plugin;
+            operation.wanted.takes(&found.head, undecided.then_some(&*endpoint))
+        });
         let again: Vec<_> = wanted.map(|found| found.again).collect();
         let count = again.len() as u64;
         let waits = page.next.is_none() && mark < operation.upto;

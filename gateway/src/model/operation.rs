@@ -65,7 +65,7 @@ pub struct Wanted {
 pub enum Mode {
     /// Deliveries that ended in one of these states.
     Ended(Vec<DeliveryState>),
-    /// Messages that it would have got and has no delivery of.
+    /// Messages that it would have got and has no delivery of, and deliveries that ended since it was disabled.
     Missing,
 }
 

@@ -187,11 +187,17 @@ pub async fn of_message(
     State(log): State<Arc<dyn Log>>,
     owner: Owner,
     Path((app, message)): Path<(String, String)>,
+    Query(wanted): Query<Wanted>,
 ) -> Result<Json<List<Shown>>, ApiError> {
     let tenant = owner.tenant(&catalog, &app)?;
+    let states = wanted.states()?;
     let record = messages::find(&log, &tenant, &message).await?;
     let deliveries = log.deliveries(record.sequence).await?;
-    let data = deliveries.iter().map(|delivery| Shown::of_message(delivery, &record.message));
+    let fits = |d: &&DeliveryRecord| {
+        states.is_empty() || d.state.is_some_and(|state| states.contains(&state))
+    };
+    let data =
+        deliveries.iter().filter(fits).map(|delivery| Shown::of_message(delivery, &record.message));
     Ok(Json(List::whole(data.collect())))
 }
 
@@ -200,6 +206,15 @@ pub async fn of_message(
 pub struct Wanted {
     /// `pending`, `success`, `failed` or `disabled`; with commas between.
     state: Option<String>,
+}
+
+impl Wanted {
+    /// Empty: all.
+    fn states(&self) -> Result<Vec<DeliveryState>, ApiError> {
+        let Some(words) = self.state.as_deref() else { return Ok(Vec::new()) };
+        let right = "must be of pending, success, failed and disabled, with commas between";
+        states(words).ok_or_else(|| ApiError::field("?state", right))
+    }
 }
 
 /// The states that these words mean.
@@ -227,14 +242,7 @@ pub async fn of_endpoint(
 ) -> Result<Json<List<Shown>>, ApiError> {
     let tenant = owner.tenant(&catalog, &app)?;
     let endpoint = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
-    let states = match wanted.state.as_deref().map(states) {
-        None => Vec::new(),
-        Some(Some(states)) => states,
-        Some(None) => {
-            let right = "must be of pending, success, failed and disabled, with commas between";
-            return Err(ApiError::field("?state", right));
-        }
-    };
+    let states = wanted.states()?;
     let place = page.place::<2>()?;
     let before = place
         .map(|[message, ordinal]| (Sequence(message), u32::try_from(ordinal).unwrap_or(u32::MAX)));

@@ -140,12 +140,16 @@ impl Tables {
             let head = Head::from(&**message);
             match &operation.wanted.mode {
                 Mode::Missing if message.application != operation.application => {}
-                Mode::Missing => records.extend(
-                    to_it
-                        .peek()
-                        .is_none()
-                        .then_some(Candidate { again: Again::Message(*sequence, endpoint), head }),
-                ),
+                Mode::Missing if to_it.peek().is_none() => {
+                    records.push(Candidate { again: Again::Message(*sequence, endpoint), head });
+                }
+                Mode::Missing => {
+                    let ended = to_it.filter(|(_, row)| row.state == State::Disabled);
+                    records.extend(ended.map(|(key, _)| Candidate {
+                        again: Again::Delivery(*key),
+                        head: head.clone(),
+                    }));
+                }
                 Mode::Ended(states) => {
                     let ended = to_it.filter(|(_, row)| states.contains(&row.state));
                     records.extend(ended.map(|(key, _)| Candidate {

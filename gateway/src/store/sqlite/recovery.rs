@@ -172,14 +172,22 @@ pub fn candidates(
     let (from, to) = between(c, Some(wanted.since), Some(wanted.until))?;
     let from = from.max(signed(operation.cursor.0 + 1));
     let end = signed(operation.upto.0.min(mark.0)).min(to);
-    let mut records = match &wanted.mode {
-        Mode::Ended(states) => ended(c, operation.endpoint, states, (from, end), max)?,
-        Mode::Missing => return missing(c, operation, (from, end), max),
+    let (mut records, seen) = match &wanted.mode {
+        Mode::Ended(states) => (ended(c, operation.endpoint, states, (from, end), max)?, None),
+        Mode::Missing => {
+            let page = missing(c, operation, (from, end), max)?;
+            let disabled = [State::Disabled];
+            let mut records = ended(c, operation.endpoint, &disabled, (from, end), max)?;
+            records.extend(page.records);
+            (records, page.next)
+        }
     };
+    // Further on it was not looked everywhere.
+    records.retain(|(sequence, _)| seen.is_none_or(|seen| *sequence <= seen));
     records.sort_by_key(|(sequence, candidate)| (*sequence, ordinal(candidate)));
     // A message is never parted: the cursor is a message.
     let next = match records.len() > max {
-        false => None,
+        false => seen,
         true => {
             let last = records[max].0;
             let whole = records.partition_point(|(sequence, _)| *sequence < last);
@@ -244,7 +252,7 @@ fn missing(
     operation: &Operation,
     (from, end): (i64, i64),
     max: usize,
-) -> Result<Page<Candidate, Sequence>> {
+) -> Result<Page<(Sequence, Candidate), Sequence>> {
     let sql = format!(
         "SELECT {HEAD}, EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.endpoint = ?1)
          FROM message m INDEXED BY message_application
@@ -259,7 +267,8 @@ fn missing(
         let (sequence, head): (Sequence, Head) = rows::head(row)?;
         seen += 1;
         if !row.get::<_, bool>(rows::BEHIND_HEAD)? {
-            records.push(Candidate { again: Again::Message(sequence, endpoint), head });
+            let again = Again::Message(sequence, endpoint);
+            records.push((sequence, Candidate { again, head }));
         }
         if records.len() == max || seen == SCAN {
             next = Some(sequence);
