@@ -134,15 +134,15 @@ impl Recoverer {
             self.recovery.again(Vec::new(), Some(operation)).await?;
             return Ok(if waits { After::Wait(PAUSE) } else { After::Step });
         }
-        operation.done += count;
         if ends {
             operation.state = State::Done;
         }
-        self.recovery.again(again, Some(operation)).await?;
-        Ok(match (waits, pause(&endpoint, count)) {
-            (_, Some(pause)) => After::Wait(pause),
-            (true, None) => After::Wait(PAUSE),
-            (false, None) => After::Step,
+        let due = self.recovery.again(again, Some(operation)).await?;
+        Ok(match pause(&endpoint, due) {
+            Some(pause) => After::Wait(pause.max(PAUSE)),
+            // Some were left alone, or are for another endpoint just now.
+            None if waits || due < count => After::Wait(PAUSE),
+            None => After::Step,
         })
     }
 

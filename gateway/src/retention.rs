@@ -76,7 +76,7 @@ impl Keeper {
     async fn round(&mut self, now: Millis) -> Result<(), StoreError> {
         if now.saturating_sub(self.walked) >= DAY {
             // What waited then may have ended.
-            self.come.retain(|(what, _), _| *what != Forgotten::All);
+            self.come.clear();
             self.walked = now;
         }
         let policies = policies(&self.catalog.snapshot(), self.usual, &self.own);
@@ -115,12 +115,17 @@ impl Keeper {
             None if what == Forgotten::All => Sequence(0),
             None => self.retention.forgotten_upto(what, environment).await?,
         };
+        // What was left alone is come back to: the note stays before it.
+        let mut clean = Some(after);
         loop {
             let page = self.retention.aged(environment, after, before).await?;
             let last = page.next.or_else(|| page.records.last().copied());
             let Some(upto) = last else { return Ok(()) };
-            let note = (what != Forgotten::All).then_some((environment, upto));
-            count(what, self.retention.forget(what, page.records, note).await?);
+            let found = page.records.len() as u64;
+            let note = clean.filter(|_| what != Forgotten::All).map(|upto| (environment, upto));
+            let gone = self.retention.forget(what, page.records, note).await?;
+            count(what, gone);
+            clean = clean.filter(|_| gone == found).map(|_| upto);
             after = upto;
             self.come.insert((what, environment), upto);
             if page.next.is_none() {

@@ -117,8 +117,8 @@ pub struct LeasedMessage {
     pub message: Arc<Message>,
     /// Deliveries that exist already, from before a crash: not to be made again.
     pub done: Vec<DeliveryKey>,
-    /// The endpoint it is dispatched again for; none: all.
-    pub only: Option<EndpointId>,
+    /// The endpoints it is dispatched again for; empty: all.
+    pub only: Vec<EndpointId>,
     /// How many plugin calls it has had.
     pub calls: u32,
     /// Whether it was held: then its deliveries get rows in the step that ends the lease.

@@ -16,12 +16,14 @@ use crate::{
         auth::{Admin, Keys, Place, Root},
         body,
         error::ApiError,
+        once::Repeatable,
     },
 };
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use std::{num::NonZeroU16, sync::Arc};
@@ -94,6 +96,7 @@ impl Draft {
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     _: Root,
+    repeatable: Repeatable,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
     let draft = draft(body).await?;
@@ -102,7 +105,8 @@ pub async fn create(
     let id = catalog.snapshot().free_environment();
     let environment = Environment { kept, ..Environment::new(id, name, clock::now()) };
     let shown = Shown::from(&environment);
-    catalog.change(Change::PutEnvironment(environment)).await?;
+    let answer = repeatable.answer(StatusCode::OK, &shown);
+    catalog.change_once(Change::PutEnvironment(environment), answer).await?;
     Ok(Json(shown))
 }
 

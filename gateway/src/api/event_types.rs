@@ -12,12 +12,13 @@ use crate::{
         name::EventType,
     },
     store::Catalog,
-    web::{auth::Caller, body, error::ApiError},
+    web::{auth::Caller, body, error::ApiError, once::Repeatable},
 };
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -98,7 +99,11 @@ impl Draft {
 }
 
 /// Checks the schema and keeps the event type.
-async fn put(catalog: &Arc<dyn Catalog>, entry: Entry) -> Result<Json<Shown>, ApiError> {
+async fn put(
+    catalog: &Arc<dyn Catalog>,
+    repeatable: Repeatable,
+    entry: Entry,
+) -> Result<Json<Shown>, ApiError> {
     if entry.enforce && entry.newest().is_none() {
         return Err(ApiError::field("/enforce", "needs a schema"));
     }
@@ -108,7 +113,8 @@ async fn put(catalog: &Arc<dyn Catalog>, entry: Entry) -> Result<Json<Shown>, Ap
         .map_err(|_| ApiError::field("/schema", "could not be compiled"))?
         .map_err(|wrong| ApiError::field(format!("/schema{}", wrong.path), wrong.message))?;
     let shown = Shown::from(&listed.entry);
-    catalog.change(Change::PutEventType(Arc::new(listed))).await?;
+    let answer = repeatable.answer(StatusCode::OK, &shown);
+    catalog.change_once(Change::PutEventType(Arc::new(listed)), answer).await?;
     Ok(Json(shown))
 }
 
@@ -116,6 +122,7 @@ async fn put(catalog: &Arc<dyn Catalog>, entry: Entry) -> Result<Json<Shown>, Ap
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
+    repeatable: Repeatable,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
     let draft = draft(body).await?;
@@ -133,7 +140,7 @@ pub async fn create(
         created: now,
         updated: now,
     };
-    put(&catalog, draft.over(entry, now)).await
+    put(&catalog, repeatable, draft.over(entry, now)).await
 }
 
 /// The environment's event types, by name.
@@ -178,7 +185,8 @@ pub async fn update(
         return Err(ApiError::field("/name", "cannot be changed"));
     }
     let revision = old.revision + 1;
-    put(&catalog, draft.over(Entry { revision, ..old.clone() }, clock::now())).await
+    put(&catalog, Repeatable(None), draft.over(Entry { revision, ..old.clone() }, clock::now()))
+        .await
 }
 
 /// `DELETE /event-types/{name}`: messages of this type are taken as they come.

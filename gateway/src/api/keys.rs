@@ -16,12 +16,14 @@ use crate::{
         body,
         error::ApiError,
         new_key::{NewKey, rotated},
+        once::Repeatable,
     },
 };
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
@@ -119,10 +121,15 @@ async fn optional<T: DeserializeOwned>(body: Body, what: &str) -> Result<T, ApiE
     }
 }
 
-async fn make(catalog: &Arc<dyn Catalog>, new: NewKey) -> Result<Shown, ApiError> {
+async fn make(
+    catalog: &Arc<dyn Catalog>,
+    repeatable: Repeatable,
+    new: NewKey,
+) -> Result<Shown, ApiError> {
     let (key, text) = new.make();
     let shown = Shown::new(&key, Some(text));
-    catalog.change(Change::PutKey(key)).await?;
+    let answer = repeatable.answer(StatusCode::OK, &shown);
+    catalog.change_once(Change::PutKey(key), answer).await?;
     Ok(shown)
 }
 
@@ -130,6 +137,7 @@ async fn make(catalog: &Arc<dyn Catalog>, new: NewKey) -> Result<Shown, ApiError
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     admin: Admin,
+    repeatable: Repeatable,
     Path(environment): Path<String>,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
@@ -144,7 +152,7 @@ pub async fn create(
     if expires.is_some_and(|expires| expires <= clock::now()) {
         return Err(ApiError::field("/expires", "must be in the future, in milliseconds"));
     }
-    Ok(Json(make(&catalog, NewKey { environment, name, scope, expires }).await?))
+    Ok(Json(make(&catalog, repeatable, NewKey { environment, name, scope, expires }).await?))
 }
 
 /// The environment's keys.
@@ -209,6 +217,7 @@ struct Rotation {
 pub async fn rotate(
     State(catalog): State<Arc<dyn Catalog>>,
     admin: Admin,
+    repeatable: Repeatable,
     Path((environment, key)): Path<(String, String)>,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
@@ -223,7 +232,8 @@ pub async fn rotate(
     }
     let (new, text) = rotated(&old, grace);
     let shown = Shown::new(&new, Some(text));
-    catalog.change(Change::PutKey(new)).await?;
+    let answer = repeatable.answer(StatusCode::OK, &shown);
+    catalog.change_once(Change::PutKey(new), answer).await?;
     Ok(Json(shown))
 }
 
@@ -244,6 +254,7 @@ pub struct Token {
 pub async fn token(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
+    repeatable: Repeatable,
     Path(app): Path<String>,
     body: Body,
 ) -> Result<Json<Token>, ApiError> {
@@ -259,6 +270,8 @@ pub async fn token(
     let (environment, name) = (caller.environment, "token".to_owned());
     let scope = Scope::Application(application);
     let (key, text) = NewKey { environment, name, scope, expires: Some(expires) }.make();
-    catalog.change(Change::PutKey(key)).await?;
-    Ok(Json(Token { key: text, expires }))
+    let shown = Token { key: text, expires };
+    let answer = repeatable.answer(StatusCode::OK, &shown);
+    catalog.change_once(Change::PutKey(key), answer).await?;
+    Ok(Json(shown))
 }

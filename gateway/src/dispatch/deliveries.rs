@@ -34,7 +34,8 @@ pub fn deliveries(
         let content = content(dispatch);
         for endpoint in route::recipients(tenant, &dispatch.target, event_type, &message.channels) {
             let key = DeliveryKey { message: leased.sequence, ordinal, endpoint: endpoint.id };
-            if leased.done.contains(&key) || leased.only.is_some_and(|only| only != endpoint.id) {
+            let meant = leased.only.is_empty() || leased.only.contains(&endpoint.id);
+            if !meant || leased.done.contains(&key) {
                 continue;
             }
             made.push(Arc::new(Delivery {

@@ -253,11 +253,13 @@ impl Inner {
                 return Err(Refused::Schema(violations));
             }
         }
-        let now = clock::now();
+        let id = MessageId(clock::id());
+        // The moment that is in the id, so that one tells the other.
+        let now = id.created().unwrap_or_else(clock::now);
         let message = Message {
             environment,
             application,
-            id: MessageId(clock::id()),
+            id,
             uid: draft.uid,
             event_type: draft.event_type,
             channels: draft.channels,

@@ -44,6 +44,15 @@ ids! {
     OperationId
 }
 
+impl MessageId {
+    /// When it was made, in milliseconds since the epoch: that is in it.
+    #[must_use]
+    pub fn created(self) -> Option<super::Millis> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        Some(seconds * 1000 + u64::from(nanos / 1_000_000))
+    }
+}
+
 /// An environment: the unit of isolation. A small number, since it is part of every key in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -83,7 +83,32 @@ pub enum State {
     Failed(String),
 }
 
+impl Operation {
+    /// The operation once that many more are due; it comes back to the message at which it had to stop.
+    #[must_use]
+    pub fn after(&self, due: u64, stopped: Option<Sequence>) -> Self {
+        let mut after = Self { done: self.done + due, ..self.clone() };
+        if let Some(message) = stopped {
+            after.cursor = Sequence(message.0.saturating_sub(1)).min(self.cursor);
+            after.state = State::Running;
+        } else if after.state == State::Done && !after.dry_run {
+            // What others sent meanwhile was not to be done any more.
+            after.total = after.done;
+        }
+        after
+    }
+}
+
 impl Wanted {
+    /// In which state a delivery is that is sent again.
+    #[must_use]
+    pub fn states(&self) -> &[DeliveryState] {
+        match &self.mode {
+            Mode::Ended(states) => states,
+            Mode::Missing => &[DeliveryState::Disabled],
+        }
+    }
+
     /// Whether a message is one of these; `endpoint` if only what it subscribes to counts.
     #[must_use]
     pub fn takes(&self, head: &Head, endpoint: Option<&Endpoint>) -> bool {

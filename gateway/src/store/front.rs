@@ -138,7 +138,7 @@ impl Front {
             sequence,
             message,
             done: Vec::new(),
-            only: None,
+            only: Vec::new(),
             calls: 0,
             held: false,
         };

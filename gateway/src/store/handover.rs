@@ -60,6 +60,19 @@ pub enum Resent {
     Delivery(DeliveryKey, Option<Millis>),
     /// A message, to be dispatched.
     Message(Sequence),
+    /// A message that is parked, and will be for this endpoint as well when it is released.
+    Parked,
+}
+
+/// What there is to do to send something again.
+#[derive(Clone, Copy, Debug)]
+pub enum Found {
+    /// It is due.
+    Due(Resent),
+    /// It is left alone.
+    Nothing,
+    /// It is dispatched for another endpoint just now: later.
+    Busy,
 }
 
 /// Why a message is held that is dispatched again for an endpoint that missed it.
@@ -212,6 +225,7 @@ impl Handover {
             for one in resent {
                 match one {
                     Resent::Message(sequence) => messages.push(sequence),
+                    Resent::Parked => {}
                     // One that waited and has no timer is being sent.
                     Resent::Delivery(key, before) => {
                         if before.is_none_or(|due| waiting.remove_timer(key, due)) {

@@ -1,7 +1,7 @@
 //! The port to what is sent again: single deliveries and messages, and the operations that find and send many of them in
 //! the background.
 
-use super::{Page, StoreError};
+use super::{KeptAnswer, Page, StoreError};
 use crate::model::{
     delivery::DeliveryKey,
     id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
@@ -20,6 +20,17 @@ pub enum Again {
     Message(Sequence, EndpointId),
 }
 
+impl Again {
+    /// Which message's.
+    #[must_use]
+    pub const fn message(&self) -> Sequence {
+        match self {
+            Self::Delivery(key) => key.message,
+            Self::Message(sequence, _) => *sequence,
+        }
+    }
+}
+
 /// What an operation may send again, as far as an index tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -32,12 +43,24 @@ pub struct Candidate {
 /// What is sent again.
 #[async_trait]
 pub trait Recovery: Send + Sync + 'static {
-    /// Makes these due, and keeps the operation as it is now, in one step; how many are due. Durable when it returns. What
-    /// is being sent, is held, or has lost its content is left alone; so is everything if the operation has ended.
+    /// Makes these due in their order, and keeps the operation as it is now with what it has done, in one step; how many
+    /// are due. Durable when it returns. What is being sent, reaches the endpoint anyway, or has lost its content is left
+    /// alone. At a message that is dispatched for another endpoint just now it stops: the operation's cursor stays before it.
+    /// Nothing is done if the operation has ended.
     async fn again(
         &self,
         again: Vec<Again>,
         operation: Option<Operation>,
+    ) -> Result<u64, StoreError> {
+        self.again_once(again, operation, None).await
+    }
+
+    /// The same, and keeps what whoever asked for it is answered, in the same step.
+    async fn again_once(
+        &self,
+        again: Vec<Again>,
+        operation: Option<Operation>,
+        answer: Option<KeptAnswer>,
     ) -> Result<u64, StoreError>;
 
     /// The candidates of the operation's mode after its cursor, oldest first: at most `max`, of a bounded number of rows,

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 pub enum Forgotten {
     /// Its payload and attributes, and what a plugin made of them. The row stays.
     Content,
-    /// Its deliveries with their attempts. The row and the payload stay.
+    /// What its deliveries' attempts were. The deliveries stay, so that what was delivered is not missing.
     Attempts,
     /// Everything.
     All,

@@ -48,6 +48,15 @@ pub struct Keys {
     fixed: Arc<Fixed>,
 }
 
+/// What sets a key's requests apart from those of other keys of its environment.
+#[derive(Clone, Debug, Default)]
+pub struct Rights {
+    /// The application whose owner it is for; empty: none.
+    pub owner: Vec<u8>,
+    /// Its scope, as text.
+    pub scope: String,
+}
+
 /// What a key lets its holder do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
@@ -69,14 +78,19 @@ impl Keys {
         self.fixed.environments.values().any(|fixed| *fixed == environment)
     }
 
-    /// Which environment a request is for, and what sets its key's rights apart from those of other keys. The root key is
-    /// for none in particular, which has the number 0.
+    /// Which environment a request is for, and what its key may do there. The root key is for none in particular, which has
+    /// the number 0.
     #[must_use]
-    pub fn rights(&self, parts: &Parts) -> Option<(EnvironmentId, String)> {
-        match self.access(parts).ok()? {
-            Access::Root => Some((EnvironmentId(0), "root".to_owned())),
-            Access::In(environment, scope) => Some((environment, format!("{scope:?}"))),
-        }
+    pub fn rights(&self, parts: &Parts) -> Option<(EnvironmentId, Rights)> {
+        let (environment, scope) = match self.access(parts).ok()? {
+            Access::Root => return Some((EnvironmentId(0), Rights::default())),
+            Access::In(environment, scope) => (environment, scope),
+        };
+        let owner = match scope {
+            Scope::Application(application) => application.0.as_bytes().to_vec(),
+            _ => Vec::new(),
+        };
+        Some((environment, Rights { owner, scope: format!("{scope:?}") }))
     }
 
     /// What this key opens at `now`; the error is the caller's line.

@@ -49,6 +49,13 @@ pub struct Repeats {
 
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
+/// The status of an answer that is not kept: its handler answers a repetition as it did the first time.
+const ASK_AGAIN: u16 = 0;
+
+/// Says that a handler does so; set as the response's extension.
+#[derive(Clone, Copy, Debug)]
+pub struct AskAgain;
+
 /// An answer that its handler has kept; set as the response's extension.
 #[derive(Clone, Copy, Debug)]
 pub struct IsKept;
@@ -66,35 +73,64 @@ impl Repeats {
         under_way.entry((once.environment, once.key)).or_default().clone()
     }
 
-    async fn first_or_again(&self, request: Request, next: Next) -> Result<Response, ApiError> {
+    async fn first_or_again(self, request: Request, next: Next) -> Result<Response, ApiError> {
         let (mut parts, body) = request.into_parts();
         let key = parts.headers.get(NAME).map(HeaderValue::as_bytes).unwrap_or_default();
         if !(1..=KEY).contains(&key.len()) {
             let right = format!("must have 1 to {KEY} characters");
             return Err(ApiError::field("Idempotency-Key", right));
         }
-        let key = Digest(Sha256::digest(key).into());
         let Some((environment, rights)) = self.keys.rights(&parts) else {
             // Who may not pass learns it behind.
             return Ok(next.run(Request::from_parts(parts, body)).await);
         };
+        let key = digest([&*rights.owner, key]);
         let bytes = body::read(body, self.limit, "request").await?;
-        let fingerprint = fingerprint(&parts, &rights, &bytes);
+        let target = parts.uri.to_string();
+        let what = [rights.scope.as_bytes(), parts.method.as_str().as_bytes(), target.as_bytes()];
+        let fingerprint = digest(what.into_iter().chain([&*bytes]));
         let once = Once { environment, key, fingerprint };
+        parts.extensions.insert(once);
+        let request = Request::from_parts(parts, Body::from(bytes));
+        // To its end, also if nobody waits for it any more: what is done is answered when it is asked again.
+        let run = tokio::spawn(self.clone().run_once(once, request, next)).await;
+        run.unwrap_or_else(|error| {
+            tracing::error!(%error, "a request ended early");
+            let message = "the gateway failed; its log says why";
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
+        })
+    }
+
+    async fn run_once(
+        self,
+        once: Once,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, ApiError> {
         let turn = self.turn(&once);
         let _mine = turn.lock().await;
         let since = clock::now().saturating_sub(KEPT);
-        match self.answers.answer(environment, key, since).await? {
-            Some(kept) if kept.once.fingerprint == fingerprint => return Ok(again(kept)),
-            Some(_) => {
+        let kept = self.answers.answer(once.environment, once.key, since).await?;
+        match kept {
+            Some(kept) if kept.once.fingerprint != once.fingerprint => {
                 let message = "the idempotency key was used for another request";
                 return Err(ApiError::new(StatusCode::CONFLICT, "key_reused", message));
             }
+            Some(kept) if kept.status != ASK_AGAIN => return Ok(again(kept)),
+            Some(_) => {
+                let mut response = next.run(request).await;
+                response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+                return Ok(response);
+            }
             None => {}
         }
-        parts.extensions.insert(once);
-        let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+        let response = next.run(request).await;
         if !response.status().is_success() || response.extensions().get::<IsKept>().is_some() {
+            return Ok(response);
+        }
+        if response.extensions().get::<AskAgain>().is_some() {
+            let kept = KeptAnswer { once, status: ASK_AGAIN, body: Bytes::new() };
+            self.answers.keep(kept).await?;
             return Ok(response);
         }
         let (head, body) = response.into_parts();
@@ -105,13 +141,13 @@ impl Repeats {
     }
 }
 
-fn fingerprint(parts: &Parts, rights: &str, body: &[u8]) -> Digest {
+/// SHA-256 of these, with their lengths between.
+fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
     let mut hash = Sha256::new();
-    for part in [rights, parts.method.as_str(), &parts.uri.to_string()] {
+    for part in parts {
         hash.update(part.len().to_le_bytes());
         hash.update(part);
     }
-    hash.update(body);
     Digest(hash.finalize().into())
 }
 

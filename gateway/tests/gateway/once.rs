@@ -133,3 +133,49 @@ async fn each_message_of_a_batch_is_answered_for_itself() {
     let data = answer["data"].as_array().expect("a list");
     assert!(data.len() == 1000 && data.iter().all(|one| one["status"] == "created"));
 }
+
+#[tokio::test]
+async fn what_has_no_uid_is_made_once_however_often_it_is_asked_for() {
+    let root = [("OCTOHOOKS_AUTH__ROOT_KEY", "root")];
+    let (mut gateway, receiver) = (Gateway::start(&root).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/ok")]).await;
+    let secrets = "/applications/hooli/endpoints/e0/secrets";
+    let rotate = format!("{secrets}/rotate");
+    let cases = [
+        (&*rotate, json!({})),
+        ("/applications/hooli/tokens", json!({})),
+        ("/event-types", json!({ "name": "a" })),
+        ("/applications/hooli/endpoints/e0/recover", json!({ "since": 0, "dryRun": true })),
+    ];
+    let mut first = Vec::new();
+    for (path, body) in &cases {
+        // A client that does not wait for its answer.
+        let request = gateway.request(Method::POST, path).header("idempotency-key", *path);
+        let hasty = request.timeout(std::time::Duration::from_millis(1)).body(body.to_string());
+        let _gone = hasty.send().await;
+        first.push(post(&gateway, path, path, body).await.2);
+    }
+    gateway.restart().await;
+    for ((path, body), answer) in cases.iter().zip(&first) {
+        let (status, again, found) = post(&gateway, path, path, body).await;
+        assert!(status < 300 && again, "{path}: {status} {found}");
+        assert_eq!(&found, answer, "{path}");
+    }
+    assert_eq!(gateway.get(secrets).await["data"].as_array().expect("a list").len(), 2);
+    let operations = gateway.get("/operations").await;
+    assert_eq!(operations["data"].as_array().expect("a list").len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_expunged_does_not_come_back_with_a_repeated_batch() {
+    let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/ok")]).await;
+    let path = "/applications/hooli/messages/batch";
+    let batch = json!({ "messages": [{ "eventType": "a", "payload": { "n": 1 } }] });
+    let (_, _, answer) = post(&gateway, "batch", path, &batch).await;
+    receiver.wait_for("/ok", 1).await;
+    let bytes = std::fs::read(gateway.path("data/octohooks.db-wal")).expect("reads");
+    let text = br#""status":"created""#;
+    assert!(!bytes.windows(text.len()).any(|part| part == text), "its answer is not kept");
+    assert_eq!(post(&gateway, "batch", path, &batch).await, (200, true, answer));
+}

@@ -16,17 +16,20 @@ use crate::{
         operation::{Mode, Operation, State as OperationState, Wanted},
     },
     store::{Again, Catalog, Log, Recovery},
-    web::{auth::Owner, body, error::ApiError, query::Query},
+    web::{auth::Owner, body, error::ApiError, once::Repeatable, query::Query},
 };
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
     http::StatusCode,
+    response::Response,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// How many operations of one environment may go on at once.
+const RUNNING: usize = 100;
 /// How many operations are listed.
 const LISTED: usize = 250;
 
@@ -113,9 +116,10 @@ pub async fn recover(
     State(catalog): State<Arc<dyn Catalog>>,
     State(recovery): State<Arc<dyn Recovery>>,
     owner: Owner,
+    repeatable: Repeatable,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
-) -> Result<(StatusCode, Json<Shown>), ApiError> {
+) -> Result<Response, ApiError> {
     let draft: Draft = body::json(&body::read(body, BODY, "operation").await?)?;
     let tenant = owner.tenant(&catalog, &app)?;
     let endpoint = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
@@ -141,8 +145,19 @@ pub async fn recover(
         created: now,
         updated: now,
     };
-    recovery.again(Vec::new(), Some(operation.clone())).await?;
-    Ok((StatusCode::ACCEPTED, Json(Shown::from(operation))))
+    let running = recovery.running().await?;
+    let mut own = running.iter().filter(|other| other.environment == owner.environment);
+    if let Some(other) = own.clone().find(|other| other.endpoint == endpoint.id) {
+        // Two would send the same, and in two paces.
+        return Err(ApiError::taken(&other.id, "an operation on the endpoint goes on"));
+    }
+    if own.by_ref().count() >= RUNNING {
+        return Err(ApiError::conflict(format!("{RUNNING} operations go on; wait for one to end")));
+    }
+    let shown = Shown::from(operation.clone());
+    let answer = repeatable.answer(StatusCode::ACCEPTED, &shown);
+    recovery.again_once(Vec::new(), Some(operation), answer).await?;
+    Ok(repeatable.kept((StatusCode::ACCEPTED, Json(shown))))
 }
 
 /// An operation as the API shows it.
@@ -190,7 +205,7 @@ impl From<Operation> for Shown {
             state,
             reason,
             done: operation.done,
-            total: operation.counted.then_some(operation.total),
+            total: operation.counted.then_some(operation.total.max(operation.done)),
             dry_run: operation.dry_run,
             since: operation.wanted.since,
             until: operation.wanted.until,

@@ -8,12 +8,13 @@ use crate::{
     clock,
     model::{Millis, catalog::Change, draft, secret::Secret},
     store::Catalog,
-    web::{auth::Owner, body, error::ApiError},
+    web::{auth::Owner, body, error::ApiError, once::Repeatable},
 };
 use axum::{
     Json,
     body::Body,
     extract::{Path, State},
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -65,6 +66,7 @@ struct Rotation {
 pub async fn rotate(
     State(catalog): State<Arc<dyn Catalog>>,
     owner: Owner,
+    repeatable: Repeatable,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
@@ -79,6 +81,7 @@ pub async fn rotate(
     let grace = grace_period.unwrap_or(GRACE);
     let endpoint = draft::rotate(&old, new, grace, clock::now()).map_err(invalid)?;
     let shown = Shown::from(&endpoint);
-    catalog.change(Change::PutEndpoint(endpoint)).await?;
+    let answer = repeatable.answer(StatusCode::OK, &shown);
+    catalog.change_once(Change::PutEndpoint(endpoint), answer).await?;
     Ok(Json(shown))
 }

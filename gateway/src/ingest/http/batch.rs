@@ -7,10 +7,15 @@ use crate::{
         envelope,
     },
     model::{id::MessageId, message::Message},
-    web::{auth::Publisher, body, error::ApiError, once::Repeatable},
+    web::{
+        auth::Publisher,
+        body,
+        error::ApiError,
+        once::{AskAgain, Repeatable},
+    },
 };
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, State},
 };
@@ -52,7 +57,7 @@ pub async fn create(
     repeatable: Repeatable,
     Path(application): Path<String>,
     body: Body,
-) -> Result<Json<Answers>, ApiError> {
+) -> Result<(Extension<AskAgain>, Json<Answers>), ApiError> {
     if !acceptor.knows(publisher.environment, &application) {
         return Err(Refused::NoApplication.into());
     }
@@ -80,11 +85,11 @@ pub async fn create(
             },
         });
     }
-    Ok(Json(Answers { data }))
+    Ok((Extension(AskAgain), Json(Answers { data })))
 }
 
-/// One message. Those of a batch with an idempotency key have keys of their own: if the gateway dies between their commit
-/// and the keeping of the answer, they are the same messages when the batch comes again.
+/// One message. Those of a batch with an idempotency key have keys of their own, so that they are the same messages when the
+/// batch comes again, and its answer need not be kept.
 fn draft(
     bytes: &Bytes,
     text: &RawValue,
@@ -101,7 +106,10 @@ fn draft(
 fn shown(receipt: &Receipt) -> Box<RawValue> {
     let message = match receipt.id == receipt.message.id {
         true => whole(&receipt.message),
-        false => whole(&Message { id: receipt.id, ..Message::clone(&receipt.message) }),
+        false => {
+            let accepted = receipt.id.created().unwrap_or(receipt.message.accepted);
+            whole(&Message { id: receipt.id, accepted, ..Message::clone(&receipt.message) })
+        }
     };
     // It was made of JSON.
     let text = String::from_utf8(message).unwrap_or_default();

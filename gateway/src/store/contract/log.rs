@@ -173,7 +173,15 @@ async fn what_is_forgotten_of_a_message_is_what_was_asked(store: &Store) {
     let payloads: Vec<_> = page.records.iter().map(|r| r.message.payload.len()).collect();
     assert_eq!(payloads, [sent[1].message.payload.len(), 0], "newest first");
     assert_eq!(store.records(keys[0]).await.len(), 1);
-    assert!(store.records(keys[1]).await.is_empty());
+    let bare = store.records(keys[1]).await.remove(0);
+    assert_eq!((bare.state, bare.attempts), (Some(crate::model::delivery::State::Success), vec![]));
+    // It may be sent once more, and its attempts go on from where they were.
+    let again = vec![crate::store::Again::Delivery(sent[1].key)];
+    assert_eq!(soon(store.recovery.again(again, None)).await.expect("is done"), 1);
+    let resent = store.take(1).await.remove(0);
+    assert_eq!((resent.attempts, resent.spent), (1, 1));
+    store.settle(&resent, 200, Next::Delivered);
+    assert_eq!(store.records(keys[1]).await.remove(0).attempts[0].number, 2);
     for (what, noted) in [(Forgotten::Content, keys[0]), (Forgotten::Attempts, Sequence(0))] {
         let upto = soon(store.retention.forgotten_upto(what, environment)).await.expect("reads");
         assert_eq!(upto, noted, "{what:?}");

@@ -17,6 +17,7 @@ on_every_engine![
     what_is_being_sent_or_gone_is_left_alone,
     a_message_is_dispatched_again_for_one_endpoint,
     a_message_that_is_held_or_there_already_is_left_alone,
+    what_is_for_another_endpoint_comes_for_this_one_too,
     an_operation_is_kept_until_it_ends,
     candidates_come_oldest_first_and_whole,
     what_is_not_settled_is_no_candidate_yet,
@@ -97,12 +98,12 @@ async fn a_message_is_dispatched_again_for_one_endpoint(store: &Store) {
     for (sequence, done) in [(sent.key.message, vec![sent.key]), (dropped.sequence, vec![])] {
         assert_eq!(again(store, &[Again::Message(sequence, endpoints[1])]).await, 1);
         let leased = store.lease(1).await.remove(0);
-        assert_eq!((leased.sequence, leased.only), (sequence, Some(endpoints[1])));
+        assert_eq!((leased.sequence, &*leased.only), (sequence, &endpoints[1..]));
         assert_eq!((&leased.done, leased.held), (&done, true));
         // Held once more, it is still for that endpoint alone.
         store.hold(&leased, Held::Retry { due: clock::now(), calls: 1, reason: "why".into() });
         let leased = store.lease(1).await.remove(0);
-        assert_eq!((leased.only, leased.calls), (Some(endpoints[1]), 1));
+        assert_eq!((&*leased.only, leased.calls), (&endpoints[1..], 1));
         store.dispatch(&leased, vec![delivery(&leased, endpoints[1])]);
         let made = store.take(1).await.remove(0);
         store.settle(&made, 200, Next::Delivered);
@@ -110,6 +111,50 @@ async fn a_message_is_dispatched_again_for_one_endpoint(store: &Store) {
         assert!(to.contains(&endpoints[1]), "{to:?}");
     }
     store.assert_nothing_comes().await;
+}
+
+async fn what_is_for_another_endpoint_comes_for_this_one_too(store: &Store) {
+    let tenant = store.tenant(3).await;
+    let endpoints: Vec<_> = tenant.endpoints.keys().copied().collect();
+    let sent = store.deliveries(&tenant, endpoints[0], 1).await.remove(0);
+    store.settle(&sent, 200, Next::Delivered);
+    let message = sent.key.message;
+    assert_eq!(again(store, &[Again::Message(message, endpoints[1])]).await, 1);
+    // It is dispatched for the second just now: an operation for the third comes back to it.
+    let id = OperationId(clock::id());
+    let mut other = Operation { id, endpoint: endpoints[2], ..operation(&tenant, Mode::Missing) };
+    (other.state, other.cursor) = (operation::State::Done, message);
+    let third = vec![Again::Message(message, endpoints[2])];
+    let due = store.recovery.again(third.clone(), Some(other.clone()));
+    assert_eq!(soon(due).await.expect("is done"), 0);
+    let kept = store.recovery.operation(EnvironmentId::DEFAULT, id);
+    let kept = soon(kept).await.expect("reads").expect("is kept");
+    let back = Sequence(message.0 - 1);
+    assert_eq!((kept.state, kept.cursor, kept.done), (operation::State::Running, back, 0));
+    // Parked for the second, it is for the third as well once it is released.
+    let leased = store.lease(1).await.remove(0);
+    store.hold(&leased, Held::Parked { kind: "trap".into(), reason: "why".into() });
+    let due = store.recovery.again(third, Some(Operation { cursor: message, ..other }));
+    store.flush().await;
+    assert_eq!(soon(due).await.expect("is done"), 1);
+    store.change(Change::PutPlugin(plugin(&tenant))).await;
+    let leased = store.lease(1).await.remove(0);
+    assert_eq!(leased.only, endpoints[1..]);
+    store.dispatch(&leased, vec![]);
+    store.assert_nothing_comes().await;
+}
+
+fn plugin(tenant: &Tenant) -> crate::model::plugin::Plugin {
+    crate::model::plugin::Plugin {
+        environment: EnvironmentId::DEFAULT,
+        application: tenant.application.id,
+        digest: crate::model::id::Digest([1; 32]),
+        size: 1,
+        settings: serde_json::Map::new(),
+        declared: false,
+        created: 1,
+        updated: 1,
+    }
 }
 
 async fn a_message_that_is_held_or_there_already_is_left_alone(store: &Store) {
@@ -165,7 +210,7 @@ async fn an_operation_is_kept_until_it_ends(store: &Store) {
     }
     let running = soon(store.recovery.running()).await.expect("reads");
     assert_eq!(running, [one.clone(), two.clone()]);
-    (one.state, one.done) = (operation::State::Done, 7);
+    (one.state, one.done, one.total) = (operation::State::Done, 7, 7);
     soon(store.recovery.again(Vec::new(), Some(one.clone()))).await.expect("is kept");
     let running = soon(store.recovery.running()).await.expect("reads");
     assert_eq!(running, std::slice::from_ref(&two));

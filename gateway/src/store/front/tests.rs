@@ -30,7 +30,14 @@ impl Modelled {
 
     fn lease(&self, number: u64) -> LeasedMessage {
         let (sequence, message) = (Sequence(number), self.message.clone());
-        LeasedMessage { sequence, message, done: Vec::new(), only: None, calls: 0, held: false }
+        LeasedMessage {
+            sequence,
+            message,
+            done: Vec::new(),
+            only: Vec::new(),
+            calls: 0,
+            held: false,
+        }
     }
 
     fn commit(&mut self, count: usize) {

@@ -12,7 +12,7 @@ use crate::{
     },
     store::{
         Again, Answers, Candidate, DeliveryFilter, DeliveryRecord, KeptAnswer, Log, MessageFilter,
-        MessageRecord, Page, Recovery, StoreError, Summary, add_open,
+        MessageRecord, Page, Recovery, StoreError, Summary, add_open, handover::Found,
     },
 };
 use async_trait::async_trait;
@@ -84,10 +84,11 @@ impl Answers for Memory {
 
 #[async_trait]
 impl Recovery for Memory {
-    async fn again(
+    async fn again_once(
         &self,
         again: Vec<Again>,
         operation: Option<Operation>,
+        answer: Option<KeptAnswer>,
     ) -> Result<u64, StoreError> {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
@@ -97,12 +98,24 @@ impl Recovery for Memory {
         if known.is_some_and(|known| known.state != operation::State::Running) {
             return Ok(0);
         }
-        let due = again.into_iter().filter_map(|one| tables.again(&catalog, one, mark, now));
-        let due: Vec<_> = due.collect();
+        let (mut due, mut busy) = (Vec::new(), None);
+        for one in again {
+            match tables.again(&catalog, one, mark, now) {
+                Some(Found::Due(resent)) => due.push(resent),
+                Some(Found::Nothing) | None => {}
+                Some(Found::Busy) => {
+                    busy = Some(one.message());
+                    break;
+                }
+            }
+        }
+        if let Some(answer) = answer {
+            tables.keep(&answer, None, now);
+        }
         let count = due.len() as u64;
         self.handover.resent(due);
         if let Some(operation) = operation {
-            tables.operations.insert(operation.id, operation);
+            tables.operations.insert(operation.id, operation.after(count, busy));
             self.operations.send_replace(());
         }
         Ok(count)

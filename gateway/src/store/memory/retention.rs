@@ -26,7 +26,12 @@ impl Tables {
     fn forget(&mut self, what: Forgotten, message: Sequence) {
         match what {
             Forgotten::Content => self.forget_content(message),
-            Forgotten::Attempts => self.deliveries.retain(|key, _| key.message != message),
+            Forgotten::Attempts => {
+                let rows = self.deliveries.iter_mut().filter(|(key, _)| key.message == message);
+                for (_, row) in rows {
+                    row.forgotten += std::mem::take(&mut row.attempts).len();
+                }
+            }
             Forgotten::All => {
                 self.deliveries.retain(|key, _| key.message != message);
                 self.held.remove(&message);

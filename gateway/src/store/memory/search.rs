@@ -13,7 +13,7 @@ use crate::{
     },
     store::{
         Again, Candidate, DeliveryFilter, MessageFilter, MessageRecord, Page, Summary,
-        handover::{Resent, again_reason},
+        handover::{Found, Resent, again_reason},
     },
 };
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Tables {
         again: Again,
         mark: Sequence,
         now: Millis,
-    ) -> Option<Resent> {
+    ) -> Option<Found> {
         let enabled = |id| catalog.endpoint(id).is_some_and(|endpoint| endpoint.enabled);
         match again {
             Again::Delivery(key) if enabled(key.endpoint) => {
@@ -92,23 +92,34 @@ impl Tables {
                     return None;
                 }
                 let before = (row.state == State::Waiting).then_some(row.due);
-                let spent = u32::try_from(row.attempts.len()).unwrap_or(u32::MAX);
+                let spent = row.count();
                 row.delivery = Arc::new(Delivery { spent, ..Delivery::clone(&row.delivery) });
                 (row.state, row.due, row.updated) = (State::Waiting, now, now);
-                Some(Resent::Delivery(key, before))
+                Some(Found::Due(Resent::Delivery(key, before)))
             }
             Again::Message(sequence, endpoint) if enabled(endpoint) && sequence < mark => {
                 let message = self.messages.get(&sequence)?;
-                let held = self.held.get(&sequence).map(|(held, _)| held);
-                let free = matches!(held, None | Some(Held::Dropped { .. }));
                 let has = |key: &DeliveryKey| key.message == sequence && key.endpoint == endpoint;
-                if !free || message.payload.is_empty() || self.deliveries.keys().any(has) {
-                    return None;
+                if message.payload.is_empty() || self.deliveries.keys().any(has) {
+                    return Some(Found::Nothing);
+                }
+                let held = self.held.get(&sequence).map(|(held, _)| held);
+                match (held, self.only.get_mut(&sequence)) {
+                    (None | Some(Held::Dropped { .. }), _) => {}
+                    (Some(_), None) => return Some(Found::Nothing),
+                    (Some(_), Some(only)) if only.contains(&endpoint) => {
+                        return Some(Found::Nothing);
+                    }
+                    (Some(Held::Parked { .. }), Some(only)) => {
+                        only.push(endpoint);
+                        return Some(Found::Due(Resent::Parked));
+                    }
+                    (Some(_), Some(_)) => return Some(Found::Busy),
                 }
                 let held = Held::Retry { due: now, calls: 0, reason: again_reason().to_owned() };
                 self.held.insert(sequence, (held, now));
-                self.only.insert(sequence, endpoint);
-                Some(Resent::Message(sequence))
+                self.only.insert(sequence, vec![endpoint]);
+                Some(Found::Due(Resent::Message(sequence)))
             }
             _ => None,
         }
@@ -170,7 +181,7 @@ impl Tables {
         let held = self.only.iter().filter(|(sequence, only)| {
             let held = self.held.get(sequence).map(|(held, _)| held);
             let waits = matches!(held, Some(Held::Retry { .. } | Held::Crowded { .. }));
-            **only == endpoint && waits
+            only.contains(&endpoint) && waits
         });
         (due.count() + held.count()).min(max)
     }
@@ -183,7 +194,7 @@ fn summary(key: DeliveryKey, row: &Row) -> Summary {
         state: row.state,
         due: (row.state == State::Waiting).then_some(row.due),
         updated: row.updated,
-        attempts: u32::try_from(row.attempts.len()).unwrap_or(u32::MAX),
+        attempts: row.count(),
         last: row.attempts.last().cloned(),
     }
 }

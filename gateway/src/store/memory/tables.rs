@@ -34,7 +34,7 @@ pub struct Tables {
     pub(super) keys: HashMap<(EnvironmentId, ApplicationId, Box<str>), MessageId>,
     pub(super) held: BTreeMap<Sequence, (Held, Millis)>,
     /// The endpoints that held messages are dispatched again for.
-    pub(super) only: HashMap<Sequence, EndpointId>,
+    pub(super) only: HashMap<Sequence, Vec<EndpointId>>,
     pub(super) deliveries: BTreeMap<DeliveryKey, Row>,
     /// What endpoints' requests looked like, by revision.
     pub versions: BTreeMap<(EndpointId, u64), Version>,
@@ -56,6 +56,15 @@ pub(super) struct Row {
     pub(super) due: Millis,
     pub(super) updated: Millis,
     pub(super) attempts: Vec<Attempt>,
+    /// How many attempts there were before those.
+    pub(super) forgotten: usize,
+}
+
+impl Row {
+    /// How many attempts were made.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.attempts.len() + self.forgotten).unwrap_or(u32::MAX)
+    }
 }
 
 impl Tables {
@@ -130,12 +139,18 @@ impl Tables {
         attempt: Option<Attempt>,
         now: Millis,
     ) {
-        let new =
-            || Row { delivery: delivery.clone(), state, due: 0, updated: 0, attempts: Vec::new() };
+        let new = || Row {
+            delivery: delivery.clone(),
+            state,
+            due: 0,
+            updated: 0,
+            attempts: Vec::new(),
+            forgotten: 0,
+        };
         let row = self.deliveries.entry(delivery.key).or_insert_with(new);
         (row.state, row.due, row.updated) = (state, delivery.due, now);
         if let Some(attempt) = attempt {
-            let recorded = row.attempts.len();
+            let recorded = row.attempts.len() + row.forgotten;
             check(
                 Invariant::AttemptsWithoutGaps,
                 usize::try_from(attempt.number).ok() == Some(recorded + 1),
@@ -272,7 +287,7 @@ impl Tables {
         held: bool,
     ) -> LeasedMessage {
         let done = self.rows(sequence).map(|row| row.delivery.key).collect();
-        let only = self.only.get(&sequence).copied().filter(|_| held);
+        let only = self.only.get(&sequence).filter(|_| held).cloned().unwrap_or_default();
         LeasedMessage { sequence, message: message.clone(), done, only, calls, held }
     }
 
@@ -286,7 +301,7 @@ impl Tables {
     pub fn waiting(&self, keys: &[DeliveryKey]) -> Vec<Arc<Delivery>> {
         let rows = keys.iter().filter_map(|key| self.deliveries.get(key));
         let waiting = rows.filter(|row| !row.state.is_final()).map(|row| {
-            let attempts = u32::try_from(row.attempts.len()).unwrap_or(u32::MAX);
+            let attempts = row.count();
             Arc::new(Delivery { attempts, due: row.due, ..Delivery::clone(&row.delivery) })
         });
         waiting.collect()

@@ -10,8 +10,8 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Again, Candidate, DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page,
-        Recovery, StoreError, Summary, add_open,
+        Again, Candidate, DeliveryFilter, DeliveryRecord, KeptAnswer, Log, MessageFilter,
+        MessageRecord, Page, Recovery, StoreError, Summary, add_open,
     },
 };
 use async_trait::async_trait;
@@ -67,13 +67,15 @@ impl Log for Sqlite {
 
 #[async_trait]
 impl Recovery for Sqlite {
-    async fn again(
+    async fn again_once(
         &self,
         again: Vec<Again>,
         operation: Option<Operation>,
+        answer: Option<KeptAnswer>,
     ) -> Result<u64, StoreError> {
         let kept = operation.is_some();
-        let due = self.ask(|reply| Op::Again(again, operation.map(Box::new), reply)).await?;
+        let (operation, answer) = (operation.map(Box::new), answer.map(Box::new));
+        let due = self.ask(|reply| Op::Again(again, operation, answer, reply)).await?;
         if kept {
             self.operations.send_replace(());
         }

@@ -173,8 +173,7 @@ fn held(c: &Connection, sql: &str, sequences: &[Sequence]) -> Result<Vec<LeasedM
         let found = c
             .prepare_cached(sql)?
             .query_row([rows::signed(sequence.0)], |row| {
-                let endpoint: Option<[u8; 16]> = row.get(BEHIND + 1)?;
-                let only = endpoint.map(|bytes| EndpointId(uuid::Uuid::from_bytes(bytes)));
+                let only = rows::endpoints(row, BEHIND + 1)?;
                 Ok((rows::message(row)?.1, (row.get(BEHIND)?, only)))
             })
             .optional()?;
@@ -185,20 +184,20 @@ fn held(c: &Connection, sql: &str, sequences: &[Sequence]) -> Result<Vec<LeasedM
     Ok(leased)
 }
 
-/// A lease of the message; of what is `held`, after that many calls and for that endpoint alone, if for one.
+/// A lease of the message; of what is `held`, after that many calls and for these endpoints alone, if for some.
 fn lease(
     c: &Connection,
     sequence: Sequence,
     message: Message,
-    held: Option<(u32, Option<EndpointId>)>,
+    held: Option<(u32, Vec<EndpointId>)>,
 ) -> Result<LeasedMessage> {
     let mut statement =
         c.prepare_cached("SELECT message, endpoint, ordinal FROM delivery WHERE message = ?")?;
     let done = statement.query_map([rows::signed(sequence.0)], |row| rows::key(row, 0))?;
     let done: Vec<DeliveryKey> = done.collect::<Result<_>>()?;
+    let (message, is_held) = (Arc::new(message), held.is_some());
     let (calls, only) = held.unwrap_or_default();
-    let (message, held) = (Arc::new(message), held.is_some());
-    Ok(LeasedMessage { sequence, message, done, only, calls, held })
+    Ok(LeasedMessage { sequence, message, done, only, calls, held: is_held })
 }
 
 /// The columns that tell why a message is held.

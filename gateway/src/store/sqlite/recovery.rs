@@ -15,27 +15,29 @@ use crate::{
     },
     store::{
         Again, Candidate, Page,
-        handover::{Resent, again_reason},
+        handover::{Found, Resent, again_reason},
         log::SCAN,
     },
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-/// Makes one due again; none if it is left alone.
+/// Makes one due again, if there is something to do.
 pub fn again(
     c: &Connection,
     catalog: &Snapshot,
     again: Again,
     mark: Sequence,
     now: Millis,
-) -> Result<Option<Resent>> {
+) -> Result<Found> {
     let enabled = |id| catalog.endpoint(id).is_some_and(|endpoint| endpoint.enabled);
     match again {
-        Again::Delivery(key) if enabled(key.endpoint) => delivery(c, key, now),
+        Again::Delivery(key) if enabled(key.endpoint) => {
+            Ok(delivery(c, key, now)?.map_or(Found::Nothing, Found::Due))
+        }
         Again::Message(sequence, endpoint) if enabled(endpoint) && sequence < mark => {
             message(c, sequence, endpoint, now)
         }
-        _ => Ok(None),
+        _ => Ok(Found::Nothing),
     }
 }
 
@@ -69,28 +71,37 @@ fn delivery(c: &Connection, key: DeliveryKey, now: Millis) -> Result<Option<Rese
     Ok(Some(Resent::Delivery(key, (state == State::Waiting).then_some(due))))
 }
 
-fn message(
-    c: &Connection,
-    sequence: Sequence,
-    endpoint: EndpointId,
-    now: Millis,
-) -> Result<Option<Resent>> {
-    // What is held otherwise is dispatched when it is released; it finds the endpoint then.
+fn message(c: &Connection, sequence: Sequence, endpoint: EndpointId, now: Millis) -> Result<Found> {
+    let (number, id) = (signed(sequence.0), endpoint.0.as_bytes());
+    let mut find = c.prepare_cached("SELECT state, endpoint FROM held WHERE sequence = ?")?;
+    let held = find
+        .query_row([number], |row| Ok((row.get::<_, String>(0)?, rows::endpoints(row, 1)?)))
+        .optional()?;
+    match held {
+        Some((state, _)) if state == "dropped" => {}
+        // It reaches the endpoint when it is dispatched or released.
+        Some((_, only)) if only.is_empty() || only.contains(&endpoint) => {
+            return Ok(Found::Nothing);
+        }
+        Some((state, _)) if state == "parked" => {
+            c.prepare_cached(
+                "UPDATE held SET endpoint = CAST(endpoint || ? AS BLOB) WHERE sequence = ?",
+            )?
+            .execute(params![id, number])?;
+            return Ok(Found::Due(Resent::Parked));
+        }
+        Some(_) => return Ok(Found::Busy),
+        None => {}
+    }
     let inserted = c
         .prepare_cached(
             "INSERT OR REPLACE INTO held
              SELECT m.sequence, m.environment, m.application, 'retry', ?3, 0, NULL, ?4, ?3, ?2 FROM message m
              WHERE m.sequence = ?1 AND length(m.payload) > 0
-               AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = ?1 AND h.state <> 'dropped')
                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = ?1 AND d.endpoint = ?2)",
         )?
-        .execute(params![
-            signed(sequence.0),
-            endpoint.0.as_bytes(),
-            signed(now),
-            again_reason()
-        ])?;
-    Ok((inserted == 1).then_some(Resent::Message(sequence)))
+        .execute(params![number, id, signed(now), again_reason()])?;
+    Ok(if inserted == 1 { Found::Due(Resent::Message(sequence)) } else { Found::Nothing })
 }
 
 /// Whether somebody, or it itself, has ended the operation.
@@ -172,12 +183,12 @@ pub fn candidates(
     let (from, to) = between(c, Some(wanted.since), Some(wanted.until))?;
     let from = from.max(signed(operation.cursor.0 + 1));
     let end = signed(operation.upto.0.min(mark.0)).min(to);
+    let more = max + 1;
     let (mut records, seen) = match &wanted.mode {
-        Mode::Ended(states) => (ended(c, operation.endpoint, states, (from, end), max)?, None),
+        Mode::Ended(states) => (ended(c, operation.endpoint, states, (from, end), more)?, None),
         Mode::Missing => {
             let page = missing(c, operation, (from, end), max)?;
-            let disabled = [State::Disabled];
-            let mut records = ended(c, operation.endpoint, &disabled, (from, end), max)?;
+            let mut records = ended(c, operation.endpoint, wanted.states(), (from, end), more)?;
             records.extend(page.records);
             (records, page.next)
         }
@@ -191,8 +202,12 @@ pub fn candidates(
         true => {
             let last = records[max].0;
             let whole = records.partition_point(|(sequence, _)| *sequence < last);
-            let cut = if whole == 0 { records.len() } else { whole };
-            records.truncate(cut);
+            records.truncate(whole);
+            if whole == 0 {
+                let one = (signed(last.0), signed(last.0 + 1));
+                let states = wanted.states();
+                records = ended(c, operation.endpoint, states, one, usize::MAX)?;
+            }
             records.last().map(|(sequence, _)| *sequence)
         }
     };
@@ -206,7 +221,7 @@ fn ordinal(candidate: &Candidate) -> u32 {
     }
 }
 
-/// The endpoint's deliveries that ended so: of each state more than `max`, if there are.
+/// The endpoint's deliveries that ended so, of each state at most `max`.
 fn ended(
     c: &Connection,
     endpoint: EndpointId,
@@ -215,8 +230,7 @@ fn ended(
     max: usize,
 ) -> Result<Vec<(Sequence, Candidate)>> {
     let mut records = Vec::new();
-    // As many dispatches as one message may have, so that its deliveries all come.
-    let limit = signed((max + DISPATCHES) as u64);
+    let limit = signed(max as u64);
     for state in states {
         let (index, condition) = match state {
             State::Success => ("delivery_endpoint", "d.state = 2"),
@@ -242,9 +256,6 @@ fn ended(
     }
     Ok(records)
 }
-
-/// How many dispatches a verdict may hold: the bound of `plugins.dispatches`.
-const DISPATCHES: usize = 1000;
 
 /// The application's messages that the endpoint has no delivery of.
 fn missing(

@@ -11,6 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 /// How many an answer to the search holds, which bounds a share of a commit.
 const CHUNK: usize = 200;
 
+/// After so many messages in a row that are too young, all are: one from a clock that was wrong stops nothing.
+const YOUNG: usize = 1_000;
+
 /// Whether the message is settled, and nothing of it waits.
 fn has_ended(c: &Connection, message: Sequence, mark: Sequence) -> Result<bool> {
     if message >= mark {
@@ -35,9 +38,11 @@ pub fn forget(
             "UPDATE delivery SET payload = NULL WHERE message = ? AND payload IS NOT NULL",
             "UPDATE message SET payload = x'', attributes = NULL, content_until = NULL WHERE sequence = ?",
         ],
-        Forgotten::Attempts => {
-            &["DELETE FROM attempt WHERE message = ?", "DELETE FROM delivery WHERE message = ?"]
-        }
+        Forgotten::Attempts => &[
+            "DELETE FROM attempt WHERE message = ?",
+            "UPDATE delivery SET sent = NULL, latency = NULL, status = NULL, failure = NULL, detail = NULL,
+                 revision = NULL, headers = NULL WHERE message = ?",
+        ],
         Forgotten::All => &[
             "DELETE FROM attempt WHERE message = ?",
             "DELETE FROM delivery WHERE message = ?",
@@ -102,13 +107,18 @@ fn aged(
     );
     let mut walk = c.prepare_cached(&sql)?;
     let mut rows = walk.query(params![signed(after.0), signed(mark.0)])?;
-    let (mut records, mut seen) = (Vec::new(), 0);
+    let (mut records, mut seen, mut young) = (Vec::new(), 0, 0);
     while let Some(row) = rows.next()? {
         let sequence = Sequence(row.get::<_, i64>(0)?.unsigned_abs());
-        if row.get::<_, i64>(2)?.unsigned_abs() >= before {
-            return Ok(Page { records, next: None });
-        }
         seen += 1;
+        if row.get::<_, i64>(2)?.unsigned_abs() >= before {
+            young += 1;
+            if young == YOUNG {
+                return Ok(Page { records, next: None });
+            }
+            continue;
+        }
+        young = 0;
         if row.get::<_, u32>(1)? == environment.0 {
             records.push(sequence);
         }

@@ -346,6 +346,9 @@ pub fn put_held(c: &Connection, leased: &LeasedMessage, held: &Held, now: Millis
         Held::Crowded { calls } => (None, *calls, None),
         Held::Dropped { .. } => (None, 0, None),
     };
+    // One after the other. What was dropped is for nobody any more.
+    let only = only.iter().flat_map(|endpoint| endpoint.0.into_bytes()).collect::<Vec<u8>>();
+    let only = Some(only).filter(|only| !only.is_empty() && !matches!(held, Held::Dropped { .. }));
     c.prepare_cached(
         "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
@@ -359,9 +362,16 @@ pub fn put_held(c: &Connection, leased: &LeasedMessage, held: &Held, now: Millis
         kind,
         held.reason(),
         signed(now),
-        only.as_ref().filter(|_| !matches!(held, Held::Dropped { .. })).map(|id| id.0.as_bytes()),
+        only,
     ])?;
     Ok(())
+}
+
+/// The endpoints that a held message is for: their ids one after the other.
+pub fn endpoints(row: &Row<'_>, at: usize) -> Result<Vec<EndpointId>> {
+    let bytes = row.get::<_, Option<Vec<u8>>>(at)?.unwrap_or_default();
+    let ids = bytes.chunks(16).map(|id| Uuid::from_slice(id).map(EndpointId));
+    ids.collect::<std::result::Result<_, _>>().map_err(|_| bad(at, "ids have 16 bytes each"))
 }
 
 /// What is noted in the columns from `at` on: state, due, calls, kind, reason, noted. None if no row was joined.

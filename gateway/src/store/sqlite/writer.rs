@@ -78,7 +78,7 @@ pub enum Op {
     /// Keep a component.
     PutCode(Digest, Bytes, Reply<()>),
     /// Make these due again, and keep the operation that found them.
-    Again(Vec<Again>, Option<Box<Operation>>, Reply<u64>),
+    Again(Vec<Again>, Option<Box<Operation>>, Option<Box<KeptAnswer>>, Reply<u64>),
     /// Forget that of these messages, and note how far an environment's have come.
     Forget(Forgotten, Vec<Sequence>, Option<(EnvironmentId, Sequence)>, Reply<u64>),
     /// Forget old answers and operations.
@@ -307,7 +307,10 @@ impl Writer {
                         .execute(params![&digest.0[..], &bytes[..]])?;
                     Applied::Done
                 }
-                Op::Again(again, operation, _) => {
+                Op::Again(again, operation, answer, _) => {
+                    if let Some(answer) = answer {
+                        answers::put(&transaction, &self.vault, answer, None, now)?;
+                    }
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     Applied::Resent(resend(
                         &transaction,

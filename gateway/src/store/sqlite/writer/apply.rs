@@ -15,7 +15,11 @@ use crate::{
         notice::{self, Notice},
         operation::Operation,
     },
-    store::{Accepted, Again, Settlement, Submission, handover::Resent, vault::Vault},
+    store::{
+        Accepted, Again, Settlement, Submission,
+        handover::{Found, Resent},
+        vault::Vault,
+    },
 };
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -34,11 +38,19 @@ pub fn resend(
         return Ok(Vec::new());
     }
     let mut due = Vec::with_capacity(again.len());
+    let mut busy = None;
     for one in again {
-        due.extend(recovery::again(c, catalog, *one, mark, now)?);
+        match recovery::again(c, catalog, *one, mark, now)? {
+            Found::Due(resent) => due.push(resent),
+            Found::Nothing => {}
+            Found::Busy => {
+                busy = Some(*one);
+                break;
+            }
+        }
     }
     if let Some(operation) = operation {
-        recovery::put(c, operation)?;
+        recovery::put(c, &operation.after(due.len() as u64, busy.map(|one| one.message())))?;
     }
     Ok(due)
 }

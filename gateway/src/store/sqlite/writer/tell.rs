@@ -38,7 +38,7 @@ impl Writer {
                     Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply),
                     Applied::Count(count),
                 ) => answer(reply, Ok(count)),
-                (Op::Again(_, _, reply), Applied::Resent(resent)) => {
+                (Op::Again(_, _, _, reply), Applied::Resent(resent)) => {
                     let count = resent.len() as u64;
                     self.handover.resent(resent);
                     answer(reply, Ok(count));
@@ -83,7 +83,7 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
         | Op::Flush(reply) => {
             answer(reply, Err(failure(error)));
         }
-        Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply) | Op::Again(_, _, reply) => {
+        Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply) | Op::Again(_, _, _, reply) => {
             answer(reply, Err(failure(error)));
         }
         Op::Settle(_) | Op::Wait(..) | Op::Note(_) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}
