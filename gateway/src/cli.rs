@@ -1,20 +1,67 @@
-//! The command line: a table of commands.
+//! The command line: `serve` and `demo` run a gateway; everything else is a client of one, and knows no more of it than
+//! its API says. A table of commands.
+//!
+//! The client: [`profile`] says which gateway, [`client`] asks it and [`refusal`] reads what it will not do; [`output`]
+//! ties that together and prints, with [`table`], [`times`] and [`pages`]; [`failure`] has the exit codes. The rest is a
+//! file for each noun.
 
 use crate::{
     app::{App, Failure},
     config, observe,
 };
-use clap::{Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use output::{Several, Single};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 mod demo;
+mod profile;
+mod client;
+mod refusal;
+mod failure;
+mod output;
+mod table;
+mod times;
+mod pages;
+mod input;
+mod applications;
+mod endpoints;
+mod endpoint_fields;
+mod send;
+mod batch;
+mod messages;
+mod deliveries;
+mod operations;
+mod event_types;
+mod environments;
+mod keys;
 
 /// The exit code for a configuration that cannot be used (`EX_USAGE`).
 const USAGE: u8 = 64;
+/// The exit code after Ctrl-C, as shells know it.
+const INTERRUPTED: u8 = 130;
+
+/// What the help says below everything.
+fn notes() -> String {
+    const CLIENT: &str = "\
+All but serve, demo and completions ask a gateway. Which, and with which key, they take from the first of these that
+says so: the flags --server and --key, or --profile; the variables OCTOHOOKS_SERVER and OCTOHOOKS_KEY; the profile
+`default`, or the one that OCTOHOOKS_PROFILE names, in ~/.config/octohooks/profiles.toml or OCTOHOOKS_PROFILE_FILE:
+
+  [default]
+  server = \"https://hooks.example.com\"
+  key = \"key_…\"";
+    let more = "64   serve: the configuration cannot be used\n  130  after Ctrl-C";
+    format!("{CLIENT}\n\n{}\n  {more}", failure::HELP)
+}
 
 /// A webhook gateway you extend with WebAssembly.
 #[derive(Debug, Parser)]
-#[command(name = "octohooks", version)]
+#[command(name = "octohooks", version, after_help = notes())]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +83,35 @@ enum Command {
     },
     /// Show everything at work: a gateway, a plugin, three endpoints, and nothing lost.
     Demo(demo::Options),
+    /// Applications: list, get, create, update, delete.
+    App(Several<applications::Verb>),
+    /// Endpoints of an application, and their secrets.
+    Endpoint(Several<endpoints::Verb>),
+    /// Send a message, or many from a file.
+    Send(Single<send::Options>),
+    /// What an application was sent.
+    Messages(Single<messages::Options>),
+    /// What became of a message, or of all for an endpoint.
+    Deliveries(Single<deliveries::Options>),
+    /// Every try of a delivery, with what was sent and what came back.
+    Attempts(Single<deliveries::Attempts>),
+    /// Send one message to one endpoint again.
+    Resend(Single<deliveries::Resend>),
+    /// Send an endpoint again what failed there, or what never came there.
+    Recover(Single<operations::Recover>),
+    /// What `recover` started: list, get, cancel.
+    Operations(Several<operations::Verb>),
+    /// What may happen, and the schemas of its payloads.
+    EventTypes(Several<event_types::Verb>),
+    /// Environments: list, create, delete. Needs the root key.
+    Environments(Several<environments::Verb>),
+    /// Keys of an environment: create, list, rotate, revoke; and tokens.
+    Keys(Several<keys::Verb>),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// Runs the command.
@@ -44,6 +120,30 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve { config, listen, data_dir } => serve(config, listen, data_dir),
         Command::Demo(options) => demo::run(&options),
+        Command::App(command) => command.start(),
+        Command::Endpoint(command) => command.start(),
+        Command::Send(command) => command.start(),
+        Command::Messages(command) => command.start(),
+        Command::Deliveries(command) => command.start(),
+        Command::Attempts(command) => command.start(),
+        Command::Resend(command) => command.start(),
+        Command::Recover(command) => command.start(),
+        Command::Operations(command) => command.start(),
+        Command::EventTypes(command) => command.start(),
+        Command::Environments(command) => command.start(),
+        Command::Keys(command) => command.start(),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "octohooks", &mut script);
+    match io::stdout().write_all(&script) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&format!("cannot print: {error}"), 1)
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -70,4 +170,14 @@ fn serve(file: Option<PathBuf>, listen: Option<String>, data_dir: Option<String>
 fn fail(line: &str, code: u8) -> ExitCode {
     eprintln!("octohooks: {line}");
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
 }

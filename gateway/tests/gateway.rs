@@ -27,4 +27,5 @@ mod gateway {
     mod nats;
     mod once;
     mod operational;
+    mod cli;
 }

@@ -33,8 +33,6 @@ mod summary;
 
 /// What must come is waited for until nothing has come for so long: a stream delivers again after 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
-/// The exit code after Ctrl-C, as shells know it.
-const INTERRUPTED: u8 = 130;
 
 /// What may be asked for.
 #[derive(Debug, Args)]
@@ -64,7 +62,7 @@ pub fn run(options: &Options) -> ExitCode {
     match done {
         Ok(Some(summary)) if summary.is_good() => ExitCode::SUCCESS,
         Ok(Some(_)) => ExitCode::FAILURE,
-        Ok(None) => ExitCode::from(INTERRUPTED),
+        Ok(None) => ExitCode::from(super::INTERRUPTED),
         Err(error) => super::fail(&format!("demo: {error:#}"), 1),
     }
 }

@@ -1,0 +1,236 @@
+//! What an endpoint has, as flags: all of it for a new one, and what changes of one that is there.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+/// A new endpoint.
+#[derive(Debug, Args)]
+pub struct Fields {
+    /// Where deliveries go: http(s)://… or nats://<subject>
+    #[arg(long)]
+    url: String,
+    /// Do not deliver yet
+    #[arg(long)]
+    disabled: bool,
+    /// A secret that signs; may be repeated
+    #[arg(long = "secret")]
+    secrets: Vec<String>,
+    #[command(flatten)]
+    optional: Optional,
+}
+
+/// What is to change.
+#[derive(Debug, Args)]
+pub struct Changes {
+    /// Where deliveries go: http(s)://… or nats://<subject>
+    #[arg(long)]
+    url: Option<String>,
+    /// Deliver again
+    #[arg(long, conflicts_with = "disable")]
+    enable: bool,
+    /// Deliver no more; what waits stops
+    #[arg(long)]
+    disable: bool,
+    #[command(flatten)]
+    optional: Optional,
+    /// Of every event type
+    #[arg(long, conflicts_with = "event_types")]
+    all_event_types: bool,
+    /// Of all channels
+    #[arg(long, conflicts_with = "channels")]
+    all_channels: bool,
+    /// No headers besides the gateway's
+    #[arg(long, conflicts_with = "headers")]
+    no_headers: bool,
+    /// No rate limit
+    #[arg(long, conflicts_with = "rate_limit")]
+    no_rate_limit: bool,
+    /// No limit of its own on requests under way
+    #[arg(long, conflicts_with = "max_in_flight")]
+    no_max_in_flight: bool,
+}
+
+#[derive(Debug, Args)]
+struct Optional {
+    /// For people
+    #[arg(long)]
+    name: Option<String>,
+    /// What you call it yourself: paths take it as they take the id
+    #[arg(long)]
+    uid: Option<String>,
+    /// Only of this event type; may be repeated, or have commas between
+    #[arg(long = "event-type", value_name = "TYPE", value_delimiter = ',')]
+    event_types: Vec<String>,
+    /// Only of this channel; may be repeated, or have commas between
+    #[arg(long = "channel", value_name = "CHANNEL", value_delimiter = ',')]
+    channels: Vec<String>,
+    /// A header to send, as `name: value`; may be repeated
+    #[arg(long = "header", value_name = "HEADER", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// Which signatures requests carry
+    #[arg(long, value_parser = ["both", "octohooks", "standard"])]
+    signatures: Option<String>,
+    /// Whether payloads are sent as ASCII, with \uXXXX for the rest
+    #[arg(long, value_name = "BOOL")]
+    ascii_payload: Option<bool>,
+    /// Start at most so many requests in a time: 10/second, 600/minute; with a burst 10/second/20
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate_limit: Option<Value>,
+    /// At most so many requests under way at once
+    #[arg(long, value_name = "COUNT")]
+    max_in_flight: Option<u32>,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
+    let pair = pair.filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "must be `name: value`".to_owned())
+}
+
+fn rate(text: &str) -> Result<Value, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let (limit, per, burst) = match parts[..] {
+        [limit] => (limit, "second", "1"),
+        [limit, per] => (limit, per, "1"),
+        [limit, per, burst] => (limit, per, burst),
+        _ => ("", "", ""),
+    };
+    match (limit.parse::<u32>(), burst.parse::<u32>(), per) {
+        (Ok(limit @ 1..), Ok(burst @ 1..), "second" | "minute" | "hour") => {
+            Ok(json!({ "limit": limit, "per": per, "burst": burst }))
+        }
+        _ => Err("must be like 10/second, 600/minute, 1000/hour, or 10/second/20".to_owned()),
+    }
+}
+
+impl Optional {
+    /// The fields that are given.
+    fn fields(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        let headers: Map<String, Value> =
+            self.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let is_given = |value: &Value| match value {
+            Value::Null => false,
+            Value::Array(list) => !list.is_empty(),
+            Value::Object(map) => !map.is_empty(),
+            _ => true,
+        };
+        for (name, value) in [
+            ("name", json!(self.name)),
+            ("uid", json!(self.uid)),
+            ("eventTypes", json!(self.event_types)),
+            ("channels", json!(self.channels)),
+            ("headers", Value::Object(headers)),
+            ("signatures", json!(self.signatures)),
+            ("asciiPayload", json!(self.ascii_payload)),
+            ("rateLimit", json!(self.rate_limit)),
+            ("maxInFlight", json!(self.max_in_flight)),
+        ] {
+            if is_given(&value) {
+                fields.insert(name.to_owned(), value);
+            }
+        }
+        fields
+    }
+}
+
+impl Fields {
+    /// The endpoint to create.
+    pub fn json(&self) -> Value {
+        let mut fields = self.optional.fields();
+        fields.insert("url".to_owned(), json!(self.url));
+        fields.insert("enabled".to_owned(), json!(!self.disabled));
+        if !self.secrets.is_empty() {
+            fields.insert("secrets".to_owned(), json!(self.secrets));
+        }
+        Value::Object(fields)
+    }
+}
+
+impl Changes {
+    /// The endpoint as it is to be, from what it is. Its secrets stay, since they are not mentioned.
+    pub fn over(&self, old: &Value) -> Value {
+        let mut fields = old.as_object().cloned().unwrap_or_default();
+        for not_ours in ["id", "secrets", "created", "updated"] {
+            fields.remove(not_ours);
+        }
+        fields.extend(self.optional.fields());
+        if let Some(url) = &self.url {
+            fields.insert("url".to_owned(), json!(url));
+        }
+        if self.enable || self.disable {
+            fields.insert("enabled".to_owned(), json!(self.enable));
+        }
+        for (is_cleared, name) in [
+            (self.all_event_types, "eventTypes"),
+            (self.all_channels, "channels"),
+            (self.no_headers, "headers"),
+            (self.no_rate_limit, "rateLimit"),
+            (self.no_max_in_flight, "maxInFlight"),
+        ] {
+            if is_cleared {
+                fields.remove(name);
+            }
+        }
+        Value::Object(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Update {
+        #[command(flatten)]
+        changes: Changes,
+    }
+
+    fn after(flags: &[&str]) -> Value {
+        let old = json!({ "id": "1", "url": "http://a/", "enabled": true, "eventTypes": ["a", "b"],
+            "channels": ["c"], "headers": { "x": "y" }, "secrets": ["s"], "signatures": "both",
+            "rateLimit": { "limit": 1, "per": "hour", "burst": 1 }, "maxInFlight": 7 });
+        let flags = [&["update"], flags].concat();
+        Update::try_parse_from(flags).expect("parses").changes.over(&old)
+    }
+
+    #[test]
+    fn a_change_leaves_the_rest_as_it_is() {
+        let same = after(&[]);
+        assert_eq!(same["eventTypes"], json!(["a", "b"]));
+        assert_eq!((&same["id"], &same["secrets"]), (&Value::Null, &Value::Null));
+        let table: [(&[&str], &str, Value); 9] = [
+            (&["--event-type", "x,y", "--event-type", "z"], "eventTypes", json!(["x", "y", "z"])),
+            (&["--all-event-types"], "eventTypes", Value::Null),
+            (&["--disable"], "enabled", json!(false)),
+            (&["--enable"], "enabled", json!(true)),
+            (&["--header", "a: b:c"], "headers", json!({ "a": "b:c" })),
+            (&["--no-headers"], "headers", Value::Null),
+            (&["--no-rate-limit"], "rateLimit", Value::Null),
+            (&["--max-in-flight", "3"], "maxInFlight", json!(3)),
+            (&["--url", "http://b"], "url", json!("http://b")),
+        ];
+        for (flags, field, expected) in table {
+            let new = after(flags);
+            assert_eq!(new[field], expected, "{flags:?}");
+            let others = same.as_object().expect("an object").iter();
+            for (other, value) in others.filter(|(other, _)| *other != field) {
+                assert_eq!(&new[other], value, "{flags:?}: {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn rates_as_people_write_them() {
+        let table = [("10", (10, "second", 1)), ("600/minute", (600, "minute", 1))];
+        for (text, (limit, per, burst)) in table.into_iter().chain([("5/hour/9", (5, "hour", 9))]) {
+            let expected = json!({ "limit": limit, "per": per, "burst": burst });
+            assert_eq!(rate(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "0/second", "10/day", "10/second/0", "1/second/1/1", "x"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+}
