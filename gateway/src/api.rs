@@ -13,7 +13,7 @@ use axum::{
     routing::{delete, get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use octohooks::{applications, deliveries, endpoints, messages, recovery, secrets};
+use octohooks::{applications, attempts, deliveries, endpoints, messages, recovery, secrets};
 use std::sync::Arc;
 use url::Url;
 
@@ -23,6 +23,7 @@ pub mod environments;
 pub mod keys;
 pub mod event_types;
 pub mod health;
+pub mod openapi;
 
 /// Whether a URL may be an endpoint's of that application, as the guard sees it.
 pub type CheckUrl = Arc<dyn Fn(&Url, &Application) -> Result<(), String> + Send + Sync>;
@@ -52,6 +53,8 @@ pub struct Api {
     pub metrics: PrometheusHandle,
     /// The state of the parts that the API does not hold.
     pub parts: health::Parts,
+    /// What `/openapi.json` answers.
+    pub document: openapi::Document,
 }
 
 /// The routes below `/api/v1`.
@@ -79,7 +82,7 @@ pub fn router(api: Api) -> Router {
         .route("/applications/{app}/messages/{message}/deliveries", get(deliveries::of_message))
         .route(
             "/applications/{app}/messages/{message}/deliveries/{delivery}/attempts",
-            get(deliveries::attempts),
+            get(attempts::list),
         )
         .route("/applications/{app}/endpoints/{endpoint}/deliveries", get(deliveries::of_endpoint))
         .route(
@@ -109,6 +112,7 @@ pub fn router(api: Api) -> Router {
         .route("/environments/{environment}/keys", get(keys::list).post(keys::create))
         .route("/environments/{environment}/keys/{key}", get(keys::get).delete(keys::delete))
         .route("/environments/{environment}/keys/{key}/rotate", post(keys::rotate))
+        .route("/openapi.json", get(openapi::get))
         .with_state(api)
 }
 

@@ -3,7 +3,7 @@
 //! way ends.
 
 use crate::{
-    api::{self, Api, health::Parts},
+    api::{self, Api, health::Parts, openapi::Document},
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
@@ -57,6 +57,7 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
+use utoipa::OpenApi;
 
 mod chores;
 mod doors;
@@ -176,6 +177,8 @@ impl App {
         let batch = BatchBytes(config.ingest.batch_bytes);
         let door = Door { acceptor, keys: keys.clone(), batch };
         let repeats = Repeats::new(store.clone(), keys.clone(), batch.0);
+        let document =
+            Document::new(ingest::http::Calls::openapi()).context("the API's document")?;
         let api = Api {
             catalog,
             log,
@@ -188,6 +191,7 @@ impl App {
             check_url,
             metrics,
             parts,
+            document,
         };
         let metrics = api.metrics.clone();
         let router = router(api, door, repeats);

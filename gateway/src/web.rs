@@ -2,6 +2,7 @@
 //! read under a limit.
 
 pub mod error;
+pub mod answers;
 pub mod shape;
 pub mod auth;
 pub mod new_key;

@@ -17,6 +17,7 @@ mod gateway {
     mod refused;
     mod keys;
     mod scopes;
+    mod openapi;
     mod event_types;
     mod cors;
     mod receivers;

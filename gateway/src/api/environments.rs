@@ -13,6 +13,7 @@ use crate::{
     },
     store::Catalog,
     web::{
+        answers::{BadBody, Denied, Missing, NotDone},
         auth::{Admin, Keys, Place, Root},
         body,
         error::ApiError,
@@ -27,16 +28,23 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::{num::NonZeroU16, sync::Arc};
+use utoipa::ToSchema;
 
 /// An environment as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Environment)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
+    /// A number, as text.
+    #[schema(pattern = "^[0-9]+$")]
     id: String,
+    #[schema(value_type = EnvironmentName)]
     name: String,
     /// How long payloads are kept, in days; none: as long as the configuration says.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535, required)]
     payload_days: Option<NonZeroU16>,
     /// How long deliveries are kept with their attempts, in days.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535, required)]
     attempt_days: Option<NonZeroU16>,
     created: Millis,
     updated: Millis,
@@ -66,11 +74,18 @@ impl Shown {
     }
 }
 
-#[derive(Deserialize)]
+/// An environment as it is written.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = EnvironmentDraft)]
 #[serde(rename_all = "camelCase")]
 struct Draft {
+    /// Required for a new one.
     name: Option<EnvironmentName>,
+    /// How long payloads are kept, in days.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
     payload_days: Option<NonZeroU16>,
+    /// How long deliveries are kept with their attempts, in days.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
     attempt_days: Option<NonZeroU16>,
 }
 
@@ -92,7 +107,18 @@ impl Draft {
     }
 }
 
-/// `POST /environments`
+/// Creates an environment.
+#[utoipa::path(
+    post,
+    path = "/environments",
+    tag = "Environments",
+    operation_id = "createEnvironment",
+    request_body(content = Draft, example = json!({ "name": "staging" })),
+    responses(
+        (status = 200, description = "The environment.", body = Shown),
+        Denied, BadBody, NotDone,
+    ),
+)]
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     _: Root,
@@ -111,19 +137,34 @@ pub async fn create(
 }
 
 /// All environments.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EnvironmentList)]
 pub struct List {
     data: Vec<Shown>,
 }
 
-/// `GET /environments`
+/// Lists the environments.
+#[utoipa::path(
+    get,
+    path = "/environments",
+    tag = "Environments",
+    operation_id = "listEnvironments",
+    responses((status = 200, description = "All there are.", body = List), Denied),
+)]
 pub async fn list(State(catalog): State<Arc<dyn Catalog>>, _: Root) -> Json<List> {
     let catalog = catalog.snapshot();
     let others = catalog.environments().map(|environment| Shown::from(&**environment));
     Json(List { data: std::iter::once(Shown::default_environment()).chain(others).collect() })
 }
 
-/// `GET /environments/{environment}`
+/// Gets an environment.
+#[utoipa::path(
+    get,
+    path = "/environments/{environment}",
+    tag = "Environments",
+    operation_id = "getEnvironment",
+    responses((status = 200, description = "The environment.", body = Shown), Denied, Missing),
+)]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     admin: Admin,
@@ -146,7 +187,20 @@ fn changeable(
     }
 }
 
-/// `PUT /environments/{environment}`: another name, or how long what is recorded is kept.
+/// Changes an environment.
+///
+/// Another name, or how long what is recorded is kept. What is absent stays as it is.
+#[utoipa::path(
+    put,
+    path = "/environments/{environment}",
+    tag = "Environments",
+    operation_id = "updateEnvironment",
+    request_body = Draft,
+    responses(
+        (status = 200, description = "The environment as it is now.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn update(
     State(catalog): State<Arc<dyn Catalog>>,
     State(keys): State<Keys>,
@@ -165,7 +219,19 @@ pub async fn update(
     Ok(Json(shown))
 }
 
-/// `DELETE /environments/{environment}`: with its keys and event types, once it has no applications.
+/// Deletes an environment with its keys and event types.
+///
+/// Once it has no applications.
+#[utoipa::path(
+    delete,
+    path = "/environments/{environment}",
+    tag = "Environments",
+    operation_id = "deleteEnvironment",
+    responses(
+        (status = 200, description = "The environment as it was.", body = Shown),
+        Denied, Missing, NotDone,
+    ),
+)]
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
     State(keys): State<Keys>,

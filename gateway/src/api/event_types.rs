@@ -12,7 +12,13 @@ use crate::{
         name::EventType,
     },
     store::Catalog,
-    web::{auth::Caller, body, error::ApiError, once::Repeatable},
+    web::{
+        answers::{BadBody, Denied, Missing, NotDone},
+        auth::Caller,
+        body,
+        error::ApiError,
+        once::Repeatable,
+    },
 };
 use axum::{
     Json,
@@ -23,6 +29,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// The longest description, in characters.
 const DESCRIPTION: usize = 4096;
@@ -30,14 +37,22 @@ const DESCRIPTION: usize = 4096;
 const DOCUMENT: usize = 64 << 10;
 
 /// An event type as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventType)]
 pub struct Shown {
+    #[schema(value_type = EventTypeId)]
     id: String,
     name: EventType,
     description: String,
+    /// Whether payloads are held to the schema.
     enforce: bool,
+    /// The newest; null: there is no schema.
+    #[schema(required)]
     version: Option<u32>,
+    /// The newest: JSON Schema, draft 2020-12.
+    #[schema(required)]
     schema: Option<Value>,
+    #[schema(required)]
     example: Option<Value>,
     versions: Vec<Version>,
     created: Millis,
@@ -61,12 +76,20 @@ impl From<&Entry> for Shown {
     }
 }
 
-#[derive(Deserialize)]
+/// An event type as it is written.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = EventTypeDraft)]
 struct Draft {
+    /// Required for a new one.
     name: Option<EventType>,
+    /// For people.
+    #[schema(max_length = 4096)]
     description: Option<String>,
+    /// Whether payloads are held to the schema.
     enforce: Option<bool>,
+    /// JSON Schema, draft 2020-12; at most 64 KiB.
     schema: Option<Value>,
+    /// A payload, for people; at most 64 KiB.
     example: Option<Value>,
 }
 
@@ -118,7 +141,25 @@ async fn put(
     Ok(Json(shown))
 }
 
-/// `POST /event-types`
+/// Lists an event type in the catalog.
+#[utoipa::path(
+    post,
+    path = "/event-types",
+    tag = "Event types",
+    operation_id = "createEventType",
+    request_body(
+        content = Draft,
+        example = json!({
+            "name": "sms.status",
+            "enforce": true,
+            "schema": { "type": "object", "required": ["to"] },
+        }),
+    ),
+    responses(
+        (status = 200, description = "The event type.", body = Shown),
+        Denied, BadBody, NotDone,
+    ),
+)]
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
@@ -144,14 +185,23 @@ pub async fn create(
 }
 
 /// The environment's event types, by name.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventTypeList)]
 pub struct List {
     data: Vec<Shown>,
     /// There is never another page: there are at most 1000.
+    #[schema(required)]
     iterator: Option<String>,
 }
 
-/// `GET /event-types`
+/// Lists the event types.
+#[utoipa::path(
+    get,
+    path = "/event-types",
+    tag = "Event types",
+    operation_id = "listEventTypes",
+    responses((status = 200, description = "All there are, by name.", body = List), Denied),
+)]
 pub async fn list(State(catalog): State<Arc<dyn Catalog>>, caller: Caller) -> Json<List> {
     let catalog = catalog.snapshot();
     let data = catalog.event_types(caller.environment).map(|listed| Shown::from(&listed.entry));
@@ -163,7 +213,14 @@ fn find(catalog: &Arc<dyn Catalog>, caller: Caller, name: &str) -> Result<Arc<Li
     found.ok_or_else(|| ApiError::not_found("event type"))
 }
 
-/// `GET /event-types/{name}`
+/// Gets an event type.
+#[utoipa::path(
+    get,
+    path = "/event-types/{name}",
+    tag = "Event types",
+    operation_id = "getEventType",
+    responses((status = 200, description = "The event type.", body = Shown), Denied, Missing),
+)]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
@@ -172,7 +229,20 @@ pub async fn get(
     Ok(Json(Shown::from(&find(&catalog, caller, &name)?.entry)))
 }
 
-/// `PUT /event-types/{name}`: a changed schema is the next version. The name stays: messages have it.
+/// Changes an event type.
+///
+/// What is absent stays as it is; a changed schema is the next version. The name stays: messages have it.
+#[utoipa::path(
+    put,
+    path = "/event-types/{name}",
+    tag = "Event types",
+    operation_id = "updateEventType",
+    request_body = Draft,
+    responses(
+        (status = 200, description = "The event type as it is now.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn update(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
@@ -189,7 +259,19 @@ pub async fn update(
         .await
 }
 
-/// `DELETE /event-types/{name}`: messages of this type are taken as they come.
+/// Deletes an event type from the catalog.
+///
+/// Messages of this type are taken as they come.
+#[utoipa::path(
+    delete,
+    path = "/event-types/{name}",
+    tag = "Event types",
+    operation_id = "deleteEventType",
+    responses(
+        (status = 200, description = "The event type as it was.", body = Shown),
+        Denied, Missing, NotDone,
+    ),
+)]
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,

@@ -7,11 +7,12 @@ use crate::{
     model::{
         Millis,
         catalog::Change,
-        id::{EnvironmentId, KeyId},
+        id::{ApplicationId, EnvironmentId, KeyId},
         key::{self, Key, Scope},
     },
     store::Catalog,
     web::{
+        answers::{BadBody, Denied, Missing, NotDone},
         auth::{Admin, Caller},
         body,
         error::ApiError,
@@ -27,6 +28,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// The longest that a rotated key's old text may be good, in milliseconds: 30 days.
 const GRACE: Millis = 30 * 24 * 60 * 60 * 1000;
@@ -34,18 +36,27 @@ const GRACE: Millis = 30 * 24 * 60 * 60 * 1000;
 const TOKEN: (u64, u64) = (60 * 60, 7 * 24 * 60 * 60);
 
 /// A key as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Key)]
 pub struct Shown {
+    #[schema(value_type = KeyId)]
     id: String,
     name: String,
+    #[schema(value_type = ScopeName)]
     scope: &'static str,
+    /// The only one, for the scope `application`.
+    #[schema(value_type = Option<ApplicationId>, required)]
     application: Option<String>,
+    /// Its first characters.
     prefix: String,
+    /// Null: never.
+    #[schema(required)]
     expires: Option<Millis>,
     created: Millis,
     updated: Millis,
-    /// In the answer that makes it only.
+    /// Its text, in the answer that makes it only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     key: Option<String>,
 }
 
@@ -75,20 +86,33 @@ impl Shown {
     }
 }
 
-#[derive(Clone, Copy, Deserialize)]
+/// What a key lets its holder do.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = Scope)]
 #[serde(rename_all = "lowercase")]
 enum ScopeName {
+    /// Everything, and keys.
     Admin,
+    /// Everything but keys.
     Environment,
+    /// Create messages.
     Publish,
+    /// What belongs to one application, as its owner sees it.
     Application,
 }
 
-#[derive(Deserialize)]
+/// A key as it is written.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = KeyDraft)]
 struct Draft {
+    /// For people.
+    #[schema(value_type = String, min_length = 1, max_length = 256)]
     name: Option<String>,
+    #[schema(value_type = ScopeName)]
     scope: Option<ScopeName>,
+    /// For the scope `application`: its id or uid.
     application: Option<String>,
+    /// In the future; never if absent.
     expires: Option<Millis>,
 }
 
@@ -133,7 +157,20 @@ async fn make(
     Ok(shown)
 }
 
-/// `POST /environments/{environment}/keys`
+/// Creates a key.
+///
+/// Its text is in this answer, and nowhere after.
+#[utoipa::path(
+    post,
+    path = "/environments/{environment}/keys",
+    tag = "Keys",
+    operation_id = "createKey",
+    request_body(content = Draft, example = json!({ "name": "publisher", "scope": "publish" })),
+    responses(
+        (status = 200, description = "The key, with its text.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     admin: Admin,
@@ -156,12 +193,23 @@ pub async fn create(
 }
 
 /// The environment's keys.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyList)]
 pub struct List {
     data: Vec<Shown>,
 }
 
-/// `GET /environments/{environment}/keys`: oldest first.
+/// Lists an environment's keys.
+#[utoipa::path(
+    get,
+    path = "/environments/{environment}/keys",
+    tag = "Keys",
+    operation_id = "listKeys",
+    responses(
+        (status = 200, description = "The keys, oldest first.", body = List),
+        Denied, Missing,
+    ),
+)]
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
     admin: Admin,
@@ -186,7 +234,17 @@ fn find(
     found.filter(|key| key.environment == environment).ok_or_else(|| ApiError::not_found("key"))
 }
 
-/// `GET /environments/{environment}/keys/{key}`
+/// Gets a key.
+#[utoipa::path(
+    get,
+    path = "/environments/{environment}/keys/{key}",
+    tag = "Keys",
+    operation_id = "getKey",
+    responses(
+        (status = 200, description = "The key, without its text.", body = Shown),
+        Denied, Missing,
+    ),
+)]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     admin: Admin,
@@ -195,7 +253,19 @@ pub async fn get(
     Ok(Json(Shown::new(&*find(&catalog, admin, &environment, &key)?, None)))
 }
 
-/// `DELETE /environments/{environment}/keys/{key}`: it opens nothing any more.
+/// Deletes a key.
+///
+/// It opens nothing any more.
+#[utoipa::path(
+    delete,
+    path = "/environments/{environment}/keys/{key}",
+    tag = "Keys",
+    operation_id = "deleteKey",
+    responses(
+        (status = 200, description = "The key as it was.", body = Shown),
+        Denied, Missing, NotDone,
+    ),
+)]
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
     admin: Admin,
@@ -206,14 +276,30 @@ pub async fn delete(
     Ok(Json(Shown::new(&key, None)))
 }
 
-#[derive(Deserialize)]
+/// What a rotation may say. It may say nothing.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = KeyRotation)]
 #[serde(rename_all = "camelCase")]
 struct Rotation {
+    /// How long the text before is good, in milliseconds; not at all if absent, at most 30 days.
+    #[schema(value_type = Option<u64>, maximum = 2_592_000_000u64, default = 0)]
     grace_period: Option<Millis>,
 }
 
-/// `POST /environments/{environment}/keys/{key}/rotate`: the same key with another text; the one before is good for the
-/// grace period, if there is one.
+/// Gives a key another text.
+///
+/// The one before is good for the grace period, if there is one.
+#[utoipa::path(
+    post,
+    path = "/environments/{environment}/keys/{key}/rotate",
+    tag = "Keys",
+    operation_id = "rotateKey",
+    request_body = Option<Rotation>,
+    responses(
+        (status = 200, description = "The key, with its new text.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn rotate(
     State(catalog): State<Arc<dyn Catalog>>,
     admin: Admin,
@@ -237,20 +323,34 @@ pub async fn rotate(
     Ok(Json(shown))
 }
 
-#[derive(Deserialize)]
+/// What a token is to be. It may say nothing.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TokenDraft {
+    /// In seconds; an hour if absent, at most a week.
+    #[schema(minimum = 1, maximum = 604_800, default = 3600)]
     expires_in: Option<u64>,
 }
 
 /// A token, shown once.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Token {
     key: String,
     expires: Millis,
 }
 
-/// `POST /applications/{app}/tokens`: a key of that application that ends soon.
+/// Creates a token: a key of an application that ends soon.
+#[utoipa::path(
+    post,
+    path = "/applications/{app}/tokens",
+    tag = "Keys",
+    operation_id = "createToken",
+    request_body = Option<TokenDraft>,
+    responses(
+        (status = 200, description = "The token, shown once.", body = Token),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn token(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,

@@ -6,6 +6,7 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 pub mod keyset;
 pub mod applications;
@@ -13,6 +14,7 @@ pub mod endpoints;
 pub mod messages;
 pub mod secrets;
 pub mod deliveries;
+pub mod attempts;
 pub mod recovery;
 
 /// A body of the API is at most this long, in bytes.
@@ -38,9 +40,15 @@ impl Page {
     }
 }
 
-#[derive(Deserialize)]
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
+    /// From 1, which is the default.
+    #[param(minimum = 1, default = 1)]
     page: Option<usize>,
+    /// How many a page shows.
+    #[param(minimum = 1, maximum = 250, default = 10)]
     size: Option<usize>,
 }
 

@@ -11,7 +11,12 @@ use crate::{
     },
     plugin::{Host, Registry},
     store::Catalog,
-    web::{auth::Caller, body, error::ApiError},
+    web::{
+        answers::{BadBody, Denied, Missing, NotDone},
+        auth::Caller,
+        body,
+        error::ApiError,
+    },
 };
 use axum::{
     Json,
@@ -22,15 +27,19 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::HashSet, sync::Arc};
+use utoipa::ToSchema;
 
 /// Settings are at most this long as JSON, in bytes.
 const SETTINGS: usize = 64 << 10;
 
 /// A plugin as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Plugin)]
 pub struct Shown {
     digest: Digest,
+    /// In bytes.
     size: u64,
+    #[schema(value_type = Object)]
     settings: Map<String, Value>,
     created: Millis,
     updated: Millis,
@@ -47,7 +56,21 @@ fn active(tenant: &Tenant) -> Result<&Arc<Plugin>, ApiError> {
     tenant.plugin.as_ref().ok_or_else(|| ApiError::not_found("plugin"))
 }
 
-/// `PUT /applications/{app}/plugin`: the component's bytes.
+/// Uploads a plugin: a WebAssembly component.
+///
+/// It is checked, compiled and kept before the application switches to it. Messages that an older version parked are
+/// due again then.
+#[utoipa::path(
+    put,
+    path = "/applications/{app}/plugin",
+    tag = "Plugins",
+    operation_id = "putPlugin",
+    request_body(content_type = "application/wasm", description = "The component's bytes."),
+    responses(
+        (status = 200, description = "The plugin.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn put(
     State(catalog): State<Arc<dyn Catalog>>,
     State(host): State<Host>,
@@ -96,7 +119,14 @@ fn unload(catalog: &Arc<dyn Catalog>, registry: &Registry) {
     registry.retain(|digest| active.contains(digest));
 }
 
-/// `GET /applications/{app}/plugin`
+/// Gets an application's plugin.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/plugin",
+    tag = "Plugins",
+    operation_id = "getPlugin",
+    responses((status = 200, description = "The plugin.", body = Shown), Denied, Missing),
+)]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
@@ -106,7 +136,18 @@ pub async fn get(
     Ok(Json(Shown::from(&**active(&tenant)?)))
 }
 
-/// `PUT /applications/{app}/plugin/settings`: a JSON object, which replaces the settings before.
+/// Replaces a plugin's settings.
+#[utoipa::path(
+    put,
+    path = "/applications/{app}/plugin/settings",
+    tag = "Plugins",
+    operation_id = "putPluginSettings",
+    request_body(content = Object, example = json!({ "threshold": 3 })),
+    responses(
+        (status = 200, description = "The plugin.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn put_settings(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
@@ -122,7 +163,19 @@ pub async fn put_settings(
     Ok(Json(shown))
 }
 
-/// `DELETE /applications/{app}/plugin`: messages go to their subscribers as they are; what is parked stays parked.
+/// Removes an application's plugin.
+///
+/// Messages go to their subscribers as they are; what is parked stays parked.
+#[utoipa::path(
+    delete,
+    path = "/applications/{app}/plugin",
+    tag = "Plugins",
+    operation_id = "deletePlugin",
+    responses(
+        (status = 200, description = "The plugin as it was.", body = Shown),
+        Denied, Missing, NotDone,
+    ),
+)]
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
     State(registry): State<Arc<Registry>>,

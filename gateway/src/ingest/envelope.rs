@@ -16,6 +16,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, collections::HashMap, num::NonZeroU16};
+use utoipa::ToSchema;
 
 /// It may be this long in bytes: names, channels, white space.
 pub const BYTES: usize = 32 << 10;
@@ -28,16 +29,29 @@ const ATTRIBUTES: usize = 64;
 /// The trace context of W3C, which travels with a message as attributes of the same names.
 pub const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
-#[derive(Deserialize)]
+/// A message as it is sent.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Create<'a> {
+#[schema(as = MessageDraft)]
+pub struct Create<'a> {
+    /// What happened.
     #[serde(borrow)]
+    #[schema(value_type = EventType)]
     event_type: Option<Cow<'a, str>>,
+    /// The audience.
+    #[schema(max_items = 100)]
     channels: Option<Vec<Channel>>,
+    /// Any JSON; its bytes are delivered as they came.
     #[serde(borrow, default, deserialize_with = "present")]
+    #[schema(value_type = Value, required)]
     payload: Option<&'a RawValue>,
+    /// Unique in the application.
     uid: Option<Uid>,
+    /// For the plugin to read; at most 64.
+    #[schema(value_type = Option<BTreeMap<AttributeName, AttributeValue>>)]
     attributes: Option<Attributes>,
+    /// After how many days its content goes, if earlier than others'.
+    #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
     payload_retention_days: Option<NonZeroU16>,
 }
 

@@ -7,11 +7,13 @@ use super::{
 };
 use crate::{
     model::{
+        Millis,
         id::MessageId,
         message::{Attributes, Message},
-        name::{AttributeName, AttributeValue, Channel},
+        name::{AttributeName, AttributeValue, Channel, EventType, Uid},
     },
     web::{
+        answers::{BadBody, Denied, Missing, NotDone},
         auth::{Keys, Publisher},
         body,
         error::ApiError,
@@ -25,7 +27,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use envelope::Create as MessageDraft;
 use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 mod batch;
 
@@ -44,6 +48,11 @@ pub struct Door {
 #[derive(Clone, Copy, Debug)]
 pub struct BatchBytes(pub usize);
 
+/// The calls of this door, for the document of the API.
+#[derive(OpenApi)]
+#[openapi(paths(create, batch::create))]
+pub struct Calls;
+
 /// The door's route.
 pub fn router(door: Door) -> Router {
     Router::new()
@@ -52,6 +61,28 @@ pub fn router(door: Door) -> Router {
         .with_state(door)
 }
 
+/// Creates a message.
+///
+/// It is on disk before this is answered. The payload arrives at the endpoints byte for byte as it was sent.
+#[utoipa::path(
+    post,
+    path = "/applications/{app}/messages",
+    tag = "Messages",
+    operation_id = "createMessage",
+    request_body(
+        content = MessageDraft<'_>,
+        example = json!({
+            "eventType": "sms.status",
+            "channels": ["north"],
+            "uid": "sms-1",
+            "payload": { "to": "+4915112345678", "status": "delivered" },
+        }),
+    ),
+    responses(
+        (status = 200, description = "The message: it is on disk.", body = AcceptedMessage<'_>),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 async fn create(
     State(acceptor): State<Acceptor>,
     publisher: Publisher,
@@ -81,17 +112,32 @@ fn trace(headers: &HeaderMap, attributes: &mut Attributes) {
 }
 
 /// A message as the contract shows it, and what was attached.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AcceptedHead)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
     id: MessageId,
+    #[schema(value_type = Option<Uid>, required)]
     uid: Option<&'a str>,
+    #[schema(value_type = EventType)]
     event_type: &'a str,
     channels: &'a [Channel],
     #[serde(skip_serializing_if = "Attributes::is_empty")]
+    #[schema(value_type = BTreeMap<AttributeName, AttributeValue>, required = false)]
     attributes: &'a Attributes,
-    created: u64,
-    updated: u64,
+    created: Millis,
+    updated: Millis,
+}
+
+/// A message that is on disk.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only its schema is used: see `answer`")]
+struct AcceptedMessage<'a> {
+    #[serde(flatten)]
+    shown: Shown<'a>,
+    /// Any JSON.
+    #[schema(value_type = Value)]
+    payload: &'a [u8],
 }
 
 /// What surrounds a payload in an answer is seldom longer than this, in bytes.

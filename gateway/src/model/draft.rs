@@ -12,28 +12,34 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 use std::{collections::BTreeMap, num::NonZeroU32};
 use url::Url;
+use utoipa::ToSchema;
 
 /// An endpoint as it is written. Absent and `null` are the same.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct EndpointDraft {
     /// Unique in the application; kept if absent.
     pub uid: Option<Uid>,
     /// For people; kept if absent.
+    #[schema(max_length = 256)]
     pub name: Option<String>,
-    /// Required.
+    /// Required: `http` or `https`, at a public address; `nats://SUBJECT` where the gateway is told of NATS.
+    #[schema(value_type = String, required, format = "uri", max_length = 4096)]
     pub url: Option<String>,
     /// True if absent.
     pub enabled: Option<bool>,
     /// All if absent.
     #[serde(alias = "event_types")]
+    #[schema(max_items = 1000)]
     pub event_types: Option<Vec<EventType>>,
     /// All if absent.
+    #[schema(max_items = 1000)]
     pub channels: Option<Vec<Channel>>,
     /// Sent with each request.
     pub headers: Option<BTreeMap<String, String>>,
     /// Kept if absent; one is made for a new endpoint.
-    #[serde(deserialize_with = "secrets")]
+    #[serde(default, deserialize_with = "secrets")]
+    #[schema(value_type = Option<Vec<String>>, max_items = 10)]
     pub secrets: Option<Vec<Secret>>,
     /// Kept if absent; both for a new endpoint.
     pub signatures: Option<Scheme>,
@@ -45,6 +51,7 @@ pub struct EndpointDraft {
     pub rate_limit: Option<RateLimit>,
     /// The configuration's default if absent.
     #[serde(alias = "max_in_flight")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     pub max_in_flight: Option<NonZeroU32>,
 }
 

@@ -9,6 +9,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::{num::NonZeroU32, time::Duration};
 use url::Url;
+use utoipa::ToSchema;
 
 /// Where an application's messages go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,8 +94,9 @@ impl From<&Endpoint> for Version {
 }
 
 /// Which signatures a request carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = Signatures)]
 pub enum Scheme {
     /// Both.
     #[default]
@@ -106,16 +108,18 @@ pub enum Scheme {
 }
 
 /// At most `limit` requests start per `per`, and up to `burst` more at once after a quiet time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimit {
     /// Requests per `per`.
+    #[schema(value_type = u32, minimum = 1)]
     pub limit: NonZeroU32,
     /// The unit of time; `second` unless said.
     #[serde(default)]
     pub per: Per,
     /// How many may go at once after a quiet time; 1 spaces them evenly.
     #[serde(default = "one")]
+    #[schema(value_type = u32, minimum = 1, required = false)]
     pub burst: NonZeroU32,
 }
 
@@ -124,7 +128,7 @@ const fn one() -> NonZeroU32 {
 }
 
 /// A rate limit's unit of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Per {
     /// One second.

@@ -12,6 +12,7 @@ use super::{
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 mod bounds;
 
@@ -29,7 +30,8 @@ const PATTERN: usize = 1 << 20;
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// One version of a schema.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = EventTypeVersion)]
 pub struct Version {
     /// From 1.
     pub version: u32,

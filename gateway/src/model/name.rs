@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+use utoipa::ToSchema;
 
 /// Why a name was refused, as the caller reads it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,8 +12,8 @@ pub struct BadName(pub &'static str);
 
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident checked by $check:ident;)*) => {$(
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(Arc<str>);
 
@@ -66,16 +67,22 @@ macro_rules! names {
 
 names! {
     /// The caller's own identifier of an application, an endpoint or a message: 1 to 256 characters, none a control.
+    #[schema(value_type = String, pattern = r"^[^\x00-\x1f\x7f-\x9f]{1,256}$", example = "acme")]
     Uid checked by visible;
     /// `^[a-zA-Z0-9\-_.]+$`, at most 256 bytes.
+    #[schema(value_type = String, as = EventTypeName, pattern = r"^[a-zA-Z0-9\-_.]{1,256}$", example = "sms.status")]
     EventType checked by event_type;
     /// 1 to 128 characters, none a control. Compared case-sensitively.
+    #[schema(value_type = String, pattern = r"^[^\x00-\x1f\x7f-\x9f]{1,128}$", example = "north")]
     Channel checked by channel;
     /// An environment's name: small letters, digits and hyphens, at most 64.
+    #[schema(value_type = String, pattern = r"^[a-z0-9\-]{1,64}$", example = "production")]
     EnvironmentName checked by environment_name;
     /// What an attribute is called: `^[a-zA-Z0-9\-_.]+$`, at most 128 bytes.
+    #[schema(value_type = String, pattern = r"^[a-zA-Z0-9\-_.]{1,128}$", example = "tenant")]
     AttributeName checked by attribute_name;
     /// What an attribute says: at most 1024 bytes, none a control.
+    #[schema(value_type = String, pattern = r"^[^\x00-\x1f\x7f-\x9f]{0,1024}$", example = "a1")]
     AttributeValue checked by attribute_value;
 }
 

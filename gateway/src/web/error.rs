@@ -11,25 +11,36 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An error as a caller reads it.
-#[derive(Debug, Serialize, thiserror::Error)]
+#[derive(Debug, Serialize, thiserror::Error, ToSchema)]
+#[schema(as = Error, example = json!({
+    "code": "invalid",
+    "message": "/url is required",
+    "details": [{ "path": "/url", "message": "is required" }],
+}))]
 #[error("{message}")]
 pub struct ApiError {
     #[serde(skip)]
     status: StatusCode,
+    /// For programs: one word.
     code: &'static str,
+    /// For people.
     message: String,
+    /// What is wrong where, if it is more than the message says.
     details: Vec<Detail>,
     /// The object that stands in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     id: Option<String>,
 }
 
 /// What is wrong, and where in the body.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErrorDetail)]
 pub struct Detail {
-    /// A JSON pointer.
+    /// A JSON pointer into the body; the name of a header; `?` and the name of a parameter.
     pub path: String,
     /// What would be right.
     pub message: String,

@@ -1,11 +1,12 @@
 //! Applications: create, get, list, update, delete.
 
-use super::{BODY, Page, absent};
+use super::{BODY, Page, PageQuery, absent};
 use crate::{
     clock,
     model::{Millis, application::Application, catalog::Change, id::ApplicationId, name::Uid},
     store::Catalog,
     web::{
+        answers::{Absent, BadBody, BadQuery, Denied, Missing, NotDone},
         auth::{Caller, Owner},
         body,
         error::ApiError,
@@ -21,11 +22,15 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// An application as the contract shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Application)]
 pub struct Shown {
+    #[schema(value_type = ApplicationId)]
     id: String,
+    #[schema(required)]
     uid: Option<Uid>,
     name: String,
     created: Millis,
@@ -39,8 +44,12 @@ impl From<&Application> for Shown {
     }
 }
 
-#[derive(Deserialize)]
+/// An application as it is written.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ApplicationDraft)]
 struct Draft {
+    /// For people. A new application without one is called as its `uid`.
+    #[schema(max_length = 256)]
     name: Option<String>,
     uid: Option<Uid>,
 }
@@ -54,7 +63,29 @@ async fn draft(body: Body) -> Result<Draft, ApiError> {
     }
 }
 
-/// `POST /applications`
+/// Creates an application: one consumer of webhooks.
+#[utoipa::path(
+    post,
+    path = "/applications",
+    tag = "Applications",
+    operation_id = "createApplication",
+    request_body(content = Draft, example = json!({ "name": "Acme", "uid": "acme" })),
+    responses(
+        (
+            status = 200,
+            description = "The application.",
+            body = Shown,
+            example = json!({
+                "id": "0198f2a4-7c1e-7b3a-9d21-3f0c5a7be001",
+                "uid": "acme",
+                "name": "Acme",
+                "created": 1767225600000u64,
+                "updated": 1767225600000u64,
+            }),
+        ),
+        Denied, BadBody, NotDone,
+    ),
+)]
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
@@ -81,7 +112,18 @@ pub async fn create(
     Ok(repeatable.kept(Json(shown)))
 }
 
-/// `GET /applications`
+/// Lists the applications.
+#[utoipa::path(
+    get,
+    path = "/applications",
+    tag = "Applications",
+    operation_id = "listApplications",
+    params(PageQuery),
+    responses(
+        (status = 200, description = "A page, oldest first.", body = Vec<Shown>),
+        Denied, BadQuery,
+    ),
+)]
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
@@ -92,7 +134,14 @@ pub async fn list(
     Json(tenants.into_iter().map(|tenant| Shown::from(&tenant.application)).collect())
 }
 
-/// `GET /applications/{app}`
+/// Gets an application.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}",
+    tag = "Applications",
+    operation_id = "getApplication",
+    responses((status = 200, description = "The application.", body = Shown), Denied, Absent),
+)]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     owner: Owner,
@@ -104,7 +153,20 @@ pub async fn get(
     }
 }
 
-/// `PUT /applications/{app}`
+/// Changes an application.
+///
+/// What is absent stays as it is.
+#[utoipa::path(
+    put,
+    path = "/applications/{app}",
+    tag = "Applications",
+    operation_id = "updateApplication",
+    request_body = Draft,
+    responses(
+        (status = 200, description = "The application as it is now.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn update(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
@@ -125,7 +187,19 @@ pub async fn update(
     Ok(Json(shown))
 }
 
-/// `DELETE /applications/{app}`: with its endpoints; what waits for them stops.
+/// Deletes an application with its endpoints.
+///
+/// What waits for them stops.
+#[utoipa::path(
+    delete,
+    path = "/applications/{app}",
+    tag = "Applications",
+    operation_id = "deleteApplication",
+    responses(
+        (status = 200, description = "The application as it was.", body = Shown),
+        Denied, Missing, NotDone,
+    ),
+)]
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,

@@ -1,5 +1,4 @@
-//! Deliveries and their attempts: a message's as the contract shows them (`endpoint-messages`), a message's and an
-//! endpoint's in lists, and every attempt with what was sent and what came back.
+//! Deliveries: a message's as the contract shows them (`endpoint-messages`), a message's and an endpoint's in lists.
 
 use super::{
     endpoints,
@@ -11,21 +10,26 @@ use crate::{
         Millis,
         attempt::{Attempt, Outcome},
         catalog::Tenant,
-        delivery::{DeliveryKey, State as DeliveryState, delivery_id, webhook_id},
-        endpoint::{Scheme, Version},
-        id::{EndpointId, MessageId},
-        message::{JSON, Message, Sequence},
+        delivery::{State as DeliveryState, delivery_id},
+        id::{DeliveryId, EndpointId, MessageId},
+        message::{Message, Sequence},
         name::{EventType, Uid},
     },
     store::{Catalog, DeliveryFilter, DeliveryRecord, Log, Summary},
-    web::{auth::Owner, error::ApiError, query::Query},
+    web::{
+        answers::{BadQuery, Denied, Missing},
+        auth::Owner,
+        error::ApiError,
+        query::Query,
+    },
 };
 use axum::{
     Json,
     extract::{Path, State},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
 
 /// A delivery's state as the contract calls it.
 const fn status(state: Option<DeliveryState>) -> &'static str {
@@ -39,37 +43,56 @@ const fn status(state: Option<DeliveryState>) -> &'static str {
 }
 
 /// One message's delivery to one endpoint.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointMessage {
+    #[schema(value_type = DeliveryId)]
     id: String,
     attempts: Vec<Try>,
     attempt_count: usize,
     endpoint: ShownEndpoint,
     message: messages::Shown,
+    /// When the next attempt is due.
+    #[schema(required)]
     next_attempt_timestamp: Option<Millis>,
+    #[schema(pattern = "^(pending|sending|success|failed|disabled)$")]
     status: &'static str,
+    /// Of the last attempt.
+    #[schema(required)]
     timestamp: Option<Millis>,
     created: Millis,
     updated: Millis,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Try {
+    /// Null: there was no answer.
+    #[schema(required)]
     status_code: Option<u16>,
     timestamp: Millis,
 }
 
 /// The endpoint, or what is left of it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeliveredTo)]
 #[serde(untagged)]
 enum ShownEndpoint {
     Known(Box<endpoints::Shown>),
-    Deleted { id: String },
+    Deleted(Deleted),
 }
 
-/// `GET /applications/{app}/messages/{message}/endpoint-messages`
+/// Lists what became of a message at each endpoint.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/messages/{message}/endpoint-messages",
+    tag = "Deliveries",
+    operation_id = "listEndpointMessages",
+    responses(
+        (status = 200, description = "One for each endpoint.", body = Vec<EndpointMessage>),
+        Denied, Missing,
+    ),
+)]
 pub async fn endpoint_messages(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
@@ -92,7 +115,7 @@ fn endpoint_message(
 ) -> EndpointMessage {
     let endpoint = match tenant.endpoints.get(&delivery.key.endpoint) {
         Some(endpoint) => ShownEndpoint::Known(Box::new(endpoints::Shown::from(&**endpoint))),
-        None => ShownEndpoint::Deleted { id: delivery.key.endpoint.to_string() },
+        None => ShownEndpoint::Deleted(Deleted { id: delivery.key.endpoint }),
     };
     let attempts = delivery.attempts.iter();
     let attempts: Vec<_> =
@@ -111,19 +134,36 @@ fn endpoint_message(
     }
 }
 
+/// What is left of an endpoint.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeletedEndpoint)]
+#[serde(deny_unknown_fields)]
+struct Deleted {
+    id: EndpointId,
+}
+
 /// A delivery in a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
+    #[schema(value_type = DeliveryId)]
     id: String,
     message: MessageId,
+    #[schema(required)]
     message_uid: Option<Uid>,
     endpoint: EndpointId,
     event_type: EventType,
+    #[schema(pattern = "^(pending|sending|success|failed|disabled)$")]
     state: &'static str,
     attempt_count: usize,
+    /// When the next attempt is due.
+    #[schema(required)]
     next_attempt: Option<Millis>,
+    #[schema(required)]
     last_status_code: Option<u16>,
+    /// Why the last attempt had no answer.
+    #[schema(required)]
     last_error: Option<String>,
     created: Millis,
     updated: Millis,
@@ -181,7 +221,14 @@ impl Shown {
     }
 }
 
-/// `GET /applications/{app}/messages/{message}/deliveries`
+/// Lists a message's deliveries.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/messages/{message}/deliveries",
+    tag = "Deliveries",
+    operation_id = "listMessageDeliveries",
+    responses((status = 200, description = "All there are.", body = List<Shown>), Denied, Missing),
+)]
 pub async fn of_message(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
@@ -202,9 +249,11 @@ pub async fn of_message(
 }
 
 /// Which deliveries to list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Wanted {
-    /// `pending`, `success`, `failed` or `disabled`; with commas between.
+    /// `pending`, `success`, `failed` or `disabled`; several with commas between.
+    #[param(pattern = "^(pending|success|failed|disabled)(,(pending|success|failed|disabled))*$")]
     state: Option<String>,
 }
 
@@ -230,8 +279,24 @@ pub fn states(words: &str) -> Option<Vec<DeliveryState>> {
     Some(states)
 }
 
-/// `GET /applications/{app}/endpoints/{endpoint}/deliveries`: of the newest message first. What was not yet attempted or
-/// set aside has no record, and is not among them.
+/// Lists an endpoint's deliveries, those of the newest message first.
+///
+/// What was not yet attempted or set aside has no record, and is not among them.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/endpoints/{endpoint}/deliveries",
+    tag = "Deliveries",
+    operation_id = "listEndpointDeliveries",
+    params(Wanted, Keyset),
+    responses(
+        (
+            status = 200,
+            description = "A page, those of the newest message first.",
+            body = List<Shown>,
+        ),
+        Denied, Missing, BadQuery,
+    ),
+)]
 pub async fn of_endpoint(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
@@ -251,141 +316,4 @@ pub async fn of_endpoint(
     let next = found.next.map(|(message, ordinal)| [message.0, u64::from(ordinal)]);
     let data = found.records.into_iter().map(Shown::of_endpoint).collect();
     Ok(Json(List::new(data, next)))
-}
-
-/// An attempt with what was sent and what came back.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ShownAttempt {
-    number: u32,
-    timestamp: Millis,
-    /// Where it went; none where an older version recorded it.
-    url: Option<String>,
-    /// The signatures' values are left out.
-    request_headers: Vec<(String, String)>,
-    status_code: Option<u16>,
-    response_headers: Vec<(String, String)>,
-    /// The first 16 KiB, as text.
-    response_body: Option<String>,
-    /// In milliseconds.
-    latency: u32,
-    /// Why there was no answer, in one word.
-    error_class: Option<&'static str>,
-    error: Option<String>,
-}
-
-/// `GET /applications/{app}/messages/{message}/deliveries/{delivery}/attempts`: by the delivery's id, or by its endpoint's
-/// id or uid where the message has one delivery there.
-pub async fn attempts(
-    State(catalog): State<Arc<dyn Catalog>>,
-    State(log): State<Arc<dyn Log>>,
-    owner: Owner,
-    Path((app, message, delivery)): Path<(String, String, String)>,
-) -> Result<Json<List<ShownAttempt>>, ApiError> {
-    let tenant = owner.tenant(&catalog, &app)?;
-    let message = messages::find(&log, &tenant, &message).await?;
-    let deliveries = log.deliveries(message.sequence).await?;
-    let id = message.message.id;
-    let endpoint = tenant.endpoint(&delivery).map(|endpoint| endpoint.id);
-    let wanted = |key: DeliveryKey| {
-        delivery_id(id, key).to_string() == delivery
-            || endpoint == Some(key.endpoint)
-            || key.endpoint.to_string() == delivery
-    };
-    let found = deliveries.into_iter().find(|record| wanted(record.key));
-    let found = found.ok_or_else(|| ApiError::not_found("delivery"))?;
-    let mut versions: BTreeMap<u64, Option<Version>> = BTreeMap::new();
-    let mut data = Vec::with_capacity(found.attempts.len());
-    for attempt in &found.attempts {
-        let version = match attempt.revision {
-            None => None,
-            Some(revision) => match versions.get(&revision) {
-                Some(known) => known.clone(),
-                None => {
-                    let read = log.version(found.key.endpoint, revision).await?;
-                    versions.insert(revision, read.clone());
-                    read
-                }
-            },
-        };
-        data.push(shown_attempt(attempt, &found, id, version));
-    }
-    Ok(Json(List::whole(data)))
-}
-
-fn shown_attempt(
-    attempt: &Attempt,
-    delivery: &DeliveryRecord,
-    message: MessageId,
-    version: Option<Version>,
-) -> ShownAttempt {
-    let (mut status_code, mut response_headers, mut response_body) = (None, Vec::new(), None);
-    let (mut error_class, mut error) = (None, None);
-    match &attempt.outcome {
-        Outcome::Answered(answer) => {
-            status_code = Some(answer.status);
-            let pairs = answer.headers.lines().filter_map(|line| line.split_once(": "));
-            response_headers = pairs.map(|(name, value)| (name.into(), value.into())).collect();
-            response_body = Some(String::from_utf8_lossy(&answer.body).into_owned());
-        }
-        Outcome::Failed { class, detail } => {
-            (error_class, error) = (Some(class.name()), Some(detail.clone()));
-        }
-    }
-    ShownAttempt {
-        number: attempt.number,
-        timestamp: attempt.at,
-        url: version.as_ref().map(|version| version.url.to_string()),
-        request_headers: version
-            .map(|version| request_headers(version, delivery, message, attempt.at / 1000))
-            .unwrap_or_default(),
-        status_code,
-        response_headers,
-        response_body,
-        latency: attempt.latency,
-        error_class,
-        error,
-    }
-}
-
-/// What a signature's value is shown as.
-const REDACTED: &str = "(not shown)";
-
-/// The headers that were sent at that second since the epoch, in the order in which later ones replace earlier ones: the
-/// plugin's, the endpoint's, the gateway's.
-fn request_headers(
-    version: Version,
-    delivery: &DeliveryRecord,
-    message: MessageId,
-    seconds: u64,
-) -> Vec<(String, String)> {
-    let content = delivery.content.as_deref();
-    let own = content.and_then(|content| content.content_type.as_deref()).unwrap_or(JSON);
-    let id = webhook_id(message, delivery.key.ordinal);
-    let octohooks = ("x-signature", format!("t={seconds},v1={REDACTED}"));
-    let standard = ("webhook-signature", format!("v1,{REDACTED}"));
-    let signatures = match version.signatures {
-        Scheme::Both => vec![octohooks, standard],
-        Scheme::Octohooks => vec![octohooks],
-        Scheme::Standard => vec![standard],
-    };
-    let mut ours = vec![
-        ("content-type", own.to_owned()),
-        ("webhook-id", id),
-        ("webhook-timestamp", seconds.to_string()),
-    ];
-    ours.extend(signatures);
-    let plugins = content.map(|content| content.headers.clone()).unwrap_or_default();
-    let set: Vec<(String, String)> = version
-        .headers
-        .into_iter()
-        .filter(|(name, _)| ours.iter().all(|(ours, _)| ours != name))
-        .chain(ours.iter().map(|(name, value)| ((*name).to_owned(), value.clone())))
-        .collect();
-    let kept = plugins
-        .into_iter()
-        .filter(|(name, _)| set.iter().all(|(set, _)| !set.eq_ignore_ascii_case(name)));
-    let mut headers: Vec<_> = kept.collect();
-    headers.extend(set);
-    headers
 }

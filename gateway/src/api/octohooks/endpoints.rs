@@ -1,6 +1,6 @@
 //! Endpoints: create, get, list, update, delete.
 
-use super::{BODY, Page, absent};
+use super::{BODY, Page, PageQuery, absent};
 use crate::{
     api::CheckUrl,
     clock,
@@ -17,6 +17,7 @@ use crate::{
     },
     store::{Catalog, StoreError},
     web::{
+        answers::{Absent, BadBody, BadQuery, Denied, Missing, NotDone},
         auth::Owner,
         body,
         error::{ApiError, Detail},
@@ -33,14 +34,19 @@ use axum::{
 use serde::Serialize;
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use url::Url;
+use utoipa::ToSchema;
 
 /// An endpoint as the contract shows it, and our additions.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Endpoint)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
+    #[schema(value_type = EndpointId)]
     id: String,
+    #[schema(required)]
     uid: Option<Uid>,
     name: String,
+    #[schema(format = "uri")]
     url: String,
     enabled: bool,
     event_types: Vec<EventType>,
@@ -49,7 +55,9 @@ pub struct Shown {
     secrets: Vec<String>,
     signatures: Scheme,
     ascii_payload: bool,
+    #[schema(required)]
     rate_limit: Option<RateLimit>,
+    #[schema(value_type = Option<u32>, minimum = 1, required)]
     max_in_flight: Option<NonZeroU32>,
     created: Millis,
     updated: Millis,
@@ -86,7 +94,30 @@ async fn draft(body: Body) -> Result<EndpointDraft, ApiError> {
     body::json(&body::read(body, BODY, "endpoint").await?)
 }
 
-/// `POST /applications/{app}/endpoints`
+/// Creates an endpoint: a URL that the application's messages go to.
+///
+/// A secret is made unless some are given.
+#[utoipa::path(
+    post,
+    path = "/applications/{app}/endpoints",
+    tag = "Endpoints",
+    operation_id = "createEndpoint",
+    request_body(
+        content = EndpointDraft,
+        example = json!({
+            "url": "https://hooks.acme.example/octohooks",
+            "uid": "main",
+            "eventTypes": ["sms.status"],
+            "channels": [],
+            "headers": { "x-team": "billing" },
+            "rateLimit": { "limit": 50, "per": "second" },
+        }),
+    ),
+    responses(
+        (status = 200, description = "The endpoint, with its secrets.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     State(check_url): State<CheckUrl>,
@@ -138,18 +169,32 @@ async fn reserve(catalog: &dyn Catalog, environment: EnvironmentId) -> Result<()
 }
 
 /// A page of endpoints.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EndpointList)]
 pub struct List {
     data: Vec<Shown>,
     meta: Meta,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EndpointListMeta)]
 struct Meta {
+    /// Of all pages.
     count: usize,
 }
 
-/// `GET /applications/{app}/endpoints`
+/// Lists an application's endpoints.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/endpoints",
+    tag = "Endpoints",
+    operation_id = "listEndpoints",
+    params(PageQuery),
+    responses(
+        (status = 200, description = "A page, oldest first.", body = List),
+        Denied, Missing, BadQuery,
+    ),
+)]
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
     owner: Owner,
@@ -172,7 +217,14 @@ pub(super) fn find(
     tenant.endpoint(id_or_uid).cloned().ok_or_else(|| ApiError::not_found("endpoint"))
 }
 
-/// `GET /applications/{app}/endpoints/{endpoint}`
+/// Gets an endpoint.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/endpoints/{endpoint}",
+    tag = "Endpoints",
+    operation_id = "getEndpoint",
+    responses((status = 200, description = "The endpoint.", body = Shown), Denied, Absent),
+)]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     owner: Owner,
@@ -184,7 +236,18 @@ pub async fn get(
     }
 }
 
-/// `PUT /applications/{app}/endpoints/{endpoint}`
+/// Replaces an endpoint.
+#[utoipa::path(
+    put,
+    path = "/applications/{app}/endpoints/{endpoint}",
+    tag = "Endpoints",
+    operation_id = "updateEndpoint",
+    request_body = EndpointDraft,
+    responses(
+        (status = 200, description = "The endpoint as it is now.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn update(
     State(catalog): State<Arc<dyn Catalog>>,
     State(check_url): State<CheckUrl>,
@@ -202,7 +265,19 @@ pub async fn update(
     Ok(Json(shown))
 }
 
-/// `DELETE /applications/{app}/endpoints/{endpoint}`: what waits for it stops.
+/// Deletes an endpoint.
+///
+/// What waits for it stops.
+#[utoipa::path(
+    delete,
+    path = "/applications/{app}/endpoints/{endpoint}",
+    tag = "Endpoints",
+    operation_id = "deleteEndpoint",
+    responses(
+        (status = 200, description = "The endpoint as it was.", body = Shown),
+        Denied, Missing, NotDone,
+    ),
+)]
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
     owner: Owner,

@@ -6,6 +6,7 @@ use crate::{
     web::error::ApiError,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// How many a page shows, unless it says.
 const LIMIT: usize = 50;
@@ -13,9 +14,11 @@ const LIMIT: usize = 50;
 const MOST: usize = 250;
 
 /// Which page.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Keyset {
-    /// From 1 to 250; 50 if absent.
+    /// How many a page shows.
+    #[param(minimum = 1, maximum = 250, default = 50)]
     limit: Option<usize>,
     /// The `iterator` of the page before.
     iterator: Option<String>,
@@ -51,9 +54,11 @@ impl Keyset {
 }
 
 /// A page, and the iterator of the next; none if this was the last.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct List<T> {
     data: Vec<T>,
+    /// For the next page; null: there is none.
+    #[schema(required)]
     iterator: Option<String>,
 }
 

@@ -6,11 +6,13 @@ use crate::{
         Millis,
         application::Application,
         catalog::Tenant,
+        id::MessageId,
         message::Attributes,
-        name::{Channel, EventType, Uid},
+        name::{AttributeName, AttributeValue, Channel, EventType, Uid},
     },
     store::{Catalog, Forgotten, Log, MessageFilter, MessageRecord, Retention},
     web::{
+        answers::{BadQuery, Denied, Missing, NotDone},
         auth::{Caller, Owner},
         error::ApiError,
         query::Query,
@@ -23,21 +25,31 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
 
 /// A message as the contract shows it; `attributes`, `state` and `reason` are ours.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Message)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
+    #[schema(value_type = MessageId)]
     id: String,
+    #[schema(required)]
     uid: Option<Uid>,
+    #[schema(value_type = EventType)]
     event_type: String,
     channels: Vec<Channel>,
+    /// Any JSON. Null, too, once it was removed.
+    #[schema(value_type = Value)]
     payload: Box<RawValue>,
     #[serde(skip_serializing_if = "Attributes::is_empty")]
+    #[schema(value_type = BTreeMap<AttributeName, AttributeValue>, required = false)]
     attributes: Attributes,
-    /// `accepted`, or `parked`, `retry`, `dropped` with the reason.
+    /// `accepted`, or `parked`, `retry`, `crowded`, `dropped` with the reason.
+    #[schema(pattern = "^(accepted|parked|retry|crowded|dropped)$")]
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
     created: Millis,
     updated: Millis,
@@ -66,10 +78,12 @@ impl Shown {
 }
 
 /// Which messages to list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub struct Wanted {
     /// `parked`, `retry`, `crowded` or `dropped`.
+    #[param(pattern = "^(parked|retry|crowded|dropped)$")]
     state: Option<String>,
     /// Only those of this type.
     event_type: Option<EventType>,
@@ -79,7 +93,18 @@ pub struct Wanted {
     uid: Option<Uid>,
 }
 
-/// `GET /applications/{app}/messages`: newest first.
+/// Lists an application's messages, newest first.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/messages",
+    tag = "Messages",
+    operation_id = "listMessages",
+    params(Wanted, Keyset),
+    responses(
+        (status = 200, description = "A page, newest first.", body = List<Shown>),
+        Denied, Missing, BadQuery,
+    ),
+)]
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
@@ -125,7 +150,14 @@ pub async fn find(
     found.ok_or_else(|| ApiError::not_found("message"))
 }
 
-/// `GET /applications/{app}/messages/{message}`
+/// Gets a message.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/messages/{message}",
+    tag = "Messages",
+    operation_id = "getMessage",
+    responses((status = 200, description = "The message.", body = Shown), Denied, Missing),
+)]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
@@ -136,8 +168,19 @@ pub async fn get(
     Ok(Json(Shown::new(&find(&log, &tenant, &message).await?)))
 }
 
-/// `DELETE /applications/{app}/messages/{message}/payload`: the content goes, the row stays. Not while a delivery waits or
-/// is being sent, which would send it after it is gone.
+/// Removes a message's payload; the rest of it stays.
+///
+/// Not while a delivery waits or is being sent, which would send it after it is gone.
+#[utoipa::path(
+    delete,
+    path = "/applications/{app}/messages/{message}/payload",
+    tag = "Messages",
+    operation_id = "deletePayload",
+    responses(
+        (status = 200, description = "The message without its payload.", body = Shown),
+        Denied, Missing, NotDone,
+    ),
+)]
 pub async fn expunge(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,

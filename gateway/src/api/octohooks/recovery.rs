@@ -16,7 +16,14 @@ use crate::{
         operation::{Mode, Operation, State as OperationState, Wanted},
     },
     store::{Again, Catalog, Log, Recovery},
-    web::{auth::Owner, body, error::ApiError, once::Repeatable, query::Query},
+    web::{
+        answers::{BadBody, BadQuery, Denied, Missing, NotDone},
+        auth::Owner,
+        body,
+        error::ApiError,
+        once::Repeatable,
+        query::Query,
+    },
 };
 use axum::{
     Json,
@@ -27,15 +34,31 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
 
 /// How many operations of one environment may go on at once.
 const RUNNING: usize = 100;
 /// How many operations are listed.
 const LISTED: usize = 250;
 
-/// `POST /applications/{app}/messages/{message}/endpoints/{endpoint}/resend`: what was sent there is sent again, with its
-/// retry schedule from the start; a message that never was is dispatched for that endpoint. Answers with the deliveries
-/// there are now.
+/// Sends a message to an endpoint again.
+///
+/// What was sent there is sent again, with its retry schedule from the start; a message that never was is dispatched
+/// for that endpoint.
+#[utoipa::path(
+    post,
+    path = "/applications/{app}/messages/{message}/endpoints/{endpoint}/resend",
+    tag = "Sending again",
+    operation_id = "resendMessage",
+    responses(
+        (
+            status = 202,
+            description = "The deliveries there are now.",
+            body = List<deliveries::Shown>,
+        ),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn resend(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
@@ -67,19 +90,31 @@ pub async fn resend(
     Ok((StatusCode::ACCEPTED, Json(List::whole(data.collect()))))
 }
 
-#[derive(Deserialize)]
+/// What to send again.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Recovery)]
 #[serde(rename_all = "camelCase")]
 struct Draft {
+    /// Messages accepted from then on.
+    #[schema(value_type = u64)]
     since: Option<Millis>,
+    /// Messages accepted until then; now if absent.
     until: Option<Millis>,
+    /// `failed` if absent.
     mode: Option<DraftMode>,
+    /// Of `success`, `failed` and `disabled`; `failed` if absent.
     states: Option<Vec<String>>,
+    /// All if absent.
     event_types: Option<Vec<EventType>>,
+    /// All if absent.
     channels: Option<Vec<Channel>>,
+    /// Only count.
     dry_run: Option<bool>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+/// What ended there, or what never came there.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[schema(as = RecoveryMode)]
 #[serde(rename_all = "lowercase")]
 enum DraftMode {
     Failed,
@@ -110,8 +145,23 @@ impl Draft {
     }
 }
 
-/// `POST /applications/{app}/endpoints/{endpoint}/recover`: what failed there, or what never came there, of messages
-/// accepted since a time.
+/// Sends again what failed at an endpoint, or never came there.
+///
+/// Of messages accepted since a time, in the background.
+#[utoipa::path(
+    post,
+    path = "/applications/{app}/endpoints/{endpoint}/recover",
+    tag = "Sending again",
+    operation_id = "recoverEndpoint",
+    request_body(
+        content = Draft,
+        example = json!({ "since": 1767225600000u64, "mode": "failed", "dryRun": true }),
+    ),
+    responses(
+        (status = 202, description = "The operation that does so.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn recover(
     State(catalog): State<Arc<dyn Catalog>>,
     State(recovery): State<Arc<dyn Recovery>>,
@@ -161,19 +211,24 @@ pub async fn recover(
 }
 
 /// An operation as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Operation)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
     id: OperationId,
     application: ApplicationId,
     endpoint: EndpointId,
+    #[schema(value_type = DraftMode)]
     mode: &'static str,
     /// `running`, `done`, `cancelled` or `failed`.
+    #[schema(pattern = "^(running|done|cancelled|failed)$")]
     state: &'static str,
     /// Why it failed.
+    #[schema(required)]
     reason: Option<String>,
     done: u64,
     /// How many there were to do; none while they are counted.
+    #[schema(required)]
     total: Option<u64>,
     dry_run: bool,
     since: Millis,
@@ -222,7 +277,14 @@ async fn find(recovery: &Arc<dyn Recovery>, owner: Owner, id: &str) -> Result<Op
     found.filter(|found| owner.may_see(found.application)).ok_or_else(missing)
 }
 
-/// `GET /operations/{operation}`
+/// Gets an operation.
+#[utoipa::path(
+    get,
+    path = "/operations/{operation}",
+    tag = "Sending again",
+    operation_id = "getOperation",
+    responses((status = 200, description = "The operation.", body = Shown), Denied, Missing),
+)]
 pub async fn get(
     State(recovery): State<Arc<dyn Recovery>>,
     owner: Owner,
@@ -232,13 +294,25 @@ pub async fn get(
 }
 
 /// Whose operations to list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Whose {
     /// An application's id or uid; all of the environment if absent.
     application: Option<String>,
 }
 
-/// `GET /operations`: the newest first, at most 250.
+/// Lists the operations.
+#[utoipa::path(
+    get,
+    path = "/operations",
+    tag = "Sending again",
+    operation_id = "listOperations",
+    params(Whose),
+    responses(
+        (status = 200, description = "The newest first, at most 250.", body = List<Shown>),
+        Denied, Missing, BadQuery,
+    ),
+)]
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
     State(recovery): State<Arc<dyn Recovery>>,
@@ -253,7 +327,19 @@ pub async fn list(
     Ok(Json(List::whole(found.into_iter().map(Shown::from).collect())))
 }
 
-/// `POST /operations/{operation}/cancel`: what it made due is sent; nothing more is.
+/// Cancels an operation.
+///
+/// What it made due is sent; nothing more is.
+#[utoipa::path(
+    post,
+    path = "/operations/{operation}/cancel",
+    tag = "Sending again",
+    operation_id = "cancelOperation",
+    responses(
+        (status = 200, description = "The operation as it is now.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn cancel(
     State(recovery): State<Arc<dyn Recovery>>,
     owner: Owner,

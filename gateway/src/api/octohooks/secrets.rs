@@ -8,7 +8,13 @@ use crate::{
     clock,
     model::{Millis, catalog::Change, draft, secret::Secret},
     store::Catalog,
-    web::{auth::Owner, body, error::ApiError, once::Repeatable},
+    web::{
+        answers::{BadBody, Denied, Missing, NotDone},
+        auth::Owner,
+        body,
+        error::ApiError,
+        once::Repeatable,
+    },
 };
 use axum::{
     Json,
@@ -18,25 +24,40 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// How long old secrets go on to sign unless the call says, in milliseconds: a day.
 const GRACE: Millis = 24 * 3_600_000;
 
 /// The secrets that sign, and what receivers verify the ed25519 keys among them with.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SecretList)]
 #[serde(rename_all = "camelCase")]
 pub struct List {
     data: Vec<Signing>,
     public_keys: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Secret)]
 struct Signing {
     secret: String,
+    /// When it signs no more; null: never.
+    #[schema(required)]
     expires: Option<Millis>,
 }
 
-/// `GET /applications/{app}/endpoints/{endpoint}/secrets`
+/// Lists the secrets that sign what is sent to an endpoint.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/endpoints/{endpoint}/secrets",
+    tag = "Endpoints",
+    operation_id = "listSecrets",
+    responses(
+        (status = 200, description = "The secrets, newest first.", body = List),
+        Denied, Missing,
+    ),
+)]
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
     owner: Owner,
@@ -52,17 +73,32 @@ pub async fn list(
 }
 
 /// What a rotation may say. It may say nothing.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = SecretRotation)]
+#[serde(rename_all = "camelCase")]
 struct Rotation {
     /// Made if absent.
+    #[schema(min_length = 1, max_length = 1024)]
     secret: Option<String>,
-    /// How long the old ones go on to sign, in milliseconds.
+    /// How long the old ones go on to sign, in milliseconds; a day if absent, at most 30 days.
+    #[schema(value_type = Option<u64>, maximum = 2_592_000_000u64, default = 86_400_000u64)]
     grace_period: Option<Millis>,
 }
 
-/// `POST /applications/{app}/endpoints/{endpoint}/secrets/rotate`: the new secret signs from now on, and the old ones
-/// beside it until the grace period is over.
+/// Gives an endpoint a new secret.
+///
+/// It signs from now on, and the old ones beside it until the grace period is over.
+#[utoipa::path(
+    post,
+    path = "/applications/{app}/endpoints/{endpoint}/secrets/rotate",
+    tag = "Endpoints",
+    operation_id = "rotateSecret",
+    request_body = Option<Rotation>,
+    responses(
+        (status = 200, description = "The endpoint as it is now.", body = Shown),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn rotate(
     State(catalog): State<Arc<dyn Catalog>>,
     owner: Owner,

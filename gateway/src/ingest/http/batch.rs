@@ -1,6 +1,6 @@
 //! Many messages in one request, each answered for itself: what is wrong with one concerns no other.
 
-use super::{BatchBytes, whole};
+use super::{AcceptedMessage, BatchBytes, MessageDraft, whole};
 use crate::{
     ingest::{
         accept::{Acceptor, Draft, Receipt, Refused},
@@ -8,6 +8,7 @@ use crate::{
     },
     model::{id::MessageId, message::Message},
     web::{
+        answers::{BadBody, Denied, Missing, NotDone},
         auth::Publisher,
         body,
         error::ApiError,
@@ -22,34 +23,71 @@ use axum::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// How many messages a batch may have.
 const MESSAGES: usize = 1000;
 
-#[derive(Deserialize)]
+/// Many messages.
+#[derive(Deserialize, ToSchema)]
 struct Batch<'a> {
     #[serde(borrow)]
+    #[schema(value_type = Vec<MessageDraft<'a>>, min_items = 1, max_items = 1000)]
     messages: Option<Vec<&'a RawValue>>,
 }
 
 /// What became of each, in the order of the request.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchAnswers)]
 pub struct Answers {
     data: Vec<Answer>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchAnswer)]
 #[serde(tag = "status", rename_all = "lowercase")]
 enum Answer {
     /// It is on disk.
-    Created { message: Box<RawValue> },
+    Created {
+        #[schema(value_type = AcceptedMessage<'static>)]
+        message: Box<RawValue>,
+    },
     /// Its uid was used before, by this message.
     Duplicate { id: MessageId },
     /// It is not as it must be, or the store could not.
     Invalid { error: ApiError },
 }
 
-/// `POST /applications/{app}/messages/batch`
+/// Creates up to 1000 messages, each answered for itself.
+///
+/// What is wrong with one concerns no other.
+#[utoipa::path(
+    post,
+    path = "/applications/{app}/messages/batch",
+    tag = "Messages",
+    operation_id = "createMessages",
+    request_body(
+        content = Batch<'_>,
+        example = json!({
+            "messages": [
+                {
+                    "eventType": "sms.status",
+                    "channels": ["north"],
+                    "uid": "sms-1",
+                    "payload": { "to": "+4915112345678", "status": "delivered" },
+                },
+            ],
+        }),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "What became of each, in the order of the request.",
+            body = Answers,
+        ),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
 pub async fn create(
     State(acceptor): State<Acceptor>,
     State(BatchBytes(limit)): State<BatchBytes>,
