@@ -141,7 +141,7 @@ impl Draft {
 async fn optional<T: DeserializeOwned>(body: Body, what: &str) -> Result<T, ApiError> {
     match body::read(body, BODY, what).await? {
         empty if empty.is_empty() => body::json(b"{}"),
-        bytes => body::json(&bytes),
+        bytes => body::object(&bytes),
     }
 }
 
@@ -179,7 +179,7 @@ pub async fn create(
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
     let environment = admin.place(&catalog, &environment)?.id;
-    let draft: Draft = body::json(&body::read(body, BODY, "key").await?)?;
+    let draft: Draft = body::object(&body::read(body, BODY, "key").await?)?;
     let scope = draft.scope(&catalog, environment)?;
     let name = draft.name.ok_or_else(|| ApiError::field("/name", "is required"))?;
     if !(1..=256).contains(&name.chars().count()) {

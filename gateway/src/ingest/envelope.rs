@@ -62,7 +62,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 /// The message that a body of the contract asks for. Its payload is a slice of the body.
 pub fn json(bytes: &Bytes) -> Result<Draft, ApiError> {
-    let create: Create<'_> = body::json(bytes)?;
+    let create: Create<'_> = body::object(bytes)?;
     let event_type =
         create.event_type.ok_or_else(|| ApiError::field("/eventType", "is required"))?;
     let event_type = EventType::new(&event_type)
@@ -271,7 +271,7 @@ struct CloudEvent<'a> {
 }
 
 fn cloud_event(body: &Bytes) -> Result<Draft, ApiError> {
-    let event: CloudEvent<'_> = body::json(body)?;
+    let event: CloudEvent<'_> = body::object(body)?;
     if event.data_base64.is_some() {
         return Err(ApiError::field("/data_base64", "cannot be sent: a payload is JSON"));
     }

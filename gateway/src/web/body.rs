@@ -4,7 +4,7 @@ use super::error::ApiError;
 use axum::{BoxError, body::Body, http::StatusCode};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use std::{
     error::Error,
     iter::successors,
@@ -74,6 +74,17 @@ fn refused(error: &axum::Error, limit: usize, what: &str) -> ApiError {
         return ApiError::too_large(what, limit);
     }
     ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body ended early")
+}
+
+/// The body, which must be a JSON object, as that type. serde would take an array for one, its fields in their order.
+pub fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => {
+            json::<IgnoredAny>(bytes)?;
+            Err(ApiError::field("", "must be an object"))
+        }
+        _ => json(bytes),
+    }
 }
 
 /// The body as that type; what is wrong is found by a second reading, which only bad bodies pay for. All of it must be

@@ -71,7 +71,8 @@ impl ApiError {
 
     /// 422: these fields are not as they must be.
     pub fn fields(details: Vec<Detail>) -> Self {
-        let text = details.iter().map(|d| format!("{} {}", d.path, d.message));
+        let text =
+            details.iter().map(|d| format!("{} {}", d.path, d.message).trim_start().to_owned());
         let message = text.collect::<Vec<_>>().join("; ");
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         Self { status, code: "invalid", message, details, id: None }

@@ -170,7 +170,7 @@ pub async fn recover(
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let draft: Draft = body::json(&body::read(body, BODY, "operation").await?)?;
+    let draft: Draft = body::object(&body::read(body, BODY, "operation").await?)?;
     let tenant = owner.tenant(&catalog, &app)?;
     let endpoint = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
     let now = clock::now();

@@ -109,7 +109,7 @@ pub async fn rotate(
     let bytes = body::read(body, BODY, "rotation").await?;
     let Rotation { secret, grace_period } = match bytes.is_empty() {
         true => Rotation::default(),
-        false => body::json(&bytes)?,
+        false => body::object(&bytes)?,
     };
     let old = find(&catalog, owner, &app, &endpoint)?;
     let made = || Secret::generated(&clock::random_bytes());

@@ -100,7 +100,7 @@ pub async fn create(
         return Err(Refused::NoApplication.into());
     }
     let bytes = body::read(body, limit, "batch").await?;
-    let batch: Batch<'_> = body::json(&bytes)?;
+    let batch: Batch<'_> = body::object(&bytes)?;
     let messages = batch.messages.unwrap_or_default();
     if !(1..=MESSAGES).contains(&messages.len()) {
         return Err(ApiError::field("/messages", format!("must be 1 to {MESSAGES}")));

@@ -162,6 +162,41 @@ async fn a_field_of_the_wrong_type_is_refused_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_list_is_no_object_even_with_the_right_fields_in_it() {
+    let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    let ok = receiver.url("/ok");
+    gateway.application("hooli", &[&ok]).await;
+    gateway.post("/event-types", json!({ "name": "t" })).await;
+    let endpoint = format!("{ENDPOINTS}/e0");
+    for (method, path, body) in [
+        (Method::POST, "/applications", json!(["name", "uid"])),
+        (Method::PUT, "/applications/hooli", json!(["name"])),
+        (Method::POST, ENDPOINTS, json!(["uid", "name", ok])),
+        (Method::PUT, &endpoint, json!(["uid", "name", ok])),
+        (Method::POST, &format!("{endpoint}/secrets/rotate"), json!(["secret"])),
+        (Method::POST, &format!("{endpoint}/recover"), json!([0])),
+        (Method::POST, "/applications/hooli/messages", json!(["t", ["c"], {}])),
+        (
+            Method::POST,
+            "/applications/hooli/messages/batch",
+            json!([[{ "eventType": "t", "payload": {} }]]),
+        ),
+        (Method::POST, "/applications/hooli/tokens", json!([60])),
+        (Method::POST, "/event-types", json!(["u"])),
+        (Method::PUT, "/event-types/t", json!([])),
+    ] {
+        let (status, error) = gateway.call(method, path, Some(&body)).await;
+        assert_eq!((status.as_u16(), &error["code"]), (422, &json!("invalid")), "{path}: {error}");
+        let detail = json!({ "path": "", "message": "must be an object" });
+        assert_eq!(error["details"], json!([detail]), "{path}: {error}");
+    }
+    let (status, error) = post(&gateway, "/applications", b"[,]".to_vec()).await;
+    assert_eq!((status, &error["code"]), (400, &json!("malformed")), "{error}");
+    assert_eq!(gateway.get(ENDPOINTS).await["meta"]["count"], 1);
+    goes_on(&gateway, &receiver, 1).await;
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_json_changes_nothing() {
     let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
     gateway.application("hooli", &[&receiver.url("/ok")]).await;
