@@ -1,5 +1,5 @@
 //! What the tests of other people's programs need, for `cargo xtask test`: the Standard Webhooks libraries of npm and PyPI,
-//! and axios, which the Node.js client is made of. Fetched into the build directory; nothing is installed.
+//! axios, which the Node.js client is made of, and schemathesis. Fetched into the build directory; nothing is installed.
 
 use crate::cargo::say;
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use std::{
 
 /// Fixed versions: what a test says of them should stay true.
 const NPM: [&str; 2] = ["standardwebhooks@1.1.1", "axios@1.21.1"];
-const PYPI: [&str; 1] = ["standardwebhooks==1.1.0"];
+const PYPI: [&str; 2] = ["standardwebhooks==1.1.0", "schemathesis==4.32.5"];
 
 /// Names their folder to the tests, which fail without it.
 const VARIABLE: &str = "WEBHOOK_CLIENTS";

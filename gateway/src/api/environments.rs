@@ -90,7 +90,7 @@ struct Draft {
 }
 
 async fn draft(body: Body) -> Result<Draft, ApiError> {
-    body::json(&body::read(body, BODY, "environment").await?)
+    body::object(&body::read(body, BODY, "environment").await?)
 }
 
 impl Draft {
@@ -195,7 +195,7 @@ fn changeable(
     path = "/environments/{environment}",
     tag = "Environments",
     operation_id = "updateEnvironment",
-    request_body = Draft,
+    request_body(content = Draft, example = json!({ "name": "testing" })),
     responses(
         (status = 200, description = "The environment as it is now.", body = Shown),
         Denied, Missing, BadBody, NotDone,

@@ -94,7 +94,7 @@ struct Draft {
 }
 
 async fn draft(body: Body) -> Result<Draft, ApiError> {
-    let draft: Draft = body::json(&body::read(body, BODY, "event type").await?)?;
+    let draft: Draft = body::object(&body::read(body, BODY, "event type").await?)?;
     if draft.description.as_ref().is_some_and(|text| text.chars().count() > DESCRIPTION) {
         let right = format!("must have at most {DESCRIPTION} characters");
         return Err(ApiError::field("/description", right));
@@ -237,7 +237,7 @@ pub async fn get(
     path = "/event-types/{name}",
     tag = "Event types",
     operation_id = "updateEventType",
-    request_body = Draft,
+    request_body(content = Draft, example = json!({ "description": "A text was sent." })),
     responses(
         (status = 200, description = "The event type as it is now.", body = Shown),
         Denied, Missing, BadBody, NotDone,

@@ -24,6 +24,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::HashSet, sync::Arc};
@@ -45,6 +46,12 @@ pub struct Shown {
     updated: Millis,
 }
 
+/// The bytes of a WebAssembly component.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Component(Bytes);
+
 impl From<&Plugin> for Shown {
     fn from(p: &Plugin) -> Self {
         let (digest, settings) = (p.digest, p.settings.clone());
@@ -65,7 +72,7 @@ fn active(tenant: &Tenant) -> Result<&Arc<Plugin>, ApiError> {
     path = "/applications/{app}/plugin",
     tag = "Plugins",
     operation_id = "putPlugin",
-    request_body(content_type = "application/wasm", description = "The component's bytes."),
+    request_body(content = Component, content_type = "application/wasm"),
     responses(
         (status = 200, description = "The plugin.", body = Shown),
         Denied, Missing, BadBody, NotDone,
@@ -155,7 +162,7 @@ pub async fn put_settings(
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
     let bytes = body::read(body, SETTINGS, "settings").await?;
-    let settings: Map<String, Value> = body::json(&bytes)?;
+    let settings: Map<String, Value> = body::object(&bytes)?;
     let tenant = caller.tenant(&catalog, &app)?;
     let plugin = Plugin { settings, updated: clock::now(), ..Plugin::clone(active(&tenant)?) };
     let shown = Shown::from(&plugin);

@@ -1,5 +1,5 @@
-//! Programs of others against the gateway: the Standard Webhooks libraries of npm and PyPI, and callers as the existing
-//! clients are. They need Node.js, Python and packages that `cargo xtask test` fetches; a test that has them not fails, and
+//! Programs of others against the gateway: the Standard Webhooks libraries of npm and PyPI, callers as the existing
+//! clients are, and schemathesis, which calls what the document of the API says. They need Node.js, Python and packages that `cargo xtask test` fetches; a test that has them not fails, and
 //! says what is missing.
 
 use super::rig::LONG;
@@ -8,6 +8,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 mod standard;
 mod contract;
+mod document;
 
 /// Names the folder of the packages.
 const PACKAGES: &str = "WEBHOOK_CLIENTS";

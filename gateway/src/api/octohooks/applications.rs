@@ -56,7 +56,7 @@ struct Draft {
 
 async fn draft(body: Body) -> Result<Draft, ApiError> {
     let bytes = body::read(body, BODY, "application").await?;
-    let draft: Draft = body::json(&bytes)?;
+    let draft: Draft = body::object(&bytes)?;
     match draft.name.as_ref().is_some_and(|name| name.chars().count() > 256) {
         true => Err(ApiError::field("/name", "must have at most 256 characters")),
         false => Ok(draft),
@@ -161,7 +161,7 @@ pub async fn get(
     path = "/applications/{app}",
     tag = "Applications",
     operation_id = "updateApplication",
-    request_body = Draft,
+    request_body(content = Draft, example = json!({ "name": "Acme Ltd" })),
     responses(
         (status = 200, description = "The application as it is now.", body = Shown),
         Denied, Missing, BadBody, NotDone,

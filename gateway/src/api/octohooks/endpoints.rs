@@ -91,7 +91,7 @@ pub(super) fn invalid(wrong: Vec<Wrong>) -> ApiError {
 }
 
 async fn draft(body: Body) -> Result<EndpointDraft, ApiError> {
-    body::json(&body::read(body, BODY, "endpoint").await?)
+    body::object(&body::read(body, BODY, "endpoint").await?)
 }
 
 /// Creates an endpoint: a URL that the application's messages go to.
@@ -242,7 +242,10 @@ pub async fn get(
     path = "/applications/{app}/endpoints/{endpoint}",
     tag = "Endpoints",
     operation_id = "updateEndpoint",
-    request_body = EndpointDraft,
+    request_body(
+        content = EndpointDraft,
+        example = json!({ "url": "https://hooks.acme.example/v2", "enabled": true }),
+    ),
     responses(
         (status = 200, description = "The endpoint as it is now.", body = Shown),
         Denied, Missing, BadBody, NotDone,
