@@ -3,7 +3,7 @@
 use crate::{
     clock,
     model::{
-        event_type::Violation,
+        event_type::{Listed, Violation},
         id::{EnvironmentId, MessageId},
         message::{Attributes, Message},
         name::{Channel, EventType, Uid},
@@ -13,6 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// A message as its sender wants it.
 #[derive(Clone, Debug)]
@@ -101,6 +102,8 @@ struct Inner {
     queue: Arc<dyn Queue>,
     catalog: Arc<dyn Catalog>,
     payload_limit: usize,
+    /// For checks that take a while.
+    checks: Arc<Semaphore>,
     meters: Meters,
 }
 
@@ -125,7 +128,10 @@ impl Acceptor {
     /// An acceptor behind the HTTP door, that takes payloads of at most that many bytes.
     pub fn new(queue: Arc<dyn Queue>, catalog: Arc<dyn Catalog>, payload_limit: usize) -> Self {
         let meters = Meters::of("http");
-        Self(Arc::new(Inner { queue, catalog, payload_limit, meters }))
+        // While these run, a core is left for everybody else, if there is more than one.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let checks = Arc::new(Semaphore::new((cores - 1).max(1)));
+        Self(Arc::new(Inner { queue, catalog, payload_limit, checks, meters }))
     }
 
     /// The same acceptor behind another door, which has meters of its own.
@@ -183,10 +189,10 @@ impl Acceptor {
     ) -> Result<Vec<Result<Receipt, Refused>>, StoreError> {
         let start = clock::instant();
         let inner = &*self.0;
-        let made: Vec<_> = drafts
-            .into_iter()
-            .map(|(application, draft)| inner.submission(environment, &application, draft))
-            .collect();
+        let mut made = Vec::with_capacity(drafts.len());
+        for (application, draft) in drafts {
+            made.push(inner.submission(environment, &application, draft).await);
+        }
         let batch: Vec<_> = made.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
         let mut told = match batch.is_empty() {
             true => Vec::new(),
@@ -222,7 +228,7 @@ impl Inner {
         draft: Draft,
         answer: Option<(Once, Shape)>,
     ) -> Result<Receipt, Refused> {
-        let mut submission = self.submission(environment, application, draft)?;
+        let mut submission = self.submission(environment, application, draft).await?;
         submission.answer = answer.map(|(once, shape)| {
             let body = shape(&submission.message).into();
             Box::new(KeptAnswer { once, status: 200, body })
@@ -232,7 +238,28 @@ impl Inner {
         receipt(message, accepted.first().copied())
     }
 
-    fn submission(
+    /// What is wrong with the payload. What takes more than a moment is found on a thread that nobody else waits for.
+    async fn violations(&self, listed: &Arc<Listed>, payload: &Bytes) -> Vec<Violation> {
+        if listed.is_quick(payload.len()) {
+            return listed.violations(payload);
+        }
+        let permit = self.checks.clone().acquire_owned().await;
+        let (listed, payload) = (listed.clone(), payload.clone());
+        // The permit goes with the check, which goes on when its sender does not wait for it.
+        let check = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            listed.violations(&payload)
+        });
+        match check.await {
+            Ok(violations) => violations,
+            Err(failed) => vec![Violation {
+                path: String::new(),
+                message: format!("cannot be held against a schema: {failed}"),
+            }],
+        }
+    }
+
+    async fn submission(
         &self,
         environment: EnvironmentId,
         application: &str,
@@ -248,7 +275,7 @@ impl Inner {
             return Err(Refused::Reserved);
         }
         if let Some(listed) = catalog.event_type(environment, &draft.event_type) {
-            let violations = listed.violations(&draft.payload);
+            let violations = self.violations(listed, &draft.payload).await;
             if !violations.is_empty() {
                 return Err(Refused::Schema(violations));
             }

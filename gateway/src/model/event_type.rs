@@ -24,6 +24,10 @@ pub const VIOLATIONS: usize = 20;
 const TEXT: usize = 256;
 /// Of a payload of more bytes only the first violation is told: the search for all of them takes memory for each.
 const SEARCHED: usize = 16 << 10;
+/// The largest payload that is held against a schema in no time, in bytes.
+const QUICK: usize = 16 << 10;
+/// The same, in bytes times what the schema says: less than a few milliseconds.
+const QUICK_PRODUCT: usize = 1 << 20;
 /// The size of one compiled pattern, in bytes.
 const PATTERN: usize = 1 << 20;
 /// The only draft there is, as `$schema` names it.
@@ -112,22 +116,37 @@ pub struct Listed {
     pub entry: Entry,
     /// Of the newest version, where that is enforced.
     validator: Option<Validator>,
+    /// What it says, in schemas and values to compare with.
+    weight: usize,
 }
 
 impl Listed {
     /// Checks the newest schema, and compiles it. An error is what is wrong in it.
     pub fn new(entry: Entry) -> Result<Self, Violation> {
-        let compiled = entry.newest().map(|newest| compile(&newest.schema)).transpose()?;
-        let validator = compiled.filter(|_| entry.enforce);
-        Ok(Self { entry, validator })
+        Self::bounded(entry, bounds::check)
     }
 
     /// One that was checked when it came in.
     pub fn stored(entry: Entry) -> Result<Self, Violation> {
         match entry.enforce {
-            true => Self::new(entry),
-            false => Ok(Self { entry, validator: None }),
+            true => Self::bounded(entry, bounds::check_stored),
+            false => Ok(Self { entry, validator: None, weight: 0 }),
         }
+    }
+
+    fn bounded(entry: Entry, bounds: Bounds) -> Result<Self, Violation> {
+        let compiled = entry.newest().map(|newest| compile(&newest.schema, bounds)).transpose()?;
+        let enforced = compiled.filter(|_| entry.enforce);
+        let (validator, weight) = enforced.map_or((None, 0), |(it, weight)| (Some(it), weight));
+        Ok(Self { entry, validator, weight })
+    }
+
+    /// Whether [`Self::violations`] of a payload of that many bytes takes next to no time; else it is not for a thread
+    /// that others wait for.
+    #[must_use]
+    pub fn is_quick(&self, payload: usize) -> bool {
+        let small = payload <= QUICK && payload.saturating_mul(self.weight) <= QUICK_PRODUCT;
+        self.validator.is_none() || small
     }
 
     /// What is wrong with a payload, at most [`VIOLATIONS`]; nothing where the schema is not enforced.
@@ -152,18 +171,22 @@ impl Listed {
     }
 }
 
-fn compile(schema: &Value) -> Result<Validator, Violation> {
+/// What a schema says, or where it exceeds its bounds.
+type Bounds = fn(&Value) -> Result<usize, Violation>;
+
+fn compile(schema: &Value, bounds: Bounds) -> Result<(Validator, usize), Violation> {
     if let Some(other) = schema.get("$schema").filter(|draft| *draft != DRAFT) {
         let message = format!("must be {DRAFT}, and not {other}");
         return Err(Violation { path: "/$schema".into(), message });
     }
-    bounds::check(schema)?;
-    jsonschema::options()
+    let weight = bounds(schema)?;
+    let validator = jsonschema::options()
         .with_draft(Draft::Draft202012)
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN))
         .offline()
         .build(schema)
-        .map_err(|error| Violation::new(&error))
+        .map_err(|error| Violation::new(&error))?;
+    Ok((validator, weight))
 }
 
 #[cfg(test)]
@@ -217,6 +240,25 @@ mod tests {
             found.sort();
             assert_eq!(found, expected, "{payload}");
         }
+    }
+
+    #[test]
+    fn only_what_is_small_is_quick() {
+        let quick = |schema: Value, payload| {
+            Listed::new(entry(schema)).expect("a schema").is_quick(payload)
+        };
+        let list: Vec<_> = (0..900).collect();
+        for (schema, payload, expected) in [
+            (json!({ "type": "object" }), 300, true),
+            (json!({ "type": "object" }), QUICK, true),
+            (json!({ "type": "object" }), QUICK + 1, false),
+            (json!({ "items": { "enum": list } }), 300, true),
+            (json!({ "items": { "enum": list } }), 4_000, false),
+        ] {
+            assert_eq!(quick(schema.clone(), payload), expected, "{payload} against {schema}");
+        }
+        let open = Entry { enforce: false, ..entry(json!({ "type": "object" })) };
+        assert!(Listed::new(open).expect("a schema").is_quick(1 << 20), "nothing is checked");
     }
 
     #[test]

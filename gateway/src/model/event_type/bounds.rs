@@ -1,12 +1,18 @@
 //! What keeps a schema from taking more time or memory than there is, before it is compiled. A small one may say a lot:
 //! each reference stands for a whole schema, two of them in each of thirty steps for 2^30, and one to itself for as many
 //! as the payload is deep. So references stay within the schema, never lead back, and what they stand for is counted.
+//! What is held against every element of a payload is counted apart: it takes time for each of them.
 
 use super::Violation;
 use serde_json::Value;
 
 /// How many schemas it may be once its references are followed.
 const SCHEMAS: usize = 5_000;
+/// How many schemas, and values to compare with, may be held against each element of a payload: of the largest payload,
+/// which may have a hundred thousand, each takes about a millisecond.
+const REPEATED: usize = 1_000;
+/// How many values to compare with there may be in all, counted with what is in them.
+const VALUES: usize = 50_000;
 /// How many references may follow one another.
 const DEPTH: usize = 32;
 
@@ -14,11 +20,31 @@ const DEPTH: usize = 32;
 const MAPS: [&str; 4] = ["properties", "patternProperties", "dependentSchemas", "dependencies"];
 /// Keywords whose value is no schema, or only for others to refer to.
 const SKIPPED: [&str; 6] = ["const", "enum", "default", "examples", "$defs", "definitions"];
+/// Keywords whose schemas are held against each element or each property.
+const REPEATING: [&str; 7] = [
+    "items",
+    "contains",
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
 /// Keywords whose value is a reference.
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
-/// Whether the schema stays within its bounds.
-pub fn check(schema: &Value) -> Result<(), Violation> {
+/// What the schema says once its references are followed, in schemas and values to compare with. An error is where it
+/// exceeds its bounds.
+pub fn check(schema: &Value) -> Result<usize, Violation> {
+    weigh(schema, (REPEATED, VALUES))
+}
+
+/// The same of a schema that was taken when fewer things were bounded.
+pub fn check_stored(schema: &Value) -> Result<usize, Violation> {
+    weigh(schema, (usize::MAX, usize::MAX))
+}
+
+fn weigh(schema: &Value, (repeated, values): (usize, usize)) -> Result<usize, Violation> {
     let nested = match schema {
         Value::Object(fields) => fields.values().any(has_id),
         _ => false,
@@ -28,7 +54,11 @@ pub fn check(schema: &Value) -> Result<(), Violation> {
             "may have an `$id` only at the top: references below would mean something else";
         return Err(Violation { path: String::new(), message: message.into() });
     }
-    Walk { root: schema, left: SCHEMAS, followed: vec![""], place: Vec::new() }.schema(schema)
+    let left = Left { schemas: SCHEMAS, repeated, values };
+    let mut walk =
+        Walk { root: schema, left, repeating: false, followed: vec![""], place: Vec::new() };
+    walk.schema(schema)?;
+    Ok((SCHEMAS - walk.left.schemas) + (values - walk.left.values))
 }
 
 fn has_id(value: &Value) -> bool {
@@ -41,9 +71,18 @@ fn has_id(value: &Value) -> bool {
     }
 }
 
+/// How many there may still be.
+struct Left {
+    schemas: usize,
+    repeated: usize,
+    values: usize,
+}
+
 struct Walk<'a> {
     root: &'a Value,
-    left: usize,
+    left: Left,
+    /// Whether what the walk is in is held against each element.
+    repeating: bool,
     /// The pointers of the schemas that references led into.
     followed: Vec<&'a str>,
     /// Where the walk is, from the last reference.
@@ -66,7 +105,7 @@ impl<'a> Walk<'a> {
     }
 
     fn schema(&mut self, schema: &'a Value) -> Result<(), Violation> {
-        self.left = match self.left.checked_sub(1) {
+        self.left.schemas = match self.left.schemas.checked_sub(1) {
             Some(left) => left,
             None => {
                 let message =
@@ -74,6 +113,7 @@ impl<'a> Walk<'a> {
                 return Err(Violation { path: String::new(), message });
             }
         };
+        self.repeat()?;
         let fields = match schema {
             Value::Object(fields) => fields,
             Value::Array(list) => {
@@ -84,6 +124,8 @@ impl<'a> Walk<'a> {
         };
         for (keyword, value) in fields {
             self.place.push(keyword.clone());
+            let outside = self.repeating;
+            self.repeating |= REPEATING.contains(&&**keyword);
             match (&**keyword, value) {
                 (reference, Value::String(to)) if REFERENCES.contains(&reference) => {
                     self.follow(to)?;
@@ -91,12 +133,48 @@ impl<'a> Walk<'a> {
                 (map, Value::Object(schemas)) if MAPS.contains(&map) => {
                     schemas.iter().try_for_each(|(name, schema)| self.at(name, schema))?;
                 }
+                ("enum" | "const", values) => self.values(values)?,
                 (skipped, _) if SKIPPED.contains(&skipped) => {}
                 (_, nested @ (Value::Object(_) | Value::Array(_))) => self.schema(nested)?,
                 _ => {}
             }
+            self.repeating = outside;
             self.place.pop();
         }
+        Ok(())
+    }
+
+    /// Counts values to compare with.
+    fn values(&mut self, value: &'a Value) -> Result<(), Violation> {
+        self.left.values = match self.left.values.checked_sub(1) {
+            Some(left) => left,
+            None => {
+                let message = format!("is one of more than {VALUES} values to compare with");
+                return Err(self.wrong(message));
+            }
+        };
+        self.repeat()?;
+        match value {
+            Value::Array(list) => list.iter().try_for_each(|one| self.values(one)),
+            Value::Object(fields) => fields.values().try_for_each(|one| self.values(one)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts what is held against each element.
+    fn repeat(&mut self) -> Result<(), Violation> {
+        if !self.repeating {
+            return Ok(());
+        }
+        self.left.repeated = match self.left.repeated.checked_sub(1) {
+            Some(left) => left,
+            None => {
+                let message = format!(
+                    "is one of more than {REPEATED} schemas and values to hold against each element"
+                );
+                return Err(self.wrong(message));
+            }
+        };
         Ok(())
     }
 
@@ -187,5 +265,46 @@ mod tests {
             let wrong = check(&schema).expect_err(&schema.to_string());
             assert_eq!(wrong.path, path, "{schema}: {wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_takes_time_for_each_element_is_bounded_more_closely_than_the_rest() {
+        let values = |n: usize| (0..n).map(|n| json!([n])).collect::<Vec<_>>();
+        let consts = |n: usize| (0..n).map(|n| json!({ "const": n })).collect::<Vec<_>>();
+        for schema in [
+            json!({ "properties": { "city": { "enum": values(8_800) } } }),
+            json!({ "items": { "enum": values(400) } }),
+            json!({ "items": { "anyOf": consts(400) } }),
+            json!({ "anyOf": consts(1_200), "items": true }),
+        ] {
+            check(&schema).unwrap_or_else(|wrong| panic!("{schema}: {wrong:?}"));
+        }
+        for (schema, path) in [
+            (json!({ "items": { "enum": values(8_800) } }), "/items/enum"),
+            (json!({ "contains": { "anyOf": consts(1_200) } }), "/contains/anyOf/499"),
+            (
+                json!({ "additionalProperties": { "$ref": "#/$defs/a" },
+                    "$defs": { "a": { "properties": { "b": { "enum": values(8_800) } } } } }),
+                "/$defs/a/properties/b/enum",
+            ),
+            (
+                json!({ "allOf": vec![json!({ "$ref": "#/$defs/a" }); 10],
+                    "$defs": { "a": { "const": values(8_800) } } }),
+                "/$defs/a/const",
+            ),
+        ] {
+            let wrong = check(&schema).expect_err(&schema.to_string());
+            assert_eq!(wrong.path, path, "{}", wrong.message);
+            check_stored(&schema).expect("it was taken once");
+        }
+    }
+
+    #[test]
+    fn a_schema_weighs_what_its_references_stand_for() {
+        let twice = json!({ "$ref": "#/$defs/a" });
+        let schema = json!({ "properties": { "b": twice, "c": twice },
+            "$defs": { "a": { "enum": [1, 2, 3] } } });
+        // The schema, and twice a reference, what it leads to, and a list of three.
+        assert_eq!(check(&schema).expect("a schema"), 1 + 2 * (1 + 1 + 4));
     }
 }
