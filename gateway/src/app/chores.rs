@@ -7,7 +7,6 @@ use crate::{
         Millis,
         catalog::{Change, Snapshot},
         id::KeyId,
-        key::Scope,
     },
     store::Catalog,
 };
@@ -15,20 +14,25 @@ use std::{sync::Arc, time::Duration};
 
 /// How often.
 const PERIOD: Duration = Duration::from_secs(60);
-/// How many at a time: each is a commit.
-const MOST: usize = 1_000;
+/// How many at a time: each is a commit, and others want to commit as well.
+const PIECE: usize = 100;
+/// How long others have the store for themselves after each piece.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Removes expired tokens for ever.
 pub async fn remove_expired(catalog: Arc<dyn Catalog>) {
     loop {
-        remove(&*catalog, clock::now()).await;
+        remove(&*catalog, clock::now(), PAUSE).await;
         tokio::time::sleep(PERIOD).await;
     }
 }
 
-async fn remove(catalog: &dyn Catalog, now: Millis) {
+async fn remove(catalog: &dyn Catalog, now: Millis, pause: Duration) {
     let expired = expired(&catalog.snapshot(), now);
-    for id in expired {
+    for (index, id) in expired.into_iter().enumerate() {
+        if index > 0 && index % PIECE == 0 {
+            tokio::time::sleep(pause).await;
+        }
         // One that was deleted meanwhile is gone as well; what the store cannot do now it can do later.
         if let Err(error) = catalog.change(Change::DeleteKey(id)).await {
             tracing::debug!(%error, "an expired key could not be removed");
@@ -38,17 +42,19 @@ async fn remove(catalog: &dyn Catalog, now: Millis) {
 
 /// Keys of an application that have expired. The others stay for their administrator to see.
 fn expired(catalog: &Snapshot, now: Millis) -> Vec<KeyId> {
-    let expired = catalog.keys().filter(|key| {
-        matches!(key.scope, Scope::Application(_)) && key.expires.is_some_and(|end| end <= now)
-    });
-    expired.map(|key| key.id).take(MOST).collect()
+    let expired =
+        catalog.keys().filter(|key| key.is_token() && key.expires.is_some_and(|end| end <= now));
+    expired.map(|key| key.id).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        model::{key::Key, sample},
+        model::{
+            key::{Key, Scope},
+            sample,
+        },
         store::memory::Memory,
     };
 
@@ -71,9 +77,23 @@ mod tests {
             left.extend(stays.then_some(key.id));
             catalog.change(Change::PutKey(key)).await.expect("is made");
         }
-        remove(&*catalog, 10).await;
+        remove(&*catalog, 10, Duration::ZERO).await;
         let mut found: Vec<_> = catalog.snapshot().keys().map(|key| key.id).collect();
         found.sort();
         assert_eq!(found, left);
+    }
+
+    #[tokio::test]
+    async fn all_that_have_expired_go_at_once() {
+        let catalog = Memory::new();
+        let application = sample::application();
+        let (environment, scope) = (application.environment, Scope::Application(application.id));
+        catalog.change(Change::PutApplication(application)).await.expect("is made");
+        for _ in 0..1_100 {
+            let key = Key { scope, expires: Some(9), ..sample::key(environment) };
+            catalog.change(Change::PutKey(key)).await.expect("is made");
+        }
+        remove(&*catalog, 10, Duration::ZERO).await;
+        assert_eq!(catalog.snapshot().keys().count(), 0);
     }
 }

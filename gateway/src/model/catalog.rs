@@ -81,8 +81,10 @@ pub enum Conflict {
 
 /// How many endpoints one application may have, unless the configuration says; a message's fan-out is bounded by it.
 pub const MAX_ENDPOINTS: usize = 50;
-/// How many keys one environment may have, short-lived ones among them: the catalog is in memory.
+/// How many keys one environment may have beside tokens: the catalog is in memory.
 pub const MAX_KEYS: usize = 10_000;
+/// How many tokens one environment may have that have not expired.
+pub const MAX_TOKENS: usize = 100_000;
 /// How many event types one environment may have: the catalog is in memory, with all their versions.
 pub const MAX_EVENT_TYPES: usize = 1_000;
 

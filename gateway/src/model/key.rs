@@ -76,6 +76,12 @@ fn first() -> u64 {
 }
 
 impl Key {
+    /// Whether it is a token: an application's owner's, for a while.
+    #[must_use]
+    pub fn is_token(&self) -> bool {
+        matches!(self.scope, Scope::Application(_)) && self.expires.is_some()
+    }
+
     /// Until when the key with that hash is good, if that is this one. None inside: for ever.
     #[must_use]
     pub fn ends(&self, hash: &Digest) -> Option<Option<Millis>> {

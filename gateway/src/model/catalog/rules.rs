@@ -1,6 +1,6 @@
 //! The rules that a change of the catalog must keep, for whoever applies one: both store engines ask before they write.
 
-use super::{Change, Conflict, MAX_EVENT_TYPES, MAX_KEYS, Snapshot};
+use super::{Change, Conflict, MAX_EVENT_TYPES, MAX_KEYS, MAX_TOKENS, Snapshot};
 use crate::model::{
     application::Application,
     endpoint::Endpoint,
@@ -84,10 +84,22 @@ impl Snapshot {
             let tenant = self.tenants.get(&id).map(|tenant| tenant.application.environment);
             must(tenant == Some(new.environment), Conflict::NoApplication)?;
         }
-        let old = self.keys.get(&new.id).map_or(0, |key| key.revision);
-        must(new.revision == old + 1, Conflict::Stale)?;
-        let known = |key: &&Arc<Key>| key.environment == new.environment;
-        must(old > 0 || self.keys().filter(known).count() < MAX_KEYS, Conflict::TooManyKeys)
+        let old = self.keys.get(&new.id);
+        must(new.revision == old.map_or(0, |key| key.revision) + 1, Conflict::Stale)?;
+        let counted = old.is_some_and(|old| old.is_token() == new.is_token());
+        must(counted || self.has_room_for(new), Conflict::TooManyKeys)
+    }
+
+    /// Tokens are counted apart, as of when the new one was made: many come, and what has expired stays only until somebody
+    /// removes it.
+    fn has_room_for(&self, new: &Key) -> bool {
+        let most = if new.is_token() { MAX_TOKENS } else { MAX_KEYS };
+        let alike = |key: &&Arc<Key>| {
+            let gone = key.is_token() && key.expires.is_some_and(|end| end <= new.updated);
+            key.environment == new.environment && key.is_token() == new.is_token() && !gone
+        };
+        // Where all of them are few, they need not be looked at.
+        self.keys.len() < most || self.keys().filter(alike).count() < most
     }
 
     fn check_event_type(&self, new: &Listed) -> Result<(), Conflict> {
@@ -102,5 +114,40 @@ impl Snapshot {
                 must(known < MAX_EVENT_TYPES, Conflict::TooManyEventTypes)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::sample;
+
+    #[test]
+    fn tokens_that_have_not_expired_have_a_limit_of_their_own() {
+        let mut catalog = Snapshot::default();
+        let application = sample::application();
+        let (environment, scope) = (application.environment, Scope::Application(application.id));
+        catalog.apply(Change::PutApplication(application));
+        let key = || sample::key(environment);
+        let token = |updated| Key { scope, expires: Some(10), updated, ..key() };
+        for _ in 0..MAX_KEYS {
+            catalog.apply(Change::PutKey(key()));
+        }
+        let check = |catalog: &Snapshot, key| catalog.check(&Change::PutKey(key));
+        assert_eq!(check(&catalog, key()), Err(Conflict::TooManyKeys));
+        let endless = Key { scope, ..key() };
+        assert_eq!(check(&catalog, endless), Err(Conflict::TooManyKeys), "it is no token");
+        let first = token(1);
+        assert_eq!(check(&catalog, first.clone()), Ok(()));
+        catalog.apply(Change::PutKey(first.clone()));
+        for _ in 1..MAX_TOKENS {
+            catalog.apply(Change::PutKey(token(1)));
+        }
+        assert_eq!(check(&catalog, token(9)), Err(Conflict::TooManyKeys));
+        assert_eq!(check(&catalog, token(10)), Ok(()), "the others have expired");
+        let again = Key { revision: 2, updated: 9, ..first };
+        assert_eq!(check(&catalog, again.clone()), Ok(()), "it is counted");
+        let endless = Key { expires: None, ..again };
+        assert_eq!(check(&catalog, endless), Err(Conflict::TooManyKeys), "among other keys");
     }
 }
