@@ -305,7 +305,7 @@ impl Deliver {
         let tenant = catalog.tenant(endpoint.application)?;
         let notice = notice::of_attempt(tenant, endpoint, delivery, attempt, number, next)?;
         let listeners = notice::listeners(&catalog, endpoint.environment)?;
-        notice.message(listeners, MessageId(clock::id()), clock::now()).map(Arc::new)
+        notice.message(listeners, MessageId(clock::id()), clock::accepted()).map(Arc::new)
     }
 
     /// The endpoint's lane, made if there is none; `aside` if the store holds deliveries for it.

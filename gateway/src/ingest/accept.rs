@@ -280,9 +280,9 @@ impl Inner {
                 return Err(Refused::Schema(violations));
             }
         }
-        let id = MessageId(clock::id());
         // The moment that is in the id, so that one tells the other.
-        let now = id.created().unwrap_or_else(clock::now);
+        let (id, now) = clock::accept();
+        let id = MessageId(id);
         let message = Message {
             environment,
             application,

@@ -233,8 +233,9 @@ impl Catalog for Memory {
         draft.apply(change);
         let listeners = environment.and_then(|id| notice::listeners(&draft, id).cloned());
         let told = listeners.iter().flat_map(|listeners| {
-            let message =
-                |notice: &Notice| notice.message(listeners, MessageId(clock::id()), clock::now());
+            let message = |notice: &Notice| {
+                notice.message(listeners, MessageId(clock::id()), clock::accepted())
+            };
             notices.iter().filter_map(message)
         });
         self.handover.publish(draft);

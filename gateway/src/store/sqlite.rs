@@ -85,6 +85,7 @@ impl Sqlite {
         schema::prepare(&mut connection, limits.bytes.map(|bytes| bytes.div_ceil(8192)))?;
         let vault = Arc::new(sealing::prepare(&mut connection, master)?);
         let (mark, head) = read::bounds(&connection).map_err(text)?;
+        clock::accepted_until(read::last_accepted(&connection).map_err(text)?);
         let handover = Arc::new(Handover::new(
             Front::new(mark, head),
             read::waiting(&connection).map_err(text)?,

@@ -34,6 +34,13 @@ pub fn bounds(c: &Connection) -> Result<(u64, u64)> {
     Ok((mark, head))
 }
 
+/// When the last message was accepted; 0 if there is none.
+pub fn last_accepted(c: &Connection) -> Result<Millis> {
+    let sql = "SELECT accepted FROM message ORDER BY sequence DESC LIMIT 1";
+    let last: Option<i64> = c.query_row(sql, [], |row| row.get(0)).optional()?;
+    Ok(last.map_or(0, i64::unsigned_abs))
+}
+
 /// The catalog as it is on disk, in which an application may have that many endpoints.
 pub fn catalog(c: &Connection, max_endpoints: usize, vault: &Vault) -> Result<Snapshot, String> {
     let mut snapshot = Snapshot::new(max_endpoints);

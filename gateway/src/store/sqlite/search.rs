@@ -16,8 +16,8 @@ use crate::{
 };
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-/// By how much times of acceptance may be out of order: messages get theirs before they wait for a commit, and clocks
-/// are set. What is looked for by time is looked for this much further, in milliseconds.
+/// By how much times of acceptance may be out of order: messages get theirs before they wait for a commit. A
+/// clock that is set back is another matter: [`crate::clock::accepted`]. What is looked for by time is looked for this much further, in milliseconds.
 const DISORDER: Millis = 60_000;
 
 /// The number of the first message that was accepted at that time or later, as if their times were in order.

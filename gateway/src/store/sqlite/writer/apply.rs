@@ -100,9 +100,7 @@ pub fn alter(
     let environment = draft.environment_of(change);
     let effects = changes::apply(c, vault, draft, change, now)?;
     let told = match environment {
-        Some(environment) if !notices.is_empty() => {
-            tell_of(c, draft, &notices, environment, next, now)?
-        }
+        Some(environment) if !notices.is_empty() => tell_of(c, draft, &notices, environment, next)?,
         _ => Vec::new(),
     };
     Ok(Applied::Changed(effects, told))
@@ -115,10 +113,9 @@ fn tell_of(
     notices: &[Notice],
     environment: EnvironmentId,
     next: &mut u64,
-    now: Millis,
 ) -> rusqlite::Result<Vec<(Sequence, Arc<Message>)>> {
     let Some(listeners) = notice::listeners(catalog, environment) else { return Ok(Vec::new()) };
-    let messages = notices.iter();
+    let (messages, now) = (notices.iter(), clock::accepted());
     let messages =
         messages.filter_map(|notice| notice.message(listeners, MessageId(clock::id()), now));
     let told = messages.map(Arc::new).map(|message| Ok((tell(c, &message, next)?, message)));
