@@ -84,6 +84,21 @@ pub struct MessageFilter {
     pub before: Option<Sequence>,
 }
 
+impl MessageFilter {
+    /// Whether a page that begins early enough shows the message.
+    #[must_use]
+    pub fn takes(&self, record: &MessageRecord) -> bool {
+        let message = &record.message;
+        let held = record.held.as_ref().map(|(held, _)| held.state());
+        self.held.as_deref().is_none_or(|state| held == Some(state))
+            && self.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type)
+            && self.channel.as_ref().is_none_or(|wanted| message.channels.contains(wanted))
+            && self.after.is_none_or(|after| message.accepted >= after)
+            && self.until.is_none_or(|until| message.accepted < until)
+            && self.before.is_none_or(|before| record.sequence < before)
+    }
+}
+
 /// Which deliveries of an endpoint a page shows, newest message first.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {

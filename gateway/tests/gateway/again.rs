@@ -111,6 +111,12 @@ async fn messages_and_deliveries_are_found_by_what_is_known_of_them() {
         ("eventType=rare&channel=even", vec!["m10", "m0"]),
         ("uid=m7", vec!["m7"]),
         ("uid=none", vec![]),
+        ("uid=m10&eventType=rare&channel=even&after=1&before=99999999999999", vec!["m10"]),
+        ("uid=m10&eventType=common", vec![]),
+        ("uid=m10&channel=odd", vec![]),
+        ("uid=m10&after=99999999999999", vec![]),
+        ("uid=m10&before=1", vec![]),
+        ("uid=m10&state=dropped", vec![]),
         ("after=99999999999999", vec![]),
         ("channel=odd", vec![]),
     ] {

@@ -120,12 +120,6 @@ pub async fn list(
     if wanted.state.as_deref().is_some_and(|state| !states.contains(&state)) {
         return Err(ApiError::field("?state", "must be parked, retry, crowded or dropped"));
     }
-    if let Some(uid) = &wanted.uid {
-        let found = log.message(environment, id, uid).await?;
-        // A message's id is not asked for.
-        let found = found.filter(|record| record.message.uid.as_ref() == Some(uid));
-        return Ok(Json(List::whole(found.iter().map(Shown::new).collect())));
-    }
     let filter = MessageFilter {
         held: wanted.state,
         event_type: wanted.event_type,
@@ -134,6 +128,13 @@ pub async fn list(
         until: page.before,
         before: page.sequence()?,
     };
+    if let Some(uid) = &wanted.uid {
+        let found = log.message(environment, id, uid).await?;
+        // A message's id is not asked for.
+        let found = found.filter(|record| record.message.uid.as_ref() == Some(uid));
+        let found = found.filter(|record| filter.takes(record));
+        return Ok(Json(List::whole(found.iter().map(Shown::new).collect())));
+    }
     let found = log.messages(environment, id, filter, limit).await?;
     let data = found.records.iter().map(Shown::new).collect();
     Ok(Json(List::new(data, found.next.map(|place| [place.0]))))

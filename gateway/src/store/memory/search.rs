@@ -32,15 +32,7 @@ impl Tables {
         let own = self.messages.range(..before).rev();
         let own = own.filter(|(_, m)| (m.environment, m.application) == of);
         let records = own.map(|(sequence, message)| self.record(*sequence, message));
-        let wanted = |record: &MessageRecord| {
-            let message = &record.message;
-            let held = record.held.as_ref().map(|(held, _)| held.state());
-            filter.held.as_deref().is_none_or(|state| held == Some(state))
-                && filter.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type)
-                && filter.channel.as_ref().is_none_or(|wanted| message.channels.contains(wanted))
-                && filter.after.is_none_or(|after| message.accepted >= after)
-                && filter.until.is_none_or(|until| message.accepted < until)
-        };
+        let wanted = |record: &MessageRecord| filter.takes(record);
         let records: Vec<_> = records.filter(wanted).take(limit).collect();
         let full = records.len() == limit;
         let next = records.last().map(|record| record.sequence).filter(|_| full);
