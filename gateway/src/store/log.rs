@@ -55,6 +55,8 @@ pub struct Summary {
     pub key: DeliveryKey,
     /// Its message.
     pub message: Head,
+    /// What the receiver is told as its event type: the plugin's, or the message's.
+    pub event_type: EventType,
     /// Its state.
     pub state: State,
     /// When the next attempt is due, while it waits.

@@ -209,7 +209,7 @@ impl Shown {
             message: message.id,
             message_uid: message.uid,
             endpoint: summary.key.endpoint,
-            event_type: message.event_type,
+            event_type: summary.event_type,
             state: status(Some(summary.state)),
             attempt_count: usize::try_from(summary.attempts).unwrap_or(usize::MAX),
             next_attempt: summary.due,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     model::{
-        delivery::State,
+        delivery::{Content, State},
         name::{Channel, EventType},
     },
     store::{DeliveryFilter, Summary},
@@ -14,6 +14,7 @@ on_every_engine![
     messages_are_found_by_type_channel_and_time,
     pages_stay_where_they_are_while_messages_arrive,
     deliveries_to_an_endpoint_come_by_state_and_time,
+    deliveries_are_listed_with_the_plugins_event_type,
     what_an_endpoint_was_is_kept_by_revision,
 ];
 
@@ -156,6 +157,27 @@ async fn deliveries_to_an_endpoint_come_by_state_and_time(store: &Store) {
     assert_eq!(failed.message.id, taken[5].message.id);
     let waiting = listed(store, endpoint, states(&[State::Waiting])).await.remove(0);
     assert_eq!(waiting.due, Some(u64::MAX / 2));
+}
+
+async fn deliveries_are_listed_with_the_plugins_event_type(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let endpoint = first_endpoint(&tenant);
+    let own = EventType::new("plugin.own").expect("legal");
+    let typed = Content { event_type: Some(own.clone()), ..Content::default() };
+    let untyped = Content { payload: Some("{}".into()), ..Content::default() };
+    let leased = store.leased(&tenant, 3).await;
+    for (leased, content) in leased.iter().zip([Some(typed), Some(untyped), None]) {
+        let content = content.map(Arc::new);
+        store.dispatch(leased, vec![Delivery { content, ..delivery(leased, endpoint) }]);
+    }
+    for delivery in store.take(3).await {
+        store.settle(&delivery, 500, Next::DeadLetter);
+    }
+    store.flush().await;
+    let found = listed(store, endpoint, DeliveryFilter::default()).await;
+    let found: Vec<_> = found.into_iter().map(|summary| summary.event_type).collect();
+    let plain = leased[0].message.event_type.clone();
+    assert_eq!(found, [plain.clone(), plain, own]);
 }
 
 async fn what_an_endpoint_was_is_kept_by_revision(store: &Store) {

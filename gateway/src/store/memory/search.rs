@@ -180,9 +180,12 @@ impl Tables {
 }
 
 fn summary(key: DeliveryKey, row: &Row) -> Summary {
+    let message = Head::from(&*row.delivery.message);
+    let own = row.delivery.content.as_ref().and_then(|content| content.event_type.clone());
     Summary {
         key,
-        message: Head::from(&*row.delivery.message),
+        event_type: own.unwrap_or_else(|| message.event_type.clone()),
+        message,
         state: row.state,
         due: (row.state == State::Waiting).then_some(row.due),
         updated: row.updated,

@@ -208,7 +208,7 @@ fn walk_states(
 fn summary(c: &Connection, key: DeliveryKey) -> Result<Option<Summary>> {
     let sql = format!(
         "SELECT {HEAD}, d.state, d.due, d.updated, d.attempts,
-             1, d.sent, d.latency, d.status, d.failure, d.detail, d.revision, d.headers
+             1, d.sent, d.latency, d.status, d.failure, d.detail, d.revision, d.headers, d.content
          FROM delivery d JOIN message m ON m.sequence = d.message
          WHERE d.message = ? AND d.endpoint = ? AND d.ordinal = ?"
     );
@@ -218,9 +218,13 @@ fn summary(c: &Connection, key: DeliveryKey) -> Result<Option<Summary>> {
         let state = State::from_number(row.get(at)?).unwrap_or(State::Disabled);
         let due = row.get::<_, i64>(at + 1)?.unsigned_abs();
         let sent: Option<i64> = row.get(at + 5)?;
+        let message = rows::head(row)?.1;
+        let content = rows::content(row, at + 12, None)?;
+        let own = content.and_then(|content| content.event_type.clone());
         Ok(Summary {
             key,
-            message: rows::head(row)?.1,
+            event_type: own.unwrap_or_else(|| message.event_type.clone()),
+            message,
             state,
             due: (state == State::Waiting).then_some(due),
             updated: row.get::<_, i64>(at + 2)?.unsigned_abs(),
