@@ -312,3 +312,16 @@ fn a_directory_has_one_owner() {
     drop(store);
     drop(open(directory.path(), None));
 }
+
+#[tokio::test]
+async fn times_of_acceptance_go_on_from_the_last_message_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), None);
+    let tenant = store.tenant(0).await;
+    let last = clock::now() + 20_000;
+    let message = Message { accepted: last, ..sample::message(tenant.application.id) };
+    store.accept([message]).await;
+    drop(store);
+    let _store = open(directory.path(), None);
+    assert!(clock::accepted() >= last);
+}
