@@ -116,7 +116,7 @@ pub struct Listed {
     pub entry: Entry,
     /// Of the newest version, where that is enforced.
     validator: Option<Validator>,
-    /// What it says, in schemas and values to compare with.
+    /// What it says, in schemas and what takes as long as one.
     weight: usize,
 }
 

@@ -9,8 +9,12 @@ use serde_json::Value;
 /// How many schemas it may be once its references are followed.
 const SCHEMAS: usize = 5_000;
 /// How many schemas, and values to compare with, may be held against each element of a payload: of the largest payload,
-/// which may have a hundred thousand, each takes about a millisecond.
+/// which may have a hundred thousand, each takes about a millisecond. What takes longer counts as several.
 const REPEATED: usize = 1_000;
+/// As how many schemas a division counts, which is exact.
+const DIVISION: usize = 50;
+/// As how many schemas the search for a pattern counts.
+const SEARCH: usize = 10;
 /// How many values to compare with there may be in all, counted with what is in them.
 const VALUES: usize = 50_000;
 /// How many references may follow one another.
@@ -33,7 +37,7 @@ const REPEATING: [&str; 7] = [
 /// Keywords whose value is a reference.
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
-/// What the schema says once its references are followed, in schemas and values to compare with. An error is where it
+/// What the schema says once its references are followed, in schemas and what takes as long as one. An error is where it
 /// exceeds its bounds.
 pub fn check(schema: &Value) -> Result<usize, Violation> {
     weigh(schema, (REPEATED, VALUES))
@@ -55,10 +59,16 @@ fn weigh(schema: &Value, (repeated, values): (usize, usize)) -> Result<usize, Vi
         return Err(Violation { path: String::new(), message: message.into() });
     }
     let left = Left { schemas: SCHEMAS, repeated, values };
-    let mut walk =
-        Walk { root: schema, left, repeating: false, followed: vec![""], place: Vec::new() };
+    let mut walk = Walk {
+        root: schema,
+        left,
+        weight: 0,
+        repeating: false,
+        followed: vec![""],
+        place: Vec::new(),
+    };
     walk.schema(schema)?;
-    Ok((SCHEMAS - walk.left.schemas) + (values - walk.left.values))
+    Ok(walk.weight)
 }
 
 fn has_id(value: &Value) -> bool {
@@ -81,6 +91,8 @@ struct Left {
 struct Walk<'a> {
     root: &'a Value,
     left: Left,
+    /// What was counted.
+    weight: usize,
     /// Whether what the walk is in is held against each element.
     repeating: bool,
     /// The pointers of the schemas that references led into.
@@ -113,7 +125,7 @@ impl<'a> Walk<'a> {
                 return Err(Violation { path: String::new(), message });
             }
         };
-        self.repeat()?;
+        self.count(1)?;
         let fields = match schema {
             Value::Object(fields) => fields,
             Value::Array(list) => {
@@ -130,7 +142,12 @@ impl<'a> Walk<'a> {
                 (reference, Value::String(to)) if REFERENCES.contains(&reference) => {
                     self.follow(to)?;
                 }
+                ("multipleOf", _) => self.count(DIVISION)?,
+                ("pattern", _) => self.count(SEARCH)?,
                 (map, Value::Object(schemas)) if MAPS.contains(&map) => {
+                    if map == "patternProperties" {
+                        self.count(SEARCH * schemas.len())?;
+                    }
                     schemas.iter().try_for_each(|(name, schema)| self.at(name, schema))?;
                 }
                 ("enum" | "const", values) => self.values(values)?,
@@ -153,7 +170,7 @@ impl<'a> Walk<'a> {
                 return Err(self.wrong(message));
             }
         };
-        self.repeat()?;
+        self.count(1)?;
         match value {
             Value::Array(list) => list.iter().try_for_each(|one| self.values(one)),
             Value::Object(fields) => fields.values().try_for_each(|one| self.values(one)),
@@ -161,12 +178,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Counts what is held against each element.
-    fn repeat(&mut self) -> Result<(), Violation> {
+    /// Counts what takes as long as that many schemas.
+    fn count(&mut self, schemas: usize) -> Result<(), Violation> {
+        self.weight = self.weight.saturating_add(schemas);
         if !self.repeating {
             return Ok(());
         }
-        self.left.repeated = match self.left.repeated.checked_sub(1) {
+        self.left.repeated = match self.left.repeated.checked_sub(schemas) {
             Some(left) => left,
             None => {
                 let message = format!(
@@ -270,12 +288,15 @@ mod tests {
     #[test]
     fn what_takes_time_for_each_element_is_bounded_more_closely_than_the_rest() {
         let values = |n: usize| (0..n).map(|n| json!([n])).collect::<Vec<_>>();
+        let many: serde_json::Map<_, _> = (0..100).map(|n| (n.to_string(), json!(true))).collect();
         let consts = |n: usize| (0..n).map(|n| json!({ "const": n })).collect::<Vec<_>>();
         for schema in [
             json!({ "properties": { "city": { "enum": values(8_800) } } }),
             json!({ "items": { "enum": values(400) } }),
             json!({ "items": { "anyOf": consts(400) } }),
             json!({ "anyOf": consts(1_200), "items": true }),
+            json!({ "items": { "allOf": vec![json!({ "pattern": "a$" }); 80] } }),
+            json!({ "allOf": vec![json!({ "multipleOf": 0.5 }); 30] }),
         ] {
             check(&schema).unwrap_or_else(|wrong| panic!("{schema}: {wrong:?}"));
         }
@@ -287,6 +308,15 @@ mod tests {
                     "$defs": { "a": { "properties": { "b": { "enum": values(8_800) } } } } }),
                 "/$defs/a/properties/b/enum",
             ),
+            (
+                json!({ "items": { "allOf": vec![json!({ "multipleOf": 0.5 }); 30] } }),
+                "/items/allOf/19/multipleOf",
+            ),
+            (
+                json!({ "items": { "allOf": vec![json!({ "pattern": "a$" }); 100] } }),
+                "/items/allOf/90/pattern",
+            ),
+            (json!({ "items": { "patternProperties": many } }), "/items/patternProperties"),
             (
                 json!({ "allOf": vec![json!({ "$ref": "#/$defs/a" }); 10],
                     "$defs": { "a": { "const": values(8_800) } } }),
