@@ -161,9 +161,18 @@ async fn one_message_is_sent_again_to_one_endpoint() {
     gateway.post("/applications/hooli/endpoints", late).await;
     assert_eq!(resend("late").await.0, StatusCode::ACCEPTED);
     receiver.wait_for("/ok/late", 1).await;
+    // To several at once: each has its turn.
+    let many: Vec<_> = (0..4).map(|n| format!("many{n}")).collect();
+    for uid in &many {
+        let endpoint = json!({ "url": receiver.url("/ok/many"), "uid": uid });
+        gateway.post("/applications/hooli/endpoints", endpoint).await;
+    }
+    let resent = futures_util::future::join_all(many.iter().map(|uid| resend(uid))).await;
+    assert!(resent.iter().all(|(status, _)| *status == StatusCode::ACCEPTED), "{resent:?}");
+    receiver.wait_for("/ok/many", 4).await;
     let deliveries = gateway.settled("hooli", &message).await;
     let counts: Vec<_> = deliveries.iter().map(|d| d["attemptCount"].clone()).collect();
-    assert_eq!(counts, [2, 8, 1]);
+    assert_eq!(counts, [2, 8, 1, 1, 1, 1, 1]);
     assert_eq!(resend("none").await.0, StatusCode::NOT_FOUND);
     let off = json!({ "url": receiver.url("/ok"), "enabled": false });
     gateway.put("/applications/hooli/endpoints/e0", off).await;

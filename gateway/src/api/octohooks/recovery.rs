@@ -33,9 +33,12 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use utoipa::{IntoParams, ToSchema};
 
+/// How often, and after which pause, a message is tried to be sent that is dispatched for another endpoint.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(25);
 /// How many operations of one environment may go on at once.
 const RUNNING: usize = 100;
 /// How many operations are listed.
@@ -81,8 +84,14 @@ pub async fn resend(
         true => vec![Again::Message(record.sequence, endpoint.id)],
         false => there.iter().map(|delivery| Again::Delivery(delivery.key)).collect(),
     };
-    if recovery.again(again, None).await? == 0 {
-        return Err(ApiError::conflict("it is being sent, or waits to be"));
+    // One that is dispatched for another endpoint just now has its turn in a moment.
+    let mut tries = if there.is_empty() { TRIES } else { 1 };
+    while recovery.again(again.clone(), None).await? == 0 {
+        tries -= 1;
+        if tries == 0 {
+            return Err(ApiError::conflict("it is being sent, or waits to be"));
+        }
+        tokio::time::sleep(PAUSE).await;
     }
     let now = log.deliveries(record.sequence).await?;
     let now = now.iter().filter(|delivery| delivery.key.endpoint == endpoint.id);
