@@ -261,6 +261,7 @@ impl Reconciler {
             size: loaded.size,
             settings: declared.settings.clone(),
             declared: true,
+            quarantined: None,
             created: old.map_or(now, |old| old.created),
             updated: now,
         };

@@ -7,8 +7,7 @@
 use crate::{
     clock,
     model::{
-        Millis,
-        catalog::Tenant,
+        catalog::{Change, Tenant},
         dispatch::Verdict,
         id::{ApplicationId, Digest},
         message::Held,
@@ -19,6 +18,8 @@ use crate::{
 };
 use deliveries::deliveries;
 use futures_util::FutureExt;
+use hold::{STARVED, after_failure, hold};
+use quarantine::Failures;
 use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
@@ -29,15 +30,15 @@ use tokio::runtime::Handle;
 use turnstile::Turnstile;
 
 mod deliveries;
+mod hold;
+mod quarantine;
 pub mod route;
 pub mod turnstile;
 
 /// How many messages are taken from the store at once.
 const BATCH: usize = 256;
-/// How often a message may be called again.
-const RETRIES: u32 = 20;
-/// How much longer each time, in milliseconds, when the plugin did not get the CPU it may have.
-const STARVED: Millis = 1000;
+/// Why a message is parked whose plugin is in quarantine.
+const QUARANTINED: &str = "quarantined";
 
 /// The dispatch stage.
 pub struct Dispatcher {
@@ -48,6 +49,7 @@ pub struct Dispatcher {
     guests: Handle,
     settings: RwLock<HashMap<ApplicationId, Prepared>>,
     turnstiles: Mutex<HashMap<ApplicationId, Turnstile>>,
+    failures: Failures,
     meters: Meters,
 }
 
@@ -81,7 +83,18 @@ impl Dispatcher {
             wait_seconds: metrics::histogram!("octohooks_plugin_wait_seconds"),
         };
         let (settings, turnstiles) = (RwLock::default(), Mutex::default());
-        Arc::new(Self { queue, catalog, host, registry, guests, settings, turnstiles, meters })
+        let failures = Failures::default();
+        Arc::new(Self {
+            queue,
+            catalog,
+            host,
+            registry,
+            guests,
+            settings,
+            turnstiles,
+            failures,
+            meters,
+        })
     }
 
     /// Dispatches until the store is closed.
@@ -195,6 +208,10 @@ impl Dispatcher {
         let tenant = self.catalog.snapshot().tenant(application).cloned();
         let with_plugin = tenant.and_then(|tenant| Some((tenant.plugin.clone()?, tenant)));
         let Some((plugin, tenant)) = with_plugin else { return self.untouched(leased) };
+        if let Some(reason) = plugin.quarantined.clone() {
+            let parked = Held::Parked { kind: QUARANTINED.to_owned(), reason };
+            return hold(leased, &plugin, QUARANTINED, parked);
+        }
         let loaded = match self.loaded(plugin.digest).await {
             Ok(loaded) => loaded,
             Err(failure) => return hold(leased, &plugin, "not-loaded", failure.held(leased.calls)),
@@ -204,6 +221,7 @@ impl Dispatcher {
         let called = self.host.call_in_turn(turn, &loaded, call).await;
         self.meters.call_seconds.record(called.cost.wall.as_secs_f64());
         note_log(leased, &called);
+        self.count(&plugin, called.result.as_ref().err()).await;
         match called.result {
             Ok(Verdict::Drop(reason)) => hold(leased, &plugin, "drop", Held::Dropped { reason }),
             Ok(verdict) => {
@@ -217,6 +235,22 @@ impl Dispatcher {
                 let held = after_failure(&failure, leased.calls + 1);
                 hold(leased, &plugin, failure.kind(), held)
             }
+        }
+    }
+
+    /// Counts failures in a row, and puts a plugin in quarantine that does nothing else.
+    async fn count(&self, plugin: &Plugin, failure: Option<&CallFailure>) {
+        let application = plugin.application;
+        let Some(failure) = failure else { return self.failures.succeeded(application) };
+        let most = self.host.options().quarantine_after;
+        if !failure.is_fault() || !self.failures.failed(application, plugin.digest, most) {
+            return;
+        }
+        let reason = format!("{most} failures in a row; the last: {failure}");
+        tracing::warn!(%application, plugin = %plugin.digest, reason, "a plugin is in quarantine");
+        let change = Change::QuarantinePlugin(application, plugin.digest, reason);
+        if let Err(error) = self.catalog.change(change).await {
+            tracing::debug!(%error, "it was replaced meanwhile, or is called on");
         }
     }
 
@@ -293,43 +327,6 @@ impl NotLoaded {
     }
 }
 
-/// Notes that a message goes nowhere for now, and why.
-fn hold(
-    leased: &LeasedMessage,
-    plugin: &Arc<Plugin>,
-    outcome: &'static str,
-    held: Held,
-) -> Dispatched {
-    metrics::counter!("octohooks_plugin_calls_total", "outcome" => outcome).increment(1);
-    let (message_id, digest) = (leased.message.id, plugin.digest);
-    match &held {
-        Held::Dropped { .. } | Held::Crowded { .. } => {}
-        Held::Retry { reason, .. } => {
-            tracing::info!(%message_id, plugin = %digest, outcome, reason, "a message waits for another call");
-        }
-        Held::Parked { reason, .. } => {
-            tracing::warn!(%message_id, plugin = %digest, outcome, reason, "a message is parked");
-        }
-    }
-    Dispatched::Held(held, Some(plugin.clone()))
-}
-
-/// What becomes of a message whose plugin failed, after that many calls.
-fn after_failure(failure: &CallFailure, calls: u32) -> Held {
-    match failure {
-        // Nothing it did: the CPU was not to be had.
-        CallFailure::Timeout(_) if calls < RETRIES => {
-            let due = clock::now().saturating_add(STARVED * u64::from(calls));
-            Held::Retry { due, calls, reason: failure.to_string() }
-        }
-        CallFailure::Retry { reason, after_ms } if calls < RETRIES => {
-            let due = clock::now().saturating_add(*after_ms);
-            Held::Retry { due, calls, reason: reason.clone() }
-        }
-        other => Held::Parked { kind: other.kind().to_owned(), reason: other.to_string() },
-    }
-}
-
 fn note_log(leased: &LeasedMessage, called: &Called) {
     let message = &leased.message;
     for line in &called.log {
@@ -348,28 +345,5 @@ fn note_log(leased: &LeasedMessage, called: &Called) {
     }
     if called.log_dropped > 0 {
         tracing::warn!(target: "plugin", message_id = %message.id, dropped = called.log_dropped, "too many log lines");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_starved_call_is_made_again_and_a_failed_one_waits_for_a_person() {
-        let starved = CallFailure::Timeout(1000);
-        let before = clock::now();
-        for calls in [1, 2, RETRIES - 1] {
-            let Held::Retry { due, calls: noted, .. } = after_failure(&starved, calls) else {
-                panic!("call {calls} is not the last")
-            };
-            assert_eq!(noted, calls);
-            assert!(due >= before + STARVED * u64::from(calls));
-        }
-        for (failure, calls) in [(starved, RETRIES), (CallFailure::CpuLimit(100), 1)] {
-            let held = after_failure(&failure, calls);
-            assert_eq!(held.state(), "parked");
-            assert_eq!(held.reason(), failure.to_string());
-        }
     }
 }

@@ -42,6 +42,8 @@ pub struct Shown {
     size: u64,
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
+    /// Why it is not called: it failed too often in a row. A new version, or new settings, release it.
+    quarantined: Option<String>,
     created: Millis,
     updated: Millis,
 }
@@ -55,7 +57,8 @@ struct Component(Bytes);
 impl From<&Plugin> for Shown {
     fn from(p: &Plugin) -> Self {
         let (digest, settings) = (p.digest, p.settings.clone());
-        Self { digest, size: p.size, settings, created: p.created, updated: p.updated }
+        let (size, quarantined) = (p.size, p.quarantined.clone());
+        Self { digest, size, settings, quarantined, created: p.created, updated: p.updated }
     }
 }
 
@@ -109,6 +112,7 @@ pub async fn put(
         size: loaded.size,
         settings: old.map(|plugin| plugin.settings.clone()).unwrap_or_default(),
         declared: false,
+        quarantined: None,
         created: old.map_or(now, |plugin| plugin.created),
         updated: now,
     };
@@ -164,7 +168,8 @@ pub async fn put_settings(
     let bytes = body::read(body, SETTINGS, "settings").await?;
     let settings: Map<String, Value> = body::object(&bytes)?;
     let tenant = caller.tenant(&catalog, &app)?;
-    let plugin = Plugin { settings, updated: clock::now(), ..Plugin::clone(active(&tenant)?) };
+    let old = Plugin::clone(active(&tenant)?);
+    let plugin = Plugin { settings, quarantined: None, updated: clock::now(), ..old };
     let shown = Shown::from(&plugin);
     catalog.change(Change::PutPlugin(plugin)).await?;
     Ok(Json(shown))

@@ -35,6 +35,8 @@ pub enum Change {
     DeleteEndpoint(ApplicationId, EndpointId),
     /// Make a plugin the application's active one; its code is kept already.
     PutPlugin(Plugin),
+    /// Put the application's active plugin in quarantine, if it is this one: why.
+    QuarantinePlugin(ApplicationId, Digest, String),
     /// Leave the application without a plugin.
     DeletePlugin(ApplicationId),
     /// Create or replace an API key.
@@ -168,7 +170,9 @@ impl Snapshot {
     pub fn environment_of(&self, change: &Change) -> Option<EnvironmentId> {
         match change {
             Change::PutEndpoint(endpoint) => Some(endpoint.environment),
-            Change::DeleteEndpoint(id, _) | Change::DeleteApplication(id) => {
+            Change::DeleteEndpoint(id, _)
+            | Change::DeleteApplication(id)
+            | Change::QuarantinePlugin(id, ..) => {
                 self.tenant(*id).map(|tenant| tenant.application.environment)
             }
             _ => None,
@@ -286,6 +290,11 @@ impl Snapshot {
                     tenant.endpoints.remove(&id);
                 });
             }
+            Change::QuarantinePlugin(application, _, reason) => self.alter(application, |tenant| {
+                let plugin = tenant.plugin.as_deref().cloned();
+                let quarantined = Some(reason);
+                tenant.plugin = plugin.map(|plugin| Arc::new(Plugin { quarantined, ..plugin }));
+            }),
             Change::PutPlugin(plugin) => self.alter(plugin.application, |tenant| {
                 tenant.plugin = Some(Arc::new(plugin));
             }),

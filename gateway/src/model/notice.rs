@@ -7,7 +7,7 @@ use super::{
     catalog::{Change, Snapshot, Tenant},
     delivery::{Delivery, Next},
     endpoint::Endpoint,
-    id::{EnvironmentId, MessageId},
+    id::{Digest, EnvironmentId, MessageId},
     message::{Attributes, Message},
     name::EventType,
 };
@@ -115,8 +115,22 @@ pub fn of_change(catalog: &Snapshot, change: &Change) -> Vec<Notice> {
             let Some(tenant) = catalog.tenant(*application) else { return Vec::new() };
             about("endpoint.deleted", tenant, tenant.endpoints.values().map(|gone| &**gone))
         }
+        Change::QuarantinePlugin(application, digest, reason) => {
+            let tenant = catalog.tenant(*application).filter(|tenant| !is_reserved(tenant));
+            tenant.map(|tenant| quarantined(tenant, digest, reason)).into_iter().collect()
+        }
         _ => Vec::new(),
     }
+}
+
+fn quarantined(tenant: &Tenant, digest: &Digest, reason: &str) -> Notice {
+    let event_type = "plugin.quarantined";
+    let payload = json!({
+        "type": event_type,
+        "application": of_application(tenant),
+        "plugin": { "digest": digest, "reason": reason },
+    });
+    Notice { event_type, payload }
 }
 
 fn about<'a>(
@@ -140,11 +154,15 @@ fn is_reserved(tenant: &Tenant) -> bool {
     tenant.application.uid.as_deref() == Some(APPLICATION)
 }
 
+fn of_application(tenant: &Tenant) -> Value {
+    let application = &tenant.application;
+    json!({ "id": application.id, "uid": application.uid, "name": application.name })
+}
+
 /// Whose endpoint it is, and where it is: never its secrets or headers.
 fn of_endpoint(tenant: &Tenant, endpoint: &Endpoint) -> Value {
-    let application = &tenant.application;
     json!({
-        "application": { "id": application.id, "uid": application.uid, "name": application.name },
+        "application": of_application(tenant),
         "endpoint": {
             "id": endpoint.id,
             "uid": endpoint.uid,

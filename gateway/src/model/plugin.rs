@@ -23,6 +23,9 @@ pub struct Plugin {
     /// Whether the configuration file declares it: then it goes when it leaves the file.
     #[serde(default)]
     pub declared: bool,
+    /// Why it is in quarantine, and is not called: it failed too often in a row. A new version or new settings release it.
+    #[serde(default)]
+    pub quarantined: Option<String>,
     /// When the application got its first plugin.
     pub created: Millis,
     /// When this version or these settings became active.

@@ -124,6 +124,12 @@ pub enum CallFailure {
 }
 
 impl CallFailure {
+    /// Whether the plugin itself is at fault, and not the message or the machine.
+    #[must_use]
+    pub const fn is_fault(&self) -> bool {
+        !matches!(self, Self::Reject(_) | Self::Retry { .. } | Self::Timeout(_))
+    }
+
     /// Its name in the store and the metrics.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

@@ -38,6 +38,8 @@ pub struct Options {
     pub concurrency: usize,
     /// Calls at once of one application, so that a spinning plugin leaves room for the others.
     pub per_application: usize,
+    /// After so many failures in a row a plugin is not called any more, and what comes is parked. 0: it is called for ever.
+    pub quarantine_after: u32,
 }
 
 impl Default for Options {
@@ -53,6 +55,7 @@ impl Default for Options {
             log_line_bytes: 1 << 10,
             concurrency: 64,
             per_application: 8,
+            quarantine_after: 100,
         }
     }
 }

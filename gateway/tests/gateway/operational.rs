@@ -2,7 +2,7 @@
 
 use super::{
     receiver::Receiver,
-    rig::{Gateway, until},
+    rig::{Gateway, component, until},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -104,4 +104,42 @@ async fn the_reserved_application_is_the_gateways_own_and_of_it_nothing_is_told(
     let (status, answer) =
         gateway.call(Method::POST, &format!("{RESERVED}/messages"), Some(&sent)).await;
     assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_only_fails_is_put_in_quarantine_and_a_new_version_releases_it() {
+    let few = [("OCTOHOOKS_PLUGINS__QUARANTINE_AFTER", "3")];
+    let (mut gateway, receiver) = (Gateway::start(&few).await, Receiver::start().await);
+    listen(&gateway, &receiver).await;
+    gateway.application("hooli", &[&receiver.url("/ok")]).await;
+    assert_eq!(gateway.upload("hooli", component("scripted")).await.0, StatusCode::OK);
+    let mut parked = Vec::new();
+    for _ in 0..3 {
+        parked.push(gateway.message("hooli", json!({ "do": "panic" })).await);
+    }
+    for message in &parked {
+        gateway.held("hooli", message, "parked").await;
+    }
+    let plugin = until("it is in quarantine", async || {
+        let plugin = gateway.get("/applications/hooli/plugin").await;
+        plugin["quarantined"].is_string().then_some(plugin)
+    })
+    .await;
+    until("operators are told", async || {
+        told(&receiver).contains(&("plugin.quarantined".into(), String::new())).then_some(())
+    })
+    .await;
+    gateway.restart().await;
+    let good = gateway.message("hooli", json!({ "do": "pass" })).await;
+    let held = gateway.held("hooli", &good, "parked").await;
+    assert!(held["reason"].as_str().is_some_and(|why| why.contains("3 failures")), "{held}");
+    assert_eq!(gateway.get("/applications/hooli/plugin").await, plugin, "it is kept");
+    // The same component once more: whoever uploads it wants it called.
+    assert_eq!(gateway.upload("hooli", component("sms-status")).await.0, StatusCode::OK);
+    assert!(gateway.get("/applications/hooli/plugin").await["quarantined"].is_null());
+    until("what was parked goes on", async || {
+        let path = format!("/applications/hooli/messages/{good}");
+        (gateway.get(&path).await["state"] != "parked").then_some(())
+    })
+    .await;
 }

@@ -30,6 +30,11 @@ impl Snapshot {
             Change::PutPlugin(plugin) => {
                 must(self.tenants.contains_key(&plugin.application), Conflict::NoApplication)
             }
+            Change::QuarantinePlugin(id, digest, _) => {
+                let active = self.tenants.get(id).and_then(|tenant| tenant.plugin.as_ref());
+                let good = active.is_some_and(|p| p.digest == *digest && p.quarantined.is_none());
+                must(good, Conflict::Stale)
+            }
             Change::DeleteApplication(id) | Change::DeletePlugin(id) => {
                 must(self.tenants.contains_key(id), Conflict::Stale)
             }

@@ -30,6 +30,7 @@ fn plugin(application: &Application) -> Plugin {
         size: 1,
         settings: serde_json::Map::new(),
         declared: false,
+        quarantined: None,
         created: 1,
         updated: 1,
     }

@@ -37,6 +37,7 @@ fn plugin(tenant: &Tenant) -> Change {
         size: 1,
         settings: serde_json::Map::new(),
         declared: false,
+        quarantined: None,
         created: 1,
         updated: 1,
     })

@@ -152,6 +152,7 @@ fn plugin(tenant: &Tenant) -> crate::model::plugin::Plugin {
         size: 1,
         settings: serde_json::Map::new(),
         declared: false,
+        quarantined: None,
         created: 1,
         updated: 1,
     }

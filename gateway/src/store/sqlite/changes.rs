@@ -11,6 +11,7 @@ use crate::{
         environment::Environment,
         id::{ApplicationId, EndpointId, EnvironmentId},
         message::Sequence,
+        plugin::Plugin,
     },
     store::{
         handover::{Effects, orphaned},
@@ -56,6 +57,14 @@ pub fn apply(
         Change::PutPlugin(p) => {
             put(c, PLUGIN, p.environment, p.application.0.as_bytes(), &rows::json(p))?;
             effects.released = release(c, p.environment, p.application, now)?;
+        }
+        Change::QuarantinePlugin(id, _, reason) => {
+            // What it parked stays parked.
+            let active = draft.tenant(*id).and_then(|tenant| tenant.plugin.as_deref());
+            if let Some(plugin) = active.cloned() {
+                let p = Plugin { quarantined: Some(reason.clone()), ..plugin };
+                put(c, PLUGIN, p.environment, id.0.as_bytes(), &rows::json(&p))?;
+            }
         }
         Change::DeleteEnvironment(id) => delete_environment(c, draft, *id)?,
         Change::PutKey(k) => put(c, KEY, k.environment, k.id.0.as_bytes(), &rows::json(k))?,

@@ -1,0 +1,58 @@
+//! Which plugins fail again and again: after a run of failures one is put in quarantine, so that it takes no CPU from
+//! others and its log says the same thing no longer. A restart begins to count anew.
+
+use crate::model::id::{ApplicationId, Digest};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// How often the plugins that fail have failed in a row.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<HashMap<ApplicationId, (Digest, u32)>>);
+
+impl Failures {
+    /// The application's plugin did what it should.
+    pub fn succeeded(&self, application: ApplicationId) {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !failures.is_empty() {
+            failures.remove(&application);
+        }
+    }
+
+    /// The application's plugin failed; whether that was the last of so many in a row. 0: never.
+    pub fn failed(&self, application: ApplicationId, plugin: Digest, most: u32) -> bool {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = failures.entry(application).or_insert((plugin, 0));
+        if run.0 != plugin {
+            *run = (plugin, 0);
+        }
+        run.1 = run.1.saturating_add(1);
+        let is_last = most > 0 && run.1 >= most;
+        if is_last {
+            failures.remove(&application);
+        }
+        is_last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::sample;
+
+    #[test]
+    fn only_a_run_of_failures_of_one_version_counts() {
+        let failures = Failures::default();
+        let (one, two) = (sample::application().id, sample::application().id);
+        let (old, new) = (Digest([1; 32]), Digest([2; 32]));
+        assert!(!failures.failed(one, old, 2));
+        failures.succeeded(one);
+        assert!(!failures.failed(one, old, 2), "one went well between");
+        assert!(!failures.failed(two, old, 2), "another's");
+        assert!(!failures.failed(one, new, 2), "another version");
+        assert!(failures.failed(one, new, 2));
+        assert!(!failures.failed(one, new, 2), "it is told once");
+        assert!((0..1000).all(|_| !failures.failed(two, old, 0)));
+    }
+}
