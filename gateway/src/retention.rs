@@ -40,6 +40,14 @@ fn rules(kept: Kept) -> impl Iterator<Item = (Forgotten, Millis)> {
     first.into_iter().chain([(Forgotten::All, payload.max(attempts))])
 }
 
+/// How far a walk has come, in one round after another.
+#[derive(Clone, Copy)]
+struct Come {
+    upto: Sequence,
+    /// Whether nothing before was left alone.
+    clean: bool,
+}
+
 /// Forgets what is old.
 pub struct Keeper {
     catalog: Arc<dyn Catalog>,
@@ -48,7 +56,7 @@ pub struct Keeper {
     /// By the environment's name, where the configuration says.
     own: BTreeMap<String, Kept>,
     /// How far each environment's messages have come since the last whole walk.
-    come: HashMap<(Forgotten, EnvironmentId), Sequence>,
+    come: HashMap<(Forgotten, EnvironmentId), Come>,
     walked: Millis,
 }
 
@@ -109,25 +117,25 @@ impl Keeper {
         what: Forgotten,
         before: Millis,
     ) -> Result<(), StoreError> {
-        let mut after = match self.come.get(&(what, environment)) {
+        let mut come = match self.come.get(&(what, environment)) {
             Some(come) => *come,
             // What is gone needs no note: the walk begins with what is left.
-            None if what == Forgotten::All => Sequence(0),
-            None => self.retention.forgotten_upto(what, environment).await?,
+            None if what == Forgotten::All => Come { upto: Sequence(0), clean: false },
+            None => {
+                Come { upto: self.retention.forgotten_upto(what, environment).await?, clean: true }
+            }
         };
-        // What was left alone is come back to: the note stays before it.
-        let mut clean = Some(after);
         loop {
-            let page = self.retention.aged(environment, after, before).await?;
+            let page = self.retention.aged(environment, come.upto, before).await?;
             let last = page.next.or_else(|| page.records.last().copied());
             let Some(upto) = last else { return Ok(()) };
             let found = page.records.len() as u64;
-            let note = clean.filter(|_| what != Forgotten::All).map(|upto| (environment, upto));
+            // What was left alone is come back to: the note stays before it.
+            let note = come.clean.then_some((environment, come.upto));
             let gone = self.retention.forget(what, page.records, note).await?;
             count(what, gone);
-            clean = clean.filter(|_| gone == found).map(|_| upto);
-            after = upto;
-            self.come.insert((what, environment), upto);
+            come = Come { upto, clean: come.clean && gone == found };
+            self.come.insert((what, environment), come);
             if page.next.is_none() {
                 return Ok(());
             }

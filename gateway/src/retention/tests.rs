@@ -3,7 +3,12 @@
 use super::*;
 use crate::{
     model::{
-        catalog::Change, environment::Environment, message::Message, name::EnvironmentName, sample,
+        application::Application,
+        catalog::Change,
+        environment::Environment,
+        message::{Held, Message},
+        name::EnvironmentName,
+        sample,
     },
     store::{Dispatched, Log, MessageFilter, Queue, memory::Memory},
 };
@@ -73,6 +78,34 @@ async fn an_environment_may_keep_longer_or_shorter() {
         keeper(&store, days(30, 30), &own).round(100 * DAY).await.expect("is done");
         assert_eq!(left(&store, &message).await.len(), expected);
     }
+}
+
+#[tokio::test]
+async fn what_waited_at_its_time_goes_when_it_has_ended() {
+    let (store, application) = (Memory::new(), sample::application());
+    let message = sample::message(application.id);
+    store.change(Change::PutApplication(application)).await.expect("is made");
+    for accepted in [60 * DAY, 70 * DAY + DAY / 2] {
+        let id = crate::model::id::MessageId(clock::id());
+        let message = Message { id, accepted, ..message.clone() };
+        store.accept(vec![Arc::new(message).into()]).await.expect("is accepted");
+    }
+    let mut leased = store.next_messages(2).await.expect("are leased").into_iter();
+    let [first, second] = [(); 2].map(|()| leased.next().expect("is leased"));
+    let waits = Held::Retry { due: 0, calls: 1, reason: "later".into() };
+    store.dispatched(first, Dispatched::Held(waits, None));
+    store.dispatched(second, Dispatched::Deliveries(Vec::new()));
+    let full = message.payload.len();
+    let mut keeper = keeper(&store, days(30, 60), &[]);
+    keeper.walked = 100 * DAY;
+    for (now, expected) in [(100 * DAY, [full, full]), (100 * DAY + DAY * 3 / 4, [full, 0])] {
+        keeper.round(now).await.expect("is done");
+        assert_eq!(left(&store, &message).await, expected);
+    }
+    let first = store.next_messages(1).await.expect("is leased").remove(0);
+    store.dispatched(first, Dispatched::Deliveries(Vec::new()));
+    keeper.round(101 * DAY).await.expect("is done");
+    assert_eq!(left(&store, &message).await, [0, 0]);
 }
 
 #[tokio::test]

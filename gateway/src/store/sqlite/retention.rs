@@ -14,16 +14,18 @@ const CHUNK: usize = 200;
 /// After so many messages in a row that are too young, all are: one from a clock that was wrong stops nothing.
 const YOUNG: usize = 1_000;
 
-/// Whether the message is settled, and nothing of it waits.
+/// Nothing of the message `m` waits, and it does not itself.
+const ENDED: &str =
+    "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.state < 2)
+     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence AND h.state <> 'dropped')";
+
+/// Whether the message is there and settled, and nothing of it waits.
 fn has_ended(c: &Connection, message: Sequence, mark: Sequence) -> Result<bool> {
     if message >= mark {
         return Ok(false);
     }
-    let mut open = c.prepare_cached(
-        "SELECT 1 FROM delivery WHERE message = ?1 AND state < 2
-         UNION ALL SELECT 1 FROM held WHERE sequence = ?1 AND state <> 'dropped'",
-    )?;
-    Ok(!open.exists([signed(message.0)])?)
+    let sql = format!("SELECT 1 FROM message m WHERE m.sequence = ? AND {ENDED}");
+    c.prepare_cached(&sql)?.exists([signed(message.0)])
 }
 
 /// Forgets that of these messages; how many.
@@ -144,12 +146,11 @@ impl Retention for Sqlite {
     async fn outlived(&self, now: Millis, max: usize) -> Result<Vec<Sequence>, StoreError> {
         let mark = self.handover.front.mark();
         let find = move |c: &Connection| {
-            let mut find = c.prepare_cached(
-                "SELECT sequence FROM message m WHERE content_until <= ?1 AND sequence < ?2
-                   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.state < 2)
-                   AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence AND h.state <> 'dropped')
-                 ORDER BY content_until LIMIT ?3",
-            )?;
+            let sql = format!(
+                "SELECT sequence FROM message m WHERE content_until <= ? AND sequence < ? AND {ENDED}
+                 ORDER BY content_until LIMIT ?"
+            );
+            let mut find = c.prepare_cached(&sql)?;
             let of = params![signed(now), signed(mark.0), signed(max as u64)];
             let found = find.query_map(of, |row| {
                 row.get::<_, i64>(0).map(|number| Sequence(number.unsigned_abs()))
