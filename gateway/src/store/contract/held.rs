@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     clock,
-    model::{id::Digest, plugin::Plugin},
+    model::{catalog::Conflict, id::Digest, plugin::Plugin},
     store::{MessageFilter, MessageRecord},
 };
 
@@ -17,6 +17,7 @@ on_every_engine![
     a_deleted_application_has_nothing_held,
     what_is_held_after_its_application_is_dropped,
     what_a_replaced_plugin_parks_is_for_the_new_one,
+    a_quarantine_releases_nothing_and_the_next_version_does,
     crowded_messages_are_taken_in_order_when_there_is_room,
     what_is_due_again_keeps_nobody_else_out,
 ];
@@ -63,6 +64,31 @@ async fn what_a_replaced_plugin_parks_is_for_the_new_one(store: &Store) {
     assert_eq!((again.sequence, again.calls), (leased[1].sequence, 0));
     store.queue.dispatched(again, Dispatched::Held(parked(), called(store)));
     assert_eq!(store.depths().await.parked, 1);
+}
+
+async fn a_quarantine_releases_nothing_and_the_next_version_does(store: &Store) {
+    let tenant = store.tenant(1).await;
+    store.change(plugin(&tenant)).await;
+    let leased = store.leased(&tenant, 1).await;
+    store.hold(&leased[0], parked());
+    let id = tenant.application.id;
+    let quarantine = |digest| Change::QuarantinePlugin(id, Digest([digest; 32]), "traps".into());
+    let is_refused = async |change| {
+        let refused = soon(store.catalog.change(change)).await;
+        matches!(refused, Err(StoreError::Conflict(Conflict::Stale)))
+    };
+    assert!(is_refused(quarantine(8)).await, "another version");
+    store.change(quarantine(7)).await;
+    let reason = |store: &Store| {
+        let tenant = store.catalog.snapshot().tenant(id).cloned();
+        tenant.and_then(|tenant| tenant.plugin.as_ref()?.quarantined.clone())
+    };
+    assert_eq!(reason(store).as_deref(), Some("traps"));
+    assert!(is_refused(quarantine(7)).await, "it is in quarantine");
+    assert_eq!(store.depths().await.parked, 1);
+    store.change(plugin(&tenant)).await;
+    assert_eq!(reason(store), None);
+    assert_eq!(sequences(&store.lease(1).await), sequences(&leased));
 }
 
 async fn crowded_messages_are_taken_in_order_when_there_is_room(store: &Store) {
