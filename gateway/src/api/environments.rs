@@ -24,7 +24,7 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    response::Response,
 };
 use serde::{Deserialize, Serialize};
 use std::{num::NonZeroU16, sync::Arc};
@@ -124,16 +124,14 @@ pub async fn create(
     _: Root,
     repeatable: Repeatable,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Response, ApiError> {
     let draft = draft(body).await?;
     let kept = draft.kept(None);
     let name = draft.name.ok_or_else(|| ApiError::field("/name", "is required"))?;
     let id = catalog.snapshot().free_environment();
     let environment = Environment { kept, ..Environment::new(id, name, clock::now()) };
     let shown = Shown::from(&environment);
-    let answer = repeatable.answer(StatusCode::OK, &shown);
-    catalog.change_once(Change::PutEnvironment(environment), answer).await?;
-    Ok(Json(shown))
+    repeatable.change(&*catalog, Change::PutEnvironment(environment), &shown).await
 }
 
 /// All environments.

@@ -24,7 +24,7 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    response::Response,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -126,7 +126,7 @@ async fn put(
     catalog: &Arc<dyn Catalog>,
     repeatable: Repeatable,
     entry: Entry,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Response, ApiError> {
     if entry.enforce && entry.newest().is_none() {
         return Err(ApiError::field("/enforce", "needs a schema"));
     }
@@ -136,9 +136,7 @@ async fn put(
         .map_err(|_| ApiError::field("/schema", "could not be compiled"))?
         .map_err(|wrong| ApiError::field(format!("/schema{}", wrong.path), wrong.message))?;
     let shown = Shown::from(&listed.entry);
-    let answer = repeatable.answer(StatusCode::OK, &shown);
-    catalog.change_once(Change::PutEventType(Arc::new(listed)), answer).await?;
-    Ok(Json(shown))
+    repeatable.change(&**catalog, Change::PutEventType(Arc::new(listed)), &shown).await
 }
 
 /// Lists an event type in the catalog.
@@ -165,7 +163,7 @@ pub async fn create(
     caller: Caller,
     repeatable: Repeatable,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Response, ApiError> {
     let draft = draft(body).await?;
     let name = draft.name.clone().ok_or_else(|| ApiError::field("/name", "is required"))?;
     let now = clock::now();
@@ -248,7 +246,7 @@ pub async fn update(
     caller: Caller,
     Path(name): Path<String>,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Response, ApiError> {
     let draft = draft(body).await?;
     let old = &find(&catalog, caller, &name)?.entry;
     if draft.name.as_ref().is_some_and(|new| *new != old.name) {

@@ -7,6 +7,7 @@ use crate::{
     model::{
         Millis,
         catalog::Change,
+        draft::GRACE,
         id::{ApplicationId, EnvironmentId, KeyId},
         key::{self, Key, Scope},
     },
@@ -24,14 +25,12 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    response::Response,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// The longest that a rotated key's old text may be good, in milliseconds: 30 days.
-const GRACE: Millis = 30 * 24 * 60 * 60 * 1000;
 /// How long a token is good unless the caller says, and how long at most, in seconds.
 const TOKEN: (u64, u64) = (60 * 60, 7 * 24 * 60 * 60);
 
@@ -137,26 +136,6 @@ impl Draft {
     }
 }
 
-/// A body in which every field may be absent, and which may be absent itself.
-async fn optional<T: DeserializeOwned>(body: Body, what: &str) -> Result<T, ApiError> {
-    match body::read(body, BODY, what).await? {
-        empty if empty.is_empty() => body::json(b"{}"),
-        bytes => body::object(&bytes),
-    }
-}
-
-async fn make(
-    catalog: &Arc<dyn Catalog>,
-    repeatable: Repeatable,
-    new: NewKey,
-) -> Result<Shown, ApiError> {
-    let (key, text) = new.make();
-    let shown = Shown::new(&key, Some(text));
-    let answer = repeatable.answer(StatusCode::OK, &shown);
-    catalog.change_once(Change::PutKey(key), answer).await?;
-    Ok(shown)
-}
-
 /// Creates a key.
 ///
 /// Its text is in this answer, and nowhere after.
@@ -177,7 +156,7 @@ pub async fn create(
     repeatable: Repeatable,
     Path(environment): Path<String>,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Response, ApiError> {
     let environment = admin.place(&catalog, &environment)?.id;
     let draft: Draft = body::object(&body::read(body, BODY, "key").await?)?;
     let scope = draft.scope(&catalog, environment)?;
@@ -189,7 +168,9 @@ pub async fn create(
     if expires.is_some_and(|expires| expires <= clock::now()) {
         return Err(ApiError::field("/expires", "must be in the future, in milliseconds"));
     }
-    Ok(Json(make(&catalog, repeatable, NewKey { environment, name, scope, expires }).await?))
+    let (key, text) = NewKey { environment, name, scope, expires }.make();
+    let shown = Shown::new(&key, Some(text));
+    repeatable.change(&*catalog, Change::PutKey(key), &shown).await
 }
 
 /// The environment's keys.
@@ -306,9 +287,9 @@ pub async fn rotate(
     repeatable: Repeatable,
     Path((environment, key)): Path<(String, String)>,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Response, ApiError> {
     let old = find(&catalog, admin, &environment, &key)?;
-    let wanted: Rotation = optional(body, "rotation").await?;
+    let wanted: Rotation = body::optional(body, BODY, "rotation").await?;
     let grace = wanted.grace_period.unwrap_or(0);
     if grace > GRACE {
         return Err(ApiError::field("/gracePeriod", format!("must be at most {GRACE}")));
@@ -318,9 +299,7 @@ pub async fn rotate(
     }
     let (new, text) = rotated(&old, grace);
     let shown = Shown::new(&new, Some(text));
-    let answer = repeatable.answer(StatusCode::OK, &shown);
-    catalog.change_once(Change::PutKey(new), answer).await?;
-    Ok(Json(shown))
+    repeatable.change(&*catalog, Change::PutKey(new), &shown).await
 }
 
 /// What a token is to be. It may say nothing.
@@ -357,9 +336,9 @@ pub async fn token(
     repeatable: Repeatable,
     Path(app): Path<String>,
     body: Body,
-) -> Result<Json<Token>, ApiError> {
+) -> Result<Response, ApiError> {
     let application = caller.tenant(&catalog, &app)?.application.id;
-    let wanted: TokenDraft = optional(body, "token").await?;
+    let wanted: TokenDraft = body::optional(body, BODY, "token").await?;
     let (usual, most) = TOKEN;
     let seconds = wanted.expires_in.unwrap_or(usual);
     if !(1..=most).contains(&seconds) {
@@ -371,7 +350,5 @@ pub async fn token(
     let scope = Scope::Application(application);
     let (key, text) = NewKey { environment, name, scope, expires: Some(expires) }.make();
     let shown = Token { key: text, expires };
-    let answer = repeatable.answer(StatusCode::OK, &shown);
-    catalog.change_once(Change::PutKey(key), answer).await?;
-    Ok(Json(shown))
+    repeatable.change(&*catalog, Change::PutKey(key), &shown).await
 }

@@ -79,8 +79,8 @@ const URL: usize = 4096;
 const NAMES: usize = 1000;
 const HEADERS: usize = 50;
 const SECRETS: usize = 10;
-/// The longest that rotated secrets may go on to sign, in milliseconds: 30 days.
-const GRACE: Millis = 30 * 24 * 3_600_000;
+/// The longest that what was rotated may be good beside the new, in milliseconds: 30 days.
+pub const GRACE: Millis = 30 * 24 * 3_600_000;
 /// How many requests to one endpoint may be under way at once.
 const IN_FLIGHT: u32 = 1000;
 

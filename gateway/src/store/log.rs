@@ -90,14 +90,20 @@ impl MessageFilter {
     /// Whether a page that begins early enough shows the message.
     #[must_use]
     pub fn takes(&self, record: &MessageRecord) -> bool {
-        let message = &record.message;
+        let Message { event_type, channels, accepted, .. } = &record.message;
         let held = record.held.as_ref().map(|(held, _)| held.state());
         self.held.as_deref().is_none_or(|state| held == Some(state))
-            && self.event_type.as_ref().is_none_or(|wanted| *wanted == message.event_type)
-            && self.channel.as_ref().is_none_or(|wanted| message.channels.contains(wanted))
-            && self.after.is_none_or(|after| message.accepted >= after)
-            && self.until.is_none_or(|until| message.accepted < until)
             && self.before.is_none_or(|before| record.sequence < before)
+            && self.fits(event_type, channels, *accepted)
+    }
+
+    /// Whether it shows a message of that event type, with these channels, accepted at that time.
+    #[must_use]
+    pub fn fits(&self, event_type: &EventType, channels: &[Channel], accepted: Millis) -> bool {
+        self.event_type.as_ref().is_none_or(|wanted| wanted == event_type)
+            && self.channel.as_ref().is_none_or(|wanted| channels.contains(wanted))
+            && self.after.is_none_or(|after| accepted >= after)
+            && self.until.is_none_or(|until| accepted < until)
     }
 }
 

@@ -4,7 +4,10 @@ use super::error::ApiError;
 use axum::{BoxError, body::Body, http::StatusCode};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use std::{
     error::Error,
     iter::successors,
@@ -74,6 +77,18 @@ fn refused(error: &axum::Error, limit: usize, what: &str) -> ApiError {
         return ApiError::too_large(what, limit);
     }
     ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body ended early")
+}
+
+/// Reads a body in which every field may be absent, and which may be absent itself.
+pub async fn optional<T: DeserializeOwned>(
+    body: Body,
+    limit: usize,
+    what: &str,
+) -> Result<T, ApiError> {
+    match read(body, limit, what).await? {
+        empty if empty.is_empty() => json(b"{}"),
+        bytes => object(&bytes),
+    }
 }
 
 /// The body, which must be a JSON object, as that type. serde would take an array for one, its fields in their order.

@@ -9,11 +9,13 @@ use crate::{
     clock,
     model::{
         Millis,
+        catalog::Change,
         id::{Digest, EnvironmentId},
     },
-    store::{Answers, KeptAnswer, Once},
+    store::{Answers, Catalog, KeptAnswer, Once},
 };
 use axum::{
+    Json,
     body::Body,
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
@@ -191,6 +193,17 @@ impl Repeatable {
         // What is shown always serialises.
         let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
         Some(KeptAnswer { once, status: status.as_u16(), body })
+    }
+
+    /// Makes the change and keeps this answer to it, in one step.
+    pub async fn change(
+        self,
+        catalog: &dyn Catalog,
+        change: Change,
+        shown: &impl Serialize,
+    ) -> Result<Response, ApiError> {
+        catalog.change_once(change, self.answer(StatusCode::OK, shown)).await?;
+        Ok(self.kept(Json(shown)))
     }
 
     /// The response, marked as kept if it was.

@@ -17,7 +17,6 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -107,9 +106,7 @@ pub async fn create(
         updated: now,
     };
     let shown = Shown::from(&application);
-    let answer = repeatable.answer(StatusCode::OK, &shown);
-    catalog.change_once(Change::PutApplication(application), answer).await?;
-    Ok(repeatable.kept(Json(shown)))
+    repeatable.change(&*catalog, Change::PutApplication(application), &shown).await
 }
 
 /// Lists the applications.

@@ -28,7 +28,6 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -140,9 +139,7 @@ pub async fn create(
     let check = |url: &Url| check_url(url, application);
     let endpoint = draft(body).await?.create(fresh, check).map_err(invalid)?;
     let shown = Shown::from(&endpoint);
-    let answer = repeatable.answer(StatusCode::OK, &shown);
-    catalog.change_once(Change::PutEndpoint(endpoint), answer).await?;
-    Ok(repeatable.kept(Json(shown)))
+    repeatable.change(&*catalog, Change::PutEndpoint(endpoint), &shown).await
 }
 
 /// Makes the environment's reserved application, with the first endpoint that listens there.

@@ -20,7 +20,7 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State},
-    http::StatusCode,
+    response::Response,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub async fn list(
 }
 
 /// What a rotation may say. It may say nothing.
-#[derive(Default, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[schema(as = SecretRotation)]
 #[serde(rename_all = "camelCase")]
 struct Rotation {
@@ -105,19 +105,13 @@ pub async fn rotate(
     repeatable: Repeatable,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
-    let bytes = body::read(body, BODY, "rotation").await?;
-    let Rotation { secret, grace_period } = match bytes.is_empty() {
-        true => Rotation::default(),
-        false => body::object(&bytes)?,
-    };
+) -> Result<Response, ApiError> {
+    let Rotation { secret, grace_period } = body::optional(body, BODY, "rotation").await?;
     let old = find(&catalog, owner, &app, &endpoint)?;
     let made = || Secret::generated(&clock::random_bytes());
     let new = secret.map_or_else(made, Secret::new);
     let grace = grace_period.unwrap_or(GRACE);
     let endpoint = draft::rotate(&old, new, grace, clock::now()).map_err(invalid)?;
     let shown = Shown::from(&endpoint);
-    let answer = repeatable.answer(StatusCode::OK, &shown);
-    catalog.change_once(Change::PutEndpoint(endpoint), answer).await?;
-    Ok(Json(shown))
+    repeatable.change(&*catalog, Change::PutEndpoint(endpoint), &shown).await
 }

@@ -10,7 +10,7 @@ use crate::{
         Millis,
         delivery::{DeliveryKey, State},
         id::{ApplicationId, EndpointId, EnvironmentId},
-        message::{Head, Sequence},
+        message::Sequence,
     },
     store::{DeliveryFilter, MessageFilter, MessageRecord, Page, Summary, log::SCAN},
 };
@@ -49,13 +49,6 @@ pub fn between(c: &Connection, after: Option<Millis>, until: Option<Millis>) -> 
     Ok((from.map_or(0, signed), to.map_or(i64::MAX, signed)))
 }
 
-fn fits(filter: &MessageFilter, head: &Head) -> bool {
-    filter.event_type.as_ref().is_none_or(|wanted| *wanted == head.event_type)
-        && filter.channel.as_ref().is_none_or(|wanted| head.channels.contains(wanted))
-        && filter.after.is_none_or(|after| head.accepted >= after)
-        && filter.until.is_none_or(|until| head.accepted < until)
-}
-
 /// A page of the application's messages, newest first.
 pub fn messages(
     c: &Connection,
@@ -87,7 +80,7 @@ pub fn messages(
     while let Some(row) = rows.next()? {
         let (sequence, head) = rows::head(row)?;
         seen += 1;
-        if fits(filter, &head) {
+        if filter.fits(&head.event_type, &head.channels, head.accepted) {
             found.push(sequence);
         }
         if found.len() == limit || seen == SCAN {
