@@ -56,8 +56,8 @@ pub struct Effects {
 /// What is due again.
 #[derive(Clone, Copy, Debug)]
 pub enum Resent {
-    /// A delivery's row, and when it was due before, if it waited.
-    Delivery(DeliveryKey, Option<Millis>),
+    /// A delivery's row, when it was due before, if it waited, and when it is now.
+    Delivery(DeliveryKey, Option<Millis>, Millis),
     /// A message, to be dispatched.
     Message(Sequence),
     /// A message that is parked, and will be for this endpoint as well when it is released.
@@ -73,6 +73,37 @@ pub enum Found {
     Nothing,
     /// It is dispatched for another endpoint just now: later.
     Busy,
+}
+
+/// What follows an attempt, by what is known at the moment its row is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follows {
+    /// The delivery's next state.
+    pub next: Next,
+    /// How many attempts the retry schedule does not count.
+    pub spent: u32,
+}
+
+impl Follows {
+    /// What operators are told of it: not that the schedule is used up, when it begins anew.
+    #[must_use]
+    pub fn notice(self, settlement: &Settlement) -> Option<&Arc<Message>> {
+        let renewed = settlement.next == Next::DeadLetter && self.next != Next::DeadLetter;
+        settlement.notice.as_ref().filter(|_| !renewed)
+    }
+}
+
+/// What follows an attempt. One that fails of a delivery that was resent meanwhile is made again at once, with the schedule
+/// from its start.
+#[must_use]
+pub fn follows(settlement: &Settlement, resent: bool, now: Millis) -> Follows {
+    let Settlement { delivery, attempt, next, .. } = settlement;
+    match (next, attempt) {
+        (Next::RetryAt(_) | Next::DeadLetter, Some(attempt)) if resent => {
+            Follows { next: Next::RetryAt(now), spent: attempt.number }
+        }
+        _ => Follows { next: *next, spent: delivery.spent },
+    }
 }
 
 /// Why a message is held that is dispatched again for an endpoint that missed it.
@@ -144,11 +175,13 @@ impl Handover {
     }
 
     /// An attempt's end is recorded.
-    pub fn settled(&self, settlement: Settlement) {
+    pub fn settled(&self, settlement: Settlement, follows: Follows) {
         let key = settlement.delivery.key;
-        if let Next::RetryAt(due) = settlement.next {
+        self.waiting().settled(key);
+        if let Next::RetryAt(due) = follows.next {
             let attempts = settlement.attempt.map_or(settlement.delivery.attempts, |a| a.number);
-            let again = Delivery { attempts, due, ..Delivery::clone(&settlement.delivery) };
+            let (spent, delivery) = (follows.spent, Delivery::clone(&settlement.delivery));
+            let again = Delivery { attempts, spent, due, ..delivery };
             self.wait(&Arc::new(again));
         }
         self.front.settled(&key);
@@ -226,11 +259,10 @@ impl Handover {
                 match one {
                     Resent::Message(sequence) => messages.push(sequence),
                     Resent::Parked => {}
-                    // One that waited and has no timer is being sent.
-                    Resent::Delivery(key, before) => {
-                        if before.is_none_or(|due| waiting.remove_timer(key, due)) {
-                            waiting.add_timer(key, now, None, now);
-                        }
+                    Resent::Delivery(key, before, due) => {
+                        waiting.resend(key, before, due, now);
+                        // A first attempt is under way, and has a row now.
+                        self.front.settled(&key);
                     }
                 }
             }

@@ -8,7 +8,7 @@ use super::{
     Accepted, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Queue, Settlement,
     StoreError, Submission,
     front::{Front, Ready},
-    handover::{Handover, held_as},
+    handover::{Handover, follows, held_as},
     waiting::{Due, Waiting},
 };
 use crate::{
@@ -173,9 +173,11 @@ impl Queue for Memory {
 
     fn settle(&self, settlement: Settlement) {
         let mut tables = self.tables();
-        tables.settle(&settlement, clock::now());
-        self.tell(&mut tables, settlement.notice.clone());
-        self.handover.settled(settlement);
+        let resent = self.handover.waiting().resent().contains(&settlement.delivery.key);
+        let follows = follows(&settlement, resent, clock::now());
+        tables.settle(&settlement, follows, clock::now());
+        self.tell(&mut tables, follows.notice(&settlement).cloned());
+        self.handover.settled(settlement, follows);
     }
 
     fn set_aside(&self, delivery: Arc<Delivery>) {

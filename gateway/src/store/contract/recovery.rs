@@ -14,7 +14,8 @@ use crate::{
 on_every_engine![
     what_has_ended_is_sent_again_with_a_new_schedule,
     what_waits_is_sent_at_once_and_once,
-    what_is_being_sent_or_gone_is_left_alone,
+    what_is_resent_under_way_is_sent_again_if_that_fails,
+    what_is_aside_or_gone_is_left_alone,
     a_message_is_dispatched_again_for_one_endpoint,
     a_message_that_is_held_or_there_already_is_left_alone,
     what_is_for_another_endpoint_comes_for_this_one_too,
@@ -64,7 +65,45 @@ async fn what_waits_is_sent_at_once_and_once(store: &Store) {
     store.assert_nothing_comes().await;
 }
 
-async fn what_is_being_sent_or_gone_is_left_alone(store: &Store) {
+async fn what_is_resent_under_way_is_sent_again_if_that_fails(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let endpoint = first_endpoint(&tenant);
+    let hour = clock::now() + 3_600_000;
+    let started = store.deliveries(&tenant, endpoint, 4).await;
+    let mut leased = started[..2].to_vec();
+    started[2..].iter().for_each(|started| {
+        store.settle(started, 500, Next::RetryAt(clock::now()));
+    });
+    leased.extend(store.take(2).await);
+    for (delivery, next) in
+        leased.into_iter().zip([Next::RetryAt(hour), Next::DeadLetter].repeat(2))
+    {
+        for _ in 0..2 {
+            assert_eq!(again(store, &[Again::Delivery(delivery.key)]).await, 1);
+        }
+        store.settle(&delivery, 500, next);
+        let made = delivery.attempts + 1;
+        let resent = store.take(1).await.remove(0);
+        assert_eq!((resent.key, resent.attempts, resent.spent), (delivery.key, made, made));
+        // Once: what follows is the schedule's.
+        store.settle(&resent, 500, Next::RetryAt(hour));
+        let record = store.records(delivery.key.message).await.remove(0);
+        assert_eq!((record.state, record.due), (Some(State::Waiting), Some(hour)));
+        // In the middle of its schedule it is sent at once, and the schedule begins anew.
+        assert_eq!(again(store, &[Again::Delivery(delivery.key)]).await, 1);
+        let resent = store.take(1).await.remove(0);
+        assert_eq!((resent.key, resent.spent), (delivery.key, made + 1));
+        store.settle(&resent, 200, Next::Delivered);
+    }
+    // What is delivered needs nothing more.
+    let good = store.deliveries(&tenant, endpoint, 1).await.remove(0);
+    assert_eq!(again(store, &[Again::Delivery(good.key)]).await, 1);
+    store.settle(&good, 200, Next::Delivered);
+    assert_eq!(store.records(good.key.message).await[0].state, Some(State::Success));
+    store.assert_nothing_comes().await;
+}
+
+async fn what_is_aside_or_gone_is_left_alone(store: &Store) {
     let tenant = store.tenant(2).await;
     let endpoint = first_endpoint(&tenant);
     let other = *tenant.endpoints.keys().nth(1).expect("has two");
@@ -76,7 +115,7 @@ async fn what_is_being_sent_or_gone_is_left_alone(store: &Store) {
     let gone = store.deliveries(&tenant, other, 1).await.remove(0);
     store.settle(&gone, 500, Next::DeadLetter);
     store.change(disabled(&tenant, other)).await;
-    for key in [fresh.key, aside.key, gone.key] {
+    for key in [aside.key, gone.key] {
         assert_eq!(again(store, &[Again::Delivery(key)]).await, 0);
     }
     // Its row waits, and it is leased: it is sent once.

@@ -92,7 +92,7 @@ impl Recovery for Memory {
     ) -> Result<u64, StoreError> {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
-        let (catalog, mark) = (self.handover.snapshot(), self.handover.front.mark());
+        let catalog = self.handover.snapshot();
         let now = clock::now();
         let known = operation.as_ref().and_then(|operation| tables.operations.get(&operation.id));
         if known.is_some_and(|known| known.state != operation::State::Running) {
@@ -100,7 +100,7 @@ impl Recovery for Memory {
         }
         let (mut due, mut busy) = (Vec::new(), None);
         for one in again {
-            match tables.again(&catalog, one, mark, now) {
+            match tables.again(&catalog, one, &self.handover, now) {
                 Some(Found::Due(resent)) => due.push(resent),
                 Some(Found::Nothing) | None => {}
                 Some(Found::Busy) => {

@@ -13,7 +13,7 @@ use crate::{
     },
     store::{
         Again, Candidate, DeliveryFilter, MessageFilter, MessageRecord, Page, Summary,
-        handover::{Found, Resent, again_reason},
+        handover::{Found, Handover, Resent, again_reason},
     },
 };
 use std::sync::Arc;
@@ -73,12 +73,18 @@ impl Tables {
         &mut self,
         catalog: &Snapshot,
         again: Again,
-        mark: Sequence,
+        handover: &Handover,
         now: Millis,
     ) -> Option<Found> {
         let enabled = |id| catalog.endpoint(id).is_some_and(|endpoint| endpoint.enabled);
         match again {
             Again::Delivery(key) if enabled(key.endpoint) => {
+                if !self.deliveries.contains_key(&key) {
+                    let open = handover.front.open(key.message);
+                    let open = open.iter().find(|open| open.key == key)?;
+                    let delivery = Arc::new(Delivery { due: now, ..Delivery::clone(open) });
+                    self.put(&delivery, State::Waiting, None, now);
+                }
                 let row = self.deliveries.get_mut(&key)?;
                 if row.state == State::Aside || row.delivery.message.payload.is_empty() {
                     return None;
@@ -87,9 +93,11 @@ impl Tables {
                 let spent = row.count();
                 row.delivery = Arc::new(Delivery { spent, ..Delivery::clone(&row.delivery) });
                 (row.state, row.due, row.updated) = (State::Waiting, now, now);
-                Some(Found::Due(Resent::Delivery(key, before)))
+                Some(Found::Due(Resent::Delivery(key, before, now)))
             }
-            Again::Message(sequence, endpoint) if enabled(endpoint) && sequence < mark => {
+            Again::Message(sequence, endpoint)
+                if enabled(endpoint) && sequence < handover.front.mark() =>
+            {
                 let message = self.messages.get(&sequence)?;
                 let has = |key: &DeliveryKey| key.message == sequence && key.endpoint == endpoint;
                 if message.payload.is_empty() || self.deliveries.keys().any(has) {

@@ -16,7 +16,7 @@ use crate::{
     store::{
         Accepted, DeliveryRecord, Forgotten, KeptAnswer, LeasedMessage, MessageRecord, Settlement,
         Submission,
-        handover::{Effects, orphaned},
+        handover::{Effects, Follows, orphaned},
     },
 };
 use bytes::Bytes;
@@ -121,14 +121,15 @@ impl Tables {
     }
 
     /// Records an attempt and what follows.
-    pub fn settle(&mut self, settlement: &Settlement, now: Millis) {
-        let Settlement { delivery, attempt, next, .. } = settlement;
-        let due = match next {
-            Next::RetryAt(due) => *due,
+    pub fn settle(&mut self, settlement: &Settlement, follows: Follows, now: Millis) {
+        let Settlement { delivery, attempt, .. } = settlement;
+        let due = match follows.next {
+            Next::RetryAt(due) => due,
             _ => 0,
         };
-        let delivery = Arc::new(Delivery { due, ..Delivery::clone(delivery) });
-        self.put(&delivery, next.state(), attempt.clone(), now);
+        let spent = follows.spent;
+        let delivery = Arc::new(Delivery { due, spent, ..Delivery::clone(delivery) });
+        self.put(&delivery, follows.next.state(), attempt.clone(), now);
     }
 
     /// Writes a delivery's row: a new one, or the one it had.
@@ -149,6 +150,10 @@ impl Tables {
         };
         let row = self.deliveries.entry(delivery.key).or_insert_with(new);
         (row.state, row.due, row.updated) = (state, delivery.due, now);
+        let spent = row.delivery.spent.max(delivery.spent);
+        if spent != row.delivery.spent {
+            row.delivery = Arc::new(Delivery { spent, ..Delivery::clone(&row.delivery) });
+        }
         if let Some(attempt) = attempt {
             let recorded = row.attempts.len() + row.forgotten;
             check(

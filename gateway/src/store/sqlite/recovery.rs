@@ -3,19 +3,20 @@
 use super::{
     rows::{self, HEAD, signed},
     search::between,
+    writer::put_row,
 };
 use crate::{
     model::{
         Millis,
         catalog::Snapshot,
-        delivery::{DeliveryKey, State},
+        delivery::{Delivery, DeliveryKey, State},
         id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
         message::{Head, Sequence},
         operation::{self, Mode, Operation},
     },
     store::{
         Again, Candidate, Page,
-        handover::{Found, Resent, again_reason},
+        handover::{Found, Handover, Resent, again_reason},
         log::SCAN,
     },
 };
@@ -26,22 +27,29 @@ pub fn again(
     c: &Connection,
     catalog: &Snapshot,
     again: Again,
-    mark: Sequence,
+    handover: &Handover,
     now: Millis,
 ) -> Result<Found> {
     let enabled = |id| catalog.endpoint(id).is_some_and(|endpoint| endpoint.enabled);
     match again {
         Again::Delivery(key) if enabled(key.endpoint) => {
-            Ok(delivery(c, key, now)?.map_or(Found::Nothing, Found::Due))
+            Ok(delivery(c, key, handover, now)?.map_or(Found::Nothing, Found::Due))
         }
-        Again::Message(sequence, endpoint) if enabled(endpoint) && sequence < mark => {
+        Again::Message(sequence, endpoint)
+            if enabled(endpoint) && sequence < handover.front.mark() =>
+        {
             message(c, sequence, endpoint, now)
         }
         _ => Ok(Found::Nothing),
     }
 }
 
-fn delivery(c: &Connection, key: DeliveryKey, now: Millis) -> Result<Option<Resent>> {
+fn delivery(
+    c: &Connection,
+    key: DeliveryKey,
+    handover: &Handover,
+    now: Millis,
+) -> Result<Option<Resent>> {
     let mut find = c.prepare_cached(
         "SELECT d.state, d.due, length(m.payload) FROM delivery d JOIN message m ON m.sequence = d.message
          WHERE d.message = ? AND d.endpoint = ? AND d.ordinal = ?",
@@ -53,7 +61,8 @@ fn delivery(c: &Connection, key: DeliveryKey, now: Millis) -> Result<Option<Rese
     });
     let (state, due) = match found.optional()? {
         Some((Some(state), due, length)) if length > 0 => (state, due),
-        _ => return Ok(None),
+        Some(_) => return Ok(None),
+        None => return under_way(c, key, handover, now),
     };
     if state == State::Aside {
         return Ok(None);
@@ -68,7 +77,21 @@ fn delivery(c: &Connection, key: DeliveryKey, now: Millis) -> Result<Option<Rese
         key.endpoint.0.as_bytes(),
         key.ordinal
     ])?;
-    Ok(Some(Resent::Delivery(key, (state == State::Waiting).then_some(due))))
+    Ok(Some(Resent::Delivery(key, (state == State::Waiting).then_some(due), now)))
+}
+
+/// Gives a delivery a row whose first attempt is under way, so that a start finds it resent.
+fn under_way(
+    c: &Connection,
+    key: DeliveryKey,
+    handover: &Handover,
+    now: Millis,
+) -> Result<Option<Resent>> {
+    let open = handover.front.open(key.message);
+    let Some(delivery) = open.iter().find(|open| open.key == key) else { return Ok(None) };
+    let delivery = Delivery { due: now, ..Delivery::clone(delivery) };
+    put_row(c, &delivery, State::Waiting, now)?;
+    Ok(Some(Resent::Delivery(key, Some(now), now)))
 }
 
 fn message(c: &Connection, sequence: Sequence, endpoint: EndpointId, now: Millis) -> Result<Found> {

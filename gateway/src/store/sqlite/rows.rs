@@ -141,6 +141,8 @@ pub struct Change<'a> {
     pub state: State,
     /// When it is due, while it waits.
     pub due: Millis,
+    /// How many attempts the retry schedule does not count.
+    pub spent: u32,
     /// The attempt that led here.
     pub attempt: Option<&'a Attempt>,
     /// Now.
@@ -161,7 +163,7 @@ struct StoredContent {
 
 /// Writes a delivery's row: a new one, or the one it had.
 pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
-    let Change { delivery, state, due, attempt, now } = change;
+    let Change { delivery, state, due, spent, attempt, now } = change;
     let key = delivery.key;
     let retry = attempt.filter(|attempt| attempt.number > 1);
     if let Some(attempt) = retry {
@@ -184,7 +186,7 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
         "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
              ?16, ?17, ?18)
          ON CONFLICT DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
-             due = excluded.due, updated = excluded.updated, sent = coalesce(excluded.sent, sent),
+             due = excluded.due, updated = excluded.updated, spent = max(spent, excluded.spent), sent = coalesce(excluded.sent, sent),
              latency = coalesce(excluded.latency, latency), status = coalesce(excluded.status, status),
              failure = coalesce(excluded.failure, failure), detail = coalesce(excluded.detail, detail),
              revision = coalesce(excluded.revision, revision),
@@ -208,7 +210,7 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
         detail,
         first.and_then(|attempt| attempt.revision).map(signed),
         headers,
-        delivery.spent,
+        spent,
     ])?;
     match retry {
         Some(attempt) => insert_attempt(c, key, attempt),

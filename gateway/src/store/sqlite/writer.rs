@@ -23,7 +23,7 @@ use crate::{
     },
     store::{
         Accepted, Again, Forgotten, KeptAnswer, LeasedMessage, Settlement, StoreError, Submission,
-        handover::{Effects, Handover, Resent, held_as},
+        handover::{Effects, Follows, Handover, Resent, follows, held_as},
         vault::Vault,
     },
 };
@@ -44,7 +44,8 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-use apply::{alter, insert_messages, put_row, resend, settle, wait};
+pub use apply::put_row;
+use apply::{alter, insert_messages, resend, settle, wait};
 pub use tell::failure;
 
 /// At most this many operations share a commit, beside those that are owed.
@@ -125,8 +126,8 @@ pub enum Applied {
     Accepted(Vec<(Accepted, Sequence)>),
     /// What waits is concerned like this, and operators are told by these messages.
     Changed(Effects, Vec<(Sequence, Arc<Message>)>),
-    /// The attempt is recorded, and operators are told of it by the message of that number.
-    Settled(Option<Sequence>),
+    /// The attempt is recorded, this follows, and operators are told of it by the message of that number.
+    Settled(Follows, Option<Sequence>),
     /// The change does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
     /// The delivery does not wait, since its endpoint is disabled or gone.
@@ -244,6 +245,7 @@ impl Writer {
     fn commit(&mut self, batch: &[Op]) -> rusqlite::Result<(Vec<Applied>, Option<Snapshot>)> {
         let now = clock::now();
         let mark = self.handover.front.mark();
+        let mut resent = self.handover.waiting().resent();
         let mut next = self.handover.front.head();
         let current = self.handover.snapshot();
         let snapshot: &Snapshot = &current;
@@ -260,7 +262,11 @@ impl Writer {
                     &mut next,
                     now,
                 )?),
-                Op::Settle(settlement) => settle(&transaction, settlement, &mut next, now)?,
+                Op::Settle(settlement) => {
+                    let resent = resent.remove(&settlement.delivery.key);
+                    let follows = follows(settlement, resent, now);
+                    settle(&transaction, settlement, follows, &mut next, now)?
+                }
                 Op::Wait(delivery, state) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     wait(&transaction, catalog, delivery, *state, now)?
@@ -316,7 +322,7 @@ impl Writer {
                         &transaction,
                         catalog,
                         (again, operation.as_deref()),
-                        mark,
+                        (&self.handover, &mut resent),
                         now,
                     )?)
                 }

@@ -9,7 +9,7 @@ use crate::{
     model::{
         Millis,
         catalog::{Change, Snapshot},
-        delivery::{Delivery, Next, State},
+        delivery::{Delivery, DeliveryKey, Next, State},
         id::{EnvironmentId, MessageId},
         message::{Message, Sequence},
         notice::{self, Notice},
@@ -17,19 +17,19 @@ use crate::{
     },
     store::{
         Accepted, Again, Settlement, Submission,
-        handover::{Found, Resent},
+        handover::{Follows, Found, Handover, Resent},
         vault::Vault,
     },
 };
 use rusqlite::Connection;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Makes these due, and keeps the operation, unless it has ended.
 pub fn resend(
     c: &Connection,
     catalog: &Snapshot,
     (again, operation): (&[Again], Option<&Operation>),
-    mark: Sequence,
+    (handover, resent): (&Handover, &mut HashSet<DeliveryKey>),
     now: Millis,
 ) -> rusqlite::Result<Vec<Resent>> {
     if let Some(operation) = operation
@@ -40,8 +40,16 @@ pub fn resend(
     let mut due = Vec::with_capacity(again.len());
     let mut busy = None;
     for one in again {
-        match recovery::again(c, catalog, *one, mark, now)? {
-            Found::Due(resent) => due.push(resent),
+        match recovery::again(c, catalog, *one, handover, now)? {
+            Found::Due(one) => {
+                // Its attempt may end in this very batch.
+                if let Resent::Delivery(key, Some(before), _) = one
+                    && !handover.waiting().waits(key, before)
+                {
+                    resent.insert(key);
+                }
+                due.push(one);
+            }
             Found::Nothing => {}
             Found::Busy => {
                 busy = Some(*one);
@@ -126,23 +134,25 @@ fn tell_of(
 pub fn settle(
     c: &Connection,
     settlement: &Settlement,
+    follows: Follows,
     next: &mut u64,
     now: Millis,
 ) -> rusqlite::Result<Applied> {
-    let due = match settlement.next {
+    let due = match follows.next {
         Next::RetryAt(due) => due,
         _ => 0,
     };
     let change = rows::Change {
         delivery: &settlement.delivery,
-        state: settlement.next.state(),
+        state: follows.next.state(),
         due,
+        spent: follows.spent,
         attempt: settlement.attempt.as_ref(),
         now,
     };
     rows::put_delivery(c, change)?;
-    let told = settlement.notice.as_ref().map(|message| tell(c, message, next)).transpose()?;
-    Ok(Applied::Settled(told))
+    let told = follows.notice(settlement).map(|message| tell(c, message, next)).transpose()?;
+    Ok(Applied::Settled(follows, told))
 }
 
 /// Gives a delivery a row in which it waits. One that is set aside would never be fetched once its endpoint is
@@ -170,6 +180,7 @@ pub fn put_row(
     state: State,
     now: Millis,
 ) -> rusqlite::Result<()> {
-    let change = rows::Change { delivery, state, due: delivery.due, attempt: None, now };
+    let Delivery { due, spent, .. } = *delivery;
+    let change = rows::Change { delivery, state, due, spent, attempt: None, now };
     rows::put_delivery(c, change)
 }

@@ -43,10 +43,10 @@ impl Writer {
                     self.handover.resent(resent);
                     answer(reply, Ok(count));
                 }
-                (Op::Settle(settlement), Applied::Settled(told)) => {
+                (Op::Settle(settlement), Applied::Settled(follows, told)) => {
                     let message = settlement.notice.clone();
                     committed.extend(told.zip(message));
-                    self.handover.settled(settlement);
+                    self.handover.settled(settlement, follows);
                 }
                 (op, applied) => self.tell_stages(op, &applied),
             }
