@@ -93,13 +93,17 @@ impl Follows {
     }
 }
 
-/// What follows an attempt. One that fails of a delivery that was resent meanwhile is made again at once, with the schedule
+/// What follows an attempt, by the catalog at that moment: none to an endpoint that is disabled or gone meanwhile. One that fails of a delivery that was resent meanwhile is made again at once, with the schedule
 /// from its start.
 #[must_use]
-pub fn follows(settlement: &Settlement, resent: bool, now: Millis) -> Follows {
+pub fn follows(catalog: &Snapshot, settlement: &Settlement, resent: bool, now: Millis) -> Follows {
     let Settlement { delivery, attempt, next, .. } = settlement;
+    let enabled = catalog.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
     match (next, attempt) {
-        (Next::RetryAt(_) | Next::DeadLetter, Some(attempt)) if resent => {
+        (Next::RetryAt(_), _) if !enabled => {
+            Follows { next: Next::Disabled, spent: delivery.spent }
+        }
+        (Next::RetryAt(_) | Next::DeadLetter, Some(attempt)) if resent && enabled => {
             Follows { next: Next::RetryAt(now), spent: attempt.number }
         }
         _ => Follows { next: *next, spent: delivery.spent },

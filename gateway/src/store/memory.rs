@@ -67,8 +67,11 @@ impl Memory {
         }
     }
 
-    /// Gives a delivery a row in which it waits.
+    /// Gives a delivery a row in which it waits, or has ended if its endpoint is disabled or gone.
     fn wait(&self, tables: &mut Tables, delivery: &Arc<Delivery>, state: State) {
+        let snapshot = self.handover.snapshot();
+        let enabled = snapshot.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
+        let state = if enabled { state } else { State::Disabled };
         tables.put(delivery, state, None, clock::now());
         self.handover.written(delivery, state);
     }
@@ -174,7 +177,8 @@ impl Queue for Memory {
     fn settle(&self, settlement: Settlement) {
         let mut tables = self.tables();
         let resent = self.handover.waiting().resent().contains(&settlement.delivery.key);
-        let follows = follows(&settlement, resent, clock::now());
+        let catalog = self.handover.snapshot();
+        let follows = follows(&catalog, &settlement, resent, clock::now());
         tables.settle(&settlement, follows, clock::now());
         self.tell(&mut tables, follows.notice(&settlement).cloned());
         self.handover.settled(settlement, follows);
@@ -183,10 +187,7 @@ impl Queue for Memory {
     fn set_aside(&self, delivery: Arc<Delivery>) {
         let mut tables = self.tables();
         self.handover.waiting().set_aside(delivery.clone());
-        let snapshot = self.handover.snapshot();
-        let enabled = snapshot.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
-        let state = if enabled { State::Aside } else { State::Disabled };
-        self.wait(&mut tables, &delivery, state);
+        self.wait(&mut tables, &delivery, State::Aside);
     }
 
     async fn take_aside(

@@ -264,7 +264,8 @@ impl Writer {
                 )?),
                 Op::Settle(settlement) => {
                     let resent = resent.remove(&settlement.delivery.key);
-                    let follows = follows(settlement, resent, now);
+                    let catalog = draft.as_ref().unwrap_or(snapshot);
+                    let follows = follows(catalog, settlement, resent, now);
                     settle(&transaction, settlement, follows, &mut next, now)?
                 }
                 Op::Wait(delivery, state) => {

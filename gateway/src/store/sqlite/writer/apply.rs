@@ -155,8 +155,8 @@ pub fn settle(
     Ok(Applied::Settled(follows, told))
 }
 
-/// Gives a delivery a row in which it waits. One that is set aside would never be fetched once its endpoint is
-/// disabled or gone: it has ended.
+/// Gives a delivery a row in which it waits. What waits for an endpoint that is disabled or gone has ended: set aside,
+/// it would never be fetched.
 pub fn wait(
     c: &Connection,
     catalog: &Snapshot,
@@ -165,7 +165,7 @@ pub fn wait(
     now: Millis,
 ) -> rusqlite::Result<Applied> {
     let enabled = || catalog.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
-    if state == State::Aside && !enabled() {
+    if !enabled() {
         put_row(c, delivery, State::Disabled, now)?;
         return Ok(Applied::Ended);
     }
