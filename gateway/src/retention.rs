@@ -3,7 +3,8 @@
 //! An environment's payloads and its attempts each have their time. What is past both goes whole; what is past one loses
 //! that. Messages are walked in the order of acceptance, so that a round looks only at what has become old since the one
 //! before; how far that is, is noted with what was forgotten. Kept answers go after their twelve hours, operations that
-//! ended after thirty days. What still waits is left, and looked at again once a day.
+//! ended after thirty days. What still waits is left, and looked at again once a day; what only waits for
+//! a plugin's next version, for ever if none comes, goes like the rest.
 
 use crate::{
     clock,

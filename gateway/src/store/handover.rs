@@ -141,6 +141,12 @@ pub fn orphaned() -> Held {
     Held::Dropped { reason: "the application was deleted".to_owned() }
 }
 
+/// What becomes of a parked message whose content goes: there is nothing left to release.
+#[must_use]
+pub fn emptied() -> Held {
+    Held::Dropped { reason: "its content was removed before a plugin released it".to_owned() }
+}
+
 impl Handover {
     /// What an engine starts with.
     #[must_use]
@@ -230,6 +236,15 @@ impl Handover {
             deliveries.into_iter().partition(|delivery| delivery.due > now);
         later.iter().for_each(|delivery| self.wait(delivery));
         self.offer(ready);
+    }
+
+    /// That many parked messages are dropped, since their content is gone.
+    pub fn emptied(&self, count: u64) {
+        if count > 0 {
+            self.parked.fetch_sub(count, Ordering::Relaxed);
+            metrics::counter!("octohooks_parked_messages_emptied_total").increment(count);
+            tracing::warn!(count, "parked messages are dropped: their content is gone");
+        }
     }
 
     /// A catalog change is durable, with these effects.

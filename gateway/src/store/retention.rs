@@ -44,7 +44,7 @@ pub trait Retention: Send + Sync + 'static {
     async fn outlived(&self, now: Millis, max: usize) -> Result<Vec<Sequence>, StoreError>;
 
     /// Forgets that of these messages, and notes how far the environment's have come; how many. One with a delivery that
-    /// waits, that waits itself, or that is not settled, is left as it is.
+    /// waits, that waits itself, or that is not settled, is left as it is. One that is parked is dropped with its content.
     async fn forget(
         &self,
         what: Forgotten,

@@ -11,7 +11,7 @@ use crate::{
     model::{
         Millis,
         id::{ApplicationId, EndpointId, OperationId},
-        message::Sequence,
+        message::{Held, Sequence},
         name::{Channel, EventType},
         operation::{Mode, Operation, State as OperationState, Wanted},
     },
@@ -86,7 +86,13 @@ pub async fn resend(
     };
     // One that is dispatched for another endpoint just now has its turn in a moment.
     let mut tries = if there.is_empty() { TRIES } else { 1 };
+    let parked = record.held.is_some_and(|(held, _)| matches!(held, Held::Parked { .. }));
     while recovery.again(again.clone(), None).await? == 0 {
+        if parked && there.is_empty() {
+            let why = "a plugin failed on the message: it is sent once a new version of the plugin, \
+                       or new settings, release it";
+            return Err(ApiError::conflict(why));
+        }
         tries -= 1;
         if tries == 0 {
             return Err(ApiError::conflict("it is being sent, or waits to be"));

@@ -2,6 +2,7 @@
 
 use super::{Memory, tables::Tables};
 use crate::{
+    clock,
     model::{
         Millis,
         delivery::{Content, Delivery},
@@ -9,7 +10,7 @@ use crate::{
         message::{Attributes, Held, Message, Sequence},
         operation::State,
     },
-    store::{Forgotten, Page, Retention, StoreError},
+    store::{Forgotten, Page, Retention, StoreError, handover::emptied},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,8 +20,20 @@ impl Tables {
     fn has_ended(&self, message: Sequence, mark: Sequence) -> bool {
         let held = self.held.get(&message).map(|(held, _)| held);
         message < mark
-            && matches!(held, None | Some(Held::Dropped { .. }))
+            && matches!(held, None | Some(Held::Dropped { .. } | Held::Parked { .. }))
             && self.rows(message).all(|row| row.state.is_final())
+    }
+
+    /// Drops the message if it is parked; whether it was.
+    fn empty(&mut self, message: Sequence) -> bool {
+        match self.held.get_mut(&message) {
+            Some(held) if matches!(held.0, Held::Parked { .. }) => {
+                *held = (emptied(), clock::now());
+                self.only.remove(&message);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn forget(&mut self, what: Forgotten, message: Sequence) {
@@ -97,6 +110,8 @@ impl Retention for Memory {
         self.handover.front.check_open()?;
         let (mut tables, mark) = (self.tables(), self.handover.front.mark());
         let ended: Vec<_> = messages.into_iter().filter(|m| tables.has_ended(*m, mark)).collect();
+        let parked = ended.iter().filter(|m| what != Forgotten::Attempts && tables.empty(**m));
+        self.handover.emptied(parked.count() as u64);
         ended.iter().for_each(|message| tables.forget(what, *message));
         if let Some((environment, upto)) = upto {
             tables.forgotten.insert((what, environment), upto);

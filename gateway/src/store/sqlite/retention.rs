@@ -3,7 +3,7 @@
 use super::{Sqlite, answers, rows::signed, writer::Op};
 use crate::{
     model::{Millis, id::EnvironmentId, message::Sequence},
-    store::{Forgotten, Page, Retention, StoreError, log::SCAN},
+    store::{Forgotten, Page, Retention, StoreError, handover::emptied, log::SCAN},
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -14,10 +14,10 @@ const CHUNK: usize = 200;
 /// After so many messages in a row that are too young, all are: one from a clock that was wrong stops nothing.
 const YOUNG: usize = 1_000;
 
-/// Nothing of the message `m` waits, and it does not itself.
+/// Nothing of the message `m` waits, and it does not itself, but for a person or a new plugin.
 const ENDED: &str =
     "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.state < 2)
-     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence AND h.state <> 'dropped')";
+     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence AND h.state NOT IN ('dropped', 'parked'))";
 
 /// Whether the message is there and settled, and nothing of it waits.
 fn has_ended(c: &Connection, message: Sequence, mark: Sequence) -> Result<bool> {
@@ -28,13 +28,14 @@ fn has_ended(c: &Connection, message: Sequence, mark: Sequence) -> Result<bool> 
     c.prepare_cached(&sql)?.exists([signed(message.0)])
 }
 
-/// Forgets that of these messages; how many.
+/// Forgets that of these messages; how many, and how many of them were parked and are not any more.
 pub fn forget(
     c: &Connection,
     what: Forgotten,
     messages: &[Sequence],
     mark: Sequence,
-) -> Result<u64> {
+    now: Millis,
+) -> Result<(u64, u64)> {
     let statements: &[&str] = match what {
         Forgotten::Content => &[
             "UPDATE delivery SET payload = NULL WHERE message = ? AND payload IS NOT NULL",
@@ -52,17 +53,31 @@ pub fn forget(
             "DELETE FROM message WHERE sequence = ?",
         ],
     };
-    let mut count = 0;
+    let (mut count, mut emptied) = (0, 0);
     for message in messages {
         if !has_ended(c, *message, mark)? {
             continue;
         }
         count += 1;
+        if what != Forgotten::Attempts {
+            emptied += empty(c, *message, now)?;
+        }
         for sql in statements {
             c.prepare_cached(sql)?.execute([signed(message.0)])?;
         }
     }
-    Ok(count)
+    Ok((count, emptied))
+}
+
+/// Drops the message if it is parked; whether it was.
+fn empty(c: &Connection, message: Sequence, now: Millis) -> Result<u64> {
+    let dropped = emptied();
+    let mut update = c.prepare_cached(
+        "UPDATE held SET state = ?, kind = NULL, reason = ?, noted = ?, endpoint = NULL
+         WHERE sequence = ? AND state = 'parked'",
+    )?;
+    let of = params![dropped.state(), dropped.reason(), signed(now), signed(message.0)];
+    update.execute(of).map(|count| count as u64)
 }
 
 fn note(what: Forgotten, environment: EnvironmentId) -> String {

@@ -136,6 +136,8 @@ pub enum Applied {
     Held(Held),
     /// How many were deleted.
     Count(u64),
+    /// Of how many something was forgotten, and how many of them were parked.
+    Forgotten(u64, u64),
     /// These are due again.
     Resent(Vec<Resent>),
 }
@@ -331,7 +333,8 @@ impl Writer {
                     if let Some((environment, upto)) = upto {
                         retention::put_upto(&transaction, *what, *environment, *upto)?;
                     }
-                    Applied::Count(retention::forget(&transaction, *what, messages, mark)?)
+                    let gone = retention::forget(&transaction, *what, messages, mark, now)?;
+                    Applied::Forgotten(gone.0, gone.1)
                 }
                 Op::ForgetAnswers(before, max, _) => {
                     Applied::Count(retention::forget_answers(&transaction, *before, *max)?)

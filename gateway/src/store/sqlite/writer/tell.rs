@@ -34,10 +34,13 @@ impl Writer {
                 (Op::PutCode(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply), _) => {
                     answer(reply, Ok(()));
                 }
-                (
-                    Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply),
-                    Applied::Count(count),
-                ) => answer(reply, Ok(count)),
+                (Op::Forget(_, _, _, reply), Applied::Forgotten(count, emptied)) => {
+                    self.handover.emptied(emptied);
+                    answer(reply, Ok(count));
+                }
+                (Op::ForgetAnswers(_, _, reply), Applied::Count(count)) => {
+                    answer(reply, Ok(count));
+                }
                 (Op::Again(_, _, _, reply), Applied::Resent(resent)) => {
                     let count = resent.len() as u64;
                     self.handover.resent(resent);
