@@ -19,7 +19,7 @@ use crate::model::{
     attempt::Attempt,
     catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot},
     delivery::{Delivery, DeliveryKey, Next},
-    id::{ApplicationId, Digest, EndpointId, MessageId},
+    id::{ApplicationId, Digest, EndpointId, MessageId, OperationId},
     message::{Held, Message, Sequence},
     plugin::Plugin,
 };
@@ -60,6 +60,12 @@ pub enum StoreError {
     /// The change does not keep the catalog's rules.
     #[error(transparent)]
     Conflict(#[from] Conflict),
+    /// Another operation goes on on the endpoint: two would send the same, and in two paces.
+    #[error("an operation on the endpoint goes on")]
+    UnderWay(OperationId),
+    /// As many operations of the environment go on as may.
+    #[error("{} operations go on; wait for one to end", recovery::RUNNING)]
+    TooManyOperations,
     /// The disk or the database failed.
     #[error("the store failed: {0}")]
     Failed(String),

@@ -29,6 +29,7 @@ mod held;
 mod keys;
 mod log;
 mod messages;
+mod operations;
 mod recovery;
 mod search;
 

@@ -39,8 +39,6 @@ use utoipa::{IntoParams, ToSchema};
 /// How often, and after which pause, a message is tried to be sent that is dispatched for another endpoint.
 const TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(25);
-/// How many operations of one environment may go on at once.
-const RUNNING: usize = 100;
 /// How many operations are listed.
 const LISTED: usize = 250;
 
@@ -210,15 +208,6 @@ pub async fn recover(
         created: now,
         updated: now,
     };
-    let running = recovery.running().await?;
-    let mut own = running.iter().filter(|other| other.environment == owner.environment);
-    if let Some(other) = own.clone().find(|other| other.endpoint == endpoint.id) {
-        // Two would send the same, and in two paces.
-        return Err(ApiError::taken(&other.id, "an operation on the endpoint goes on"));
-    }
-    if own.by_ref().count() >= RUNNING {
-        return Err(ApiError::conflict(format!("{RUNNING} operations go on; wait for one to end")));
-    }
     let shown = Shown::from(operation.clone());
     let answer = repeatable.answer(StatusCode::ACCEPTED, &shown);
     recovery.again_once(Vec::new(), Some(operation), answer).await?;

@@ -12,7 +12,7 @@ use crate::{
     },
     store::{
         Again, Answers, Candidate, DeliveryFilter, DeliveryRecord, KeptAnswer, Log, MessageFilter,
-        MessageRecord, Page, Recovery, StoreError, Summary, add_open, handover::Found,
+        MessageRecord, Page, Recovery, StoreError, Summary, add_open, handover::Found, recovery,
     },
 };
 use async_trait::async_trait;
@@ -95,6 +95,12 @@ impl Recovery for Memory {
         let catalog = self.handover.snapshot();
         let now = clock::now();
         let known = operation.as_ref().and_then(|operation| tables.operations.get(&operation.id));
+        if let Some(new) = operation.as_ref().filter(|new| known.is_none() && goes_on(new))
+            && let Some(refusal) =
+                recovery::refusal(new, tables.operations.values().filter(|one| goes_on(one)))
+        {
+            return Err(refusal);
+        }
         if known.is_some_and(|known| known.state != operation::State::Running) {
             return Ok(0);
         }
@@ -163,11 +169,14 @@ impl Recovery for Memory {
 
     async fn running(&self) -> Result<Vec<Operation>, StoreError> {
         let tables = self.tables();
-        let running = tables.operations.values().filter(|o| o.state == operation::State::Running);
-        Ok(running.cloned().collect())
+        Ok(tables.operations.values().filter(|one| goes_on(one)).cloned().collect())
     }
 
     fn watch_operations(&self) -> watch::Receiver<()> {
         self.operations.subscribe()
     }
+}
+
+fn goes_on(operation: &Operation) -> bool {
+    operation.state == operation::State::Running
 }

@@ -15,7 +15,7 @@ use crate::{
         operation::{self, Mode, Operation},
     },
     store::{
-        Again, Candidate, Page,
+        Again, Candidate, Page, StoreError,
         handover::{Found, Handover, Resent, again_reason},
         log::SCAN,
     },
@@ -131,6 +131,15 @@ fn message(c: &Connection, sequence: Sequence, endpoint: EndpointId, now: Millis
 pub fn has_ended(c: &Connection, operation: &Operation) -> Result<bool> {
     c.prepare_cached("SELECT 1 FROM operation WHERE id = ? AND NOT running")?
         .exists([operation.id.0.as_bytes()])
+}
+
+/// Why the operation may not begin, if it does.
+pub fn refusal(c: &Connection, new: &Operation) -> Result<Option<StoreError>> {
+    let mut known = c.prepare_cached("SELECT 1 FROM operation WHERE id = ?")?;
+    if new.state != operation::State::Running || known.exists([new.id.0.as_bytes()])? {
+        return Ok(None);
+    }
+    Ok(crate::store::recovery::refusal(new, &running(c)?))
 }
 
 /// Keeps the operation as it is now.

@@ -128,7 +128,7 @@ pub enum Applied {
     Changed(Effects, Vec<(Sequence, Arc<Message>)>),
     /// The attempt is recorded, this follows, and operators are told of it by the message of that number.
     Settled(Follows, Option<Sequence>),
-    /// The change does not keep the rules; nothing else of the batch is concerned.
+    /// What was asked for does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
     /// The delivery does not wait, since its endpoint is disabled or gone.
     Ended,
@@ -317,17 +317,10 @@ impl Writer {
                     Applied::Done
                 }
                 Op::Again(again, operation, answer, _) => {
-                    if let Some(answer) = answer {
-                        answers::put(&transaction, &self.vault, answer, None, now)?;
-                    }
                     let catalog = draft.as_ref().unwrap_or(snapshot);
-                    Applied::Resent(resend(
-                        &transaction,
-                        catalog,
-                        (again, operation.as_deref()),
-                        (&self.handover, &mut resent),
-                        now,
-                    )?)
+                    let asked = (&again[..], operation.as_deref(), answer.as_deref());
+                    let handed = (&*self.handover, &mut resent);
+                    resend(&transaction, catalog, &self.vault, asked, handed, now)?
                 }
                 Op::Forget(what, messages, upto, _) => {
                     if let Some((environment, upto)) = upto {

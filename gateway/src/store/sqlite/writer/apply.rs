@@ -16,7 +16,7 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, Again, Settlement, Submission,
+        Accepted, Again, KeptAnswer, Settlement, Submission,
         handover::{Follows, Found, Handover, Resent},
         vault::Vault,
     },
@@ -24,18 +24,25 @@ use crate::{
 use rusqlite::Connection;
 use std::{collections::HashSet, sync::Arc};
 
-/// Makes these due, and keeps the operation, unless it has ended.
+/// Makes these due, and keeps the operation, unless it has ended or may not begin; and the answer.
 pub fn resend(
     c: &Connection,
     catalog: &Snapshot,
-    (again, operation): (&[Again], Option<&Operation>),
+    vault: &Vault,
+    (again, operation, answer): (&[Again], Option<&Operation>, Option<&KeptAnswer>),
     (handover, resent): (&Handover, &mut HashSet<DeliveryKey>),
     now: Millis,
-) -> rusqlite::Result<Vec<Resent>> {
-    if let Some(operation) = operation
-        && recovery::has_ended(c, operation)?
-    {
-        return Ok(Vec::new());
+) -> rusqlite::Result<Applied> {
+    if let Some(operation) = operation {
+        if let Some(refusal) = recovery::refusal(c, operation)? {
+            return Ok(Applied::Refused(refusal));
+        }
+        if recovery::has_ended(c, operation)? {
+            return Ok(Applied::Resent(Vec::new()));
+        }
+    }
+    if let Some(answer) = answer {
+        answers::put(c, vault, answer, None, now)?;
     }
     let mut due = Vec::with_capacity(again.len());
     let mut busy = None;
@@ -60,7 +67,7 @@ pub fn resend(
     if let Some(operation) = operation {
         recovery::put(c, &operation.after(due.len() as u64, busy.map(|one| one.message())))?;
     }
-    Ok(due)
+    Ok(Applied::Resent(due))
 }
 
 /// Appends messages, from the number `next` on.

@@ -46,6 +46,7 @@ impl Writer {
                     self.handover.resent(resent);
                     answer(reply, Ok(count));
                 }
+                (Op::Again(_, _, _, reply), Applied::Refused(error)) => answer(reply, Err(error)),
                 (Op::Settle(settlement), Applied::Settled(follows, told)) => {
                     let message = settlement.notice.clone();
                     committed.extend(told.zip(message));
