@@ -60,8 +60,8 @@ pub enum Resent {
     Delivery(DeliveryKey, Option<Millis>, Millis),
     /// A message, to be dispatched.
     Message(Sequence),
-    /// A message that is parked, and will be for this endpoint as well when it is released.
-    Parked,
+    /// A message that is held, and will be for this endpoint as well when its time comes.
+    Held,
 }
 
 /// What there is to do to send something again.
@@ -238,6 +238,13 @@ impl Handover {
         self.offer(ready);
     }
 
+    /// A step has been written, or was not: what was kept from being leased meanwhile may be.
+    pub fn free_messages(&self) {
+        if self.waiting().free_messages() {
+            self.front.wake();
+        }
+    }
+
     /// That many parked messages are dropped, since their content is gone.
     pub fn emptied(&self, count: u64) {
         if count > 0 {
@@ -277,7 +284,7 @@ impl Handover {
             for one in resent {
                 match one {
                     Resent::Message(sequence) => messages.push(sequence),
-                    Resent::Parked => {}
+                    Resent::Held => {}
                     Resent::Delivery(key, before, due) => {
                         waiting.resend(key, before, due, now);
                         // A first attempt is under way, and has a row now.

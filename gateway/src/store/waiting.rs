@@ -54,6 +54,8 @@ pub struct Waiting {
     /// What is resent while it is under way: sent again if that fails.
     resent: HashSet<DeliveryKey>,
     messages: BTreeSet<(Millis, Sequence)>,
+    /// Of those, what nobody may take while its row is changed.
+    kept_messages: Vec<(Millis, Sequence)>,
     crowded: HashMap<ApplicationId, BTreeSet<Sequence>>,
 }
 
@@ -184,6 +186,22 @@ impl Waiting {
     /// A message waits for another plugin call.
     pub fn add_message(&mut self, sequence: Sequence, due: Millis) {
         self.messages.insert((due, sequence));
+    }
+
+    /// Keeps a message that waits until then from being taken; whether it waits.
+    pub fn keep_message(&mut self, sequence: Sequence, due: Millis) -> bool {
+        let place = (due, sequence);
+        let waits = self.messages.remove(&place);
+        self.kept_messages.extend(waits.then_some(place));
+        waits || self.kept_messages.contains(&place)
+    }
+
+    /// Messages may be taken again; whether there are any.
+    pub fn free_messages(&mut self) -> bool {
+        let kept = std::mem::take(&mut self.kept_messages);
+        let some = !kept.is_empty();
+        self.messages.extend(kept);
+        some
     }
 
     /// A message waits until its application's plugin has room.

@@ -19,6 +19,7 @@ on_every_engine![
     a_message_is_dispatched_again_for_one_endpoint,
     a_message_that_is_held_or_there_already_is_left_alone,
     what_is_for_another_endpoint_comes_for_this_one_too,
+    what_is_held_for_another_endpoint_comes_for_this_one_too,
 ];
 
 async fn again(store: &Store, again: &[Again]) -> u64 {
@@ -156,6 +157,7 @@ async fn what_is_for_another_endpoint_comes_for_this_one_too(store: &Store) {
     store.settle(&sent, 200, Next::Delivered);
     let message = sent.key.message;
     assert_eq!(again(store, &[Again::Message(message, endpoints[1])]).await, 1);
+    let leased = store.lease(1).await.remove(0);
     // It is dispatched for the second just now: an operation for the third comes back to it.
     let id = OperationId(clock::id());
     let mut other = Operation { id, endpoint: endpoints[2], ..operation(&tenant, Mode::Missing) };
@@ -168,7 +170,6 @@ async fn what_is_for_another_endpoint_comes_for_this_one_too(store: &Store) {
     let back = Sequence(message.0 - 1);
     assert_eq!((kept.state, kept.cursor, kept.done), (operation::State::Running, back, 0));
     // Parked for the second, it is for the third as well once it is released.
-    let leased = store.lease(1).await.remove(0);
     store.hold(&leased, Held::Parked { kind: "trap".into(), reason: "why".into() });
     let due = store.recovery.again(third, Some(Operation { cursor: message, ..other }));
     store.flush().await;
@@ -177,6 +178,27 @@ async fn what_is_for_another_endpoint_comes_for_this_one_too(store: &Store) {
     let leased = store.lease(1).await.remove(0);
     assert_eq!(leased.only, endpoints[1..]);
     store.dispatch(&leased, vec![]);
+    store.assert_nothing_comes().await;
+}
+
+async fn what_is_held_for_another_endpoint_comes_for_this_one_too(store: &Store) {
+    let tenant = store.tenant(4).await;
+    let endpoints: Vec<_> = tenant.endpoints.keys().copied().collect();
+    let sent = store.deliveries(&tenant, endpoints[0], 1).await.remove(0);
+    store.settle(&sent, 200, Next::Delivered);
+    let message = sent.key.message;
+    let to = |index: usize| Again::Message(message, endpoints[index]);
+    assert_eq!(again(store, &[to(1)]).await, 1);
+    let leased = store.lease(1).await.remove(0);
+    let due = clock::now() + 500;
+    store.hold(&leased, Held::Retry { due, calls: 1, reason: "later".into() });
+    // Two at once, and one that has its turn already.
+    assert_eq!(again(store, &[to(2), to(3), to(2)]).await, 2);
+    assert_eq!(store.depths().await, Depths { undispatched: 1, ..Depths::default() });
+    let leased = store.lease(1).await.remove(0);
+    assert_eq!((&*leased.only, leased.calls), (&endpoints[1..], 1));
+    assert!(clock::now() >= due, "it came too early");
+    store.dispatch(&leased, Vec::new());
     store.assert_nothing_comes().await;
 }
 

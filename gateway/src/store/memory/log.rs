@@ -115,6 +115,7 @@ impl Recovery for Memory {
                 }
             }
         }
+        self.handover.free_messages();
         if let Some(answer) = answer {
             tables.keep(&answer, None, now);
         }

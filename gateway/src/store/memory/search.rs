@@ -104,15 +104,20 @@ impl Tables {
                     return Some(Found::Nothing);
                 }
                 let held = self.held.get(&sequence).map(|(held, _)| held);
+                let takes_more = |held: &Held| match held {
+                    Held::Parked { .. } => true,
+                    Held::Retry { due, .. } => handover.waiting().keep_message(sequence, *due),
+                    _ => false,
+                };
                 match (held, self.only.get_mut(&sequence)) {
                     (None | Some(Held::Dropped { .. }), _) => {}
                     (Some(_), None) => return Some(Found::Nothing),
                     (Some(_), Some(only)) if only.contains(&endpoint) => {
                         return Some(Found::Nothing);
                     }
-                    (Some(Held::Parked { .. }), Some(only)) => {
+                    (Some(held), Some(only)) if takes_more(held) => {
                         only.push(endpoint);
-                        return Some(Found::Due(Resent::Parked));
+                        return Some(Found::Due(Resent::Held));
                     }
                     (Some(_), Some(_)) => return Some(Found::Busy),
                 }

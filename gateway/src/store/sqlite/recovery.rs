@@ -38,7 +38,7 @@ pub fn again(
         Again::Message(sequence, endpoint)
             if enabled(endpoint) && sequence < handover.front.mark() =>
         {
-            message(c, sequence, endpoint, now)
+            message(c, sequence, endpoint, handover, now)
         }
         _ => Ok(Found::Nothing),
     }
@@ -94,24 +94,36 @@ fn under_way(
     Ok(Some(Resent::Delivery(key, Some(now), now)))
 }
 
-fn message(c: &Connection, sequence: Sequence, endpoint: EndpointId, now: Millis) -> Result<Found> {
+fn message(
+    c: &Connection,
+    sequence: Sequence,
+    endpoint: EndpointId,
+    handover: &Handover,
+    now: Millis,
+) -> Result<Found> {
     let (number, id) = (signed(sequence.0), endpoint.0.as_bytes());
-    let mut find = c.prepare_cached("SELECT state, endpoint FROM held WHERE sequence = ?")?;
+    let mut find = c.prepare_cached("SELECT state, endpoint, due FROM held WHERE sequence = ?")?;
     let held = find
-        .query_row([number], |row| Ok((row.get::<_, String>(0)?, rows::endpoints(row, 1)?)))
+        .query_row([number], |row| {
+            let due = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
+            Ok((row.get::<_, String>(0)?, rows::endpoints(row, 1)?, due))
+        })
         .optional()?;
+    // Nobody leases it until this is written.
+    let keep =
+        |due: Option<u64>| due.is_some_and(|due| handover.waiting().keep_message(sequence, due));
     match held {
-        Some((state, _)) if state == "dropped" => {}
+        Some((state, ..)) if state == "dropped" => {}
         // It reaches the endpoint when it is dispatched or released.
-        Some((_, only)) if only.is_empty() || only.contains(&endpoint) => {
+        Some((_, only, _)) if only.is_empty() || only.contains(&endpoint) => {
             return Ok(Found::Nothing);
         }
-        Some((state, _)) if state == "parked" => {
+        Some((state, _, due)) if state == "parked" || keep(due) => {
             c.prepare_cached(
                 "UPDATE held SET endpoint = CAST(endpoint || ? AS BLOB) WHERE sequence = ?",
             )?
             .execute(params![id, number])?;
-            return Ok(Found::Due(Resent::Parked));
+            return Ok(Found::Due(Resent::Held));
         }
         Some(_) => return Ok(Found::Busy),
         None => {}

@@ -219,7 +219,9 @@ impl Writer {
     /// Commits the batch and tells of it; or refuses what was asked for and keeps what is owed.
     fn write(&mut self, batch: Vec<Op>) {
         let start = clock::instant();
-        let error = match self.commit(&batch) {
+        let committed = self.commit(&batch);
+        self.handover.free_messages();
+        let error = match committed {
             Ok((applied, draft)) => {
                 metrics::counter!("octohooks_store_commits_total").increment(1);
                 metrics::histogram!("octohooks_store_commit_operations").record(batch.len() as f64);
