@@ -104,7 +104,7 @@ impl Rig {
             counted: false,
             done: 0,
             cursor: Sequence(0),
-            upto: self.store.bounds().0,
+            upto: self.store.bounds(self.tenant.application.id).0,
             created: 1,
             updated: 1,
         };

@@ -91,8 +91,8 @@ pub trait Recovery: Send + Sync + 'static {
     /// dispatched for it alone, up to `max` together.
     async fn backlog(&self, endpoint: EndpointId, max: usize) -> Result<usize, StoreError>;
 
-    /// The number that the next message will get, and the lowest that is not settled.
-    fn bounds(&self) -> (Sequence, Sequence);
+    /// The number that the next message will get, and the lowest of the application's that may not be settled.
+    fn bounds(&self, application: ApplicationId) -> (Sequence, Sequence);
 
     /// The environment's operation of that id.
     async fn operation(

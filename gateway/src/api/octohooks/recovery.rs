@@ -204,7 +204,7 @@ pub async fn recover(
         counted: false,
         done: 0,
         cursor: Sequence(0),
-        upto: recovery.bounds().0,
+        upto: recovery.bounds(tenant.application.id).0,
         created: now,
         updated: now,
     };

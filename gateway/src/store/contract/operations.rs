@@ -8,7 +8,7 @@ use crate::{
         id::OperationId,
         operation::{self, Mode, Operation, Wanted},
     },
-    store::{Again, Candidate},
+    store::{Again, Candidate, Forgotten},
 };
 
 on_every_engine![
@@ -16,6 +16,7 @@ on_every_engine![
     one_operation_on_an_endpoint_goes_on,
     candidates_come_oldest_first_and_whole,
     what_is_not_settled_is_no_candidate_yet,
+    another_applications_open_message_stops_nothing,
 ];
 
 /// An operation on the tenant's first endpoint that begins.
@@ -178,6 +179,36 @@ async fn what_is_not_settled_is_no_candidate_yet(store: &Store) {
     let found = candidates(store, operation.clone(), 10).await;
     let settled = Again::Message(leased[0].sequence, operation.endpoint);
     assert_eq!(found.iter().map(|found| found.again).collect::<Vec<_>>(), [settled]);
-    let (head, mark) = store.recovery.bounds();
+    let (head, mark) = store.recovery.bounds(tenant.application.id);
     assert_eq!((head.0 - mark.0, mark), (1, leased[1].sequence));
+}
+
+async fn another_applications_open_message_stops_nothing(store: &Store) {
+    let (slow, tenant) = (store.tenant(1).await, store.tenant(2).await);
+    let open = store.deliveries(&slow, first_endpoint(&slow), 1).await.remove(0);
+    let endpoints: Vec<_> = tenant.endpoints.keys().copied().collect();
+    let sent = store.deliveries(&tenant, endpoints[1], 2).await;
+    sent.iter().for_each(|sent| store.settle(sent, 200, Next::Delivered));
+    let short = Message { content_until: Some(7), ..sample::message(tenant.application.id) };
+    store.accept([short]).await;
+    let last = store.lease(1).await.remove(0);
+    store.dispatch(&last, Vec::new());
+    store.flush().await;
+    let (head, mark) = store.recovery.bounds(tenant.application.id);
+    assert_eq!((mark, store.recovery.bounds(slow.application.id).1), (head, open.key.message));
+    let missing = operation(&tenant, Mode::Missing);
+    assert_eq!(candidates(store, missing, 10).await.len(), 3);
+    let again = vec![Again::Message(sent[0].key.message, endpoints[0])];
+    assert_eq!(soon(store.recovery.again(again, None)).await.expect("is done"), 1);
+    store.dispatch(&store.lease(1).await[0], Vec::new());
+    let outlived = soon(store.retention.outlived(7, 10)).await.expect("reads");
+    assert_eq!(outlived, [last.sequence]);
+    store.flush().await;
+    for (message, expected) in [(last.sequence, 1), (sent[1].key.message, 1), (open.key.message, 0)]
+    {
+        let forgotten = store.retention.forget(Forgotten::Content, vec![message], None);
+        assert_eq!(soon(forgotten).await.expect("forgets"), expected, "{message:?}");
+    }
+    store.settle(&open, 200, Next::Delivered);
+    store.assert_nothing_comes().await;
 }

@@ -133,15 +133,16 @@ impl Recovery for Memory {
         operation: &Operation,
         max: usize,
     ) -> Result<Page<Candidate, Sequence>, StoreError> {
-        Ok(self.tables().candidates(operation, self.handover.front.mark(), max))
+        let mark = self.handover.front.mark_of(operation.application);
+        Ok(self.tables().candidates(operation, mark, max))
     }
 
     async fn backlog(&self, endpoint: EndpointId, max: usize) -> Result<usize, StoreError> {
         Ok(self.tables().backlog(endpoint, clock::now(), max))
     }
 
-    fn bounds(&self) -> (Sequence, Sequence) {
-        let mark = self.handover.front.mark();
+    fn bounds(&self, application: ApplicationId) -> (Sequence, Sequence) {
+        let mark = self.handover.front.mark_of(application);
         (Sequence(self.handover.front.head()), mark)
     }
 

@@ -10,16 +10,17 @@ use crate::{
         message::{Attributes, Held, Message, Sequence},
         operation::State,
     },
-    store::{Forgotten, Page, Retention, StoreError, handover::emptied},
+    store::{Forgotten, Page, Retention, StoreError, front::Front, handover::emptied},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
 
 impl Tables {
-    fn has_ended(&self, message: Sequence, mark: Sequence) -> bool {
+    fn has_ended(&self, message: Sequence, front: &Front) -> bool {
         let held = self.held.get(&message).map(|(held, _)| held);
-        message < mark
+        front.is_settled(message)
+            && self.messages.contains_key(&message)
             && matches!(held, None | Some(Held::Dropped { .. } | Held::Parked { .. }))
             && self.rows(message).all(|row| row.state.is_final())
     }
@@ -94,10 +95,10 @@ impl Retention for Memory {
     }
 
     async fn outlived(&self, now: Millis, max: usize) -> Result<Vec<Sequence>, StoreError> {
-        let (tables, mark) = (self.tables(), self.handover.front.mark());
+        let (tables, front) = (self.tables(), &self.handover.front);
         let over = tables.messages.iter();
         let over = over.filter(|(_, message)| message.content_until.is_some_and(|at| at <= now));
-        let over = over.filter(|(sequence, _)| tables.has_ended(**sequence, mark));
+        let over = over.filter(|(sequence, _)| tables.has_ended(**sequence, front));
         Ok(over.map(|(sequence, _)| *sequence).take(max).collect())
     }
 
@@ -108,8 +109,8 @@ impl Retention for Memory {
         upto: Option<(EnvironmentId, Sequence)>,
     ) -> Result<u64, StoreError> {
         self.handover.front.check_open()?;
-        let (mut tables, mark) = (self.tables(), self.handover.front.mark());
-        let ended: Vec<_> = messages.into_iter().filter(|m| tables.has_ended(*m, mark)).collect();
+        let (mut tables, front) = (self.tables(), &self.handover.front);
+        let ended: Vec<_> = messages.into_iter().filter(|m| tables.has_ended(*m, front)).collect();
         let parked = ended.iter().filter(|m| what != Forgotten::Attempts && tables.empty(**m));
         self.handover.emptied(parked.count() as u64);
         ended.iter().for_each(|message| tables.forget(what, *message));

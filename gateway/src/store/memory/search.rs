@@ -96,7 +96,7 @@ impl Tables {
                 Some(Found::Due(Resent::Delivery(key, before, now)))
             }
             Again::Message(sequence, endpoint)
-                if enabled(endpoint) && sequence < handover.front.mark() =>
+                if enabled(endpoint) && handover.front.is_settled(sequence) =>
             {
                 let message = self.messages.get(&sequence)?;
                 let has = |key: &DeliveryKey| key.message == sequence && key.endpoint == endpoint;

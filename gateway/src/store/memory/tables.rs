@@ -266,7 +266,9 @@ impl Tables {
             Some((last, _)) if range.len() == max => Sequence(last.0 + 1),
             _ => to,
         };
-        let waiting = range.into_iter().filter(|(sequence, _)| !self.held.contains_key(sequence));
+        let waiting = range.into_iter().filter(|(sequence, message)| {
+            !self.held.contains_key(sequence) && !message.payload.is_empty()
+        });
         let leased = waiting.map(|(sequence, message)| self.lease(*sequence, message, 0, false));
         (leased.collect(), upto)
     }

@@ -36,7 +36,7 @@ pub fn again(
             Ok(delivery(c, key, handover, now)?.map_or(Found::Nothing, Found::Due))
         }
         Again::Message(sequence, endpoint)
-            if enabled(endpoint) && sequence < handover.front.mark() =>
+            if enabled(endpoint) && handover.front.is_settled(sequence) =>
         {
             message(c, sequence, endpoint, handover, now)
         }

@@ -3,7 +3,7 @@
 use super::{Sqlite, answers, rows::signed, writer::Op};
 use crate::{
     model::{Millis, id::EnvironmentId, message::Sequence},
-    store::{Forgotten, Page, Retention, StoreError, handover::emptied, log::SCAN},
+    store::{Forgotten, Page, Retention, StoreError, front::Front, handover::emptied, log::SCAN},
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -20,8 +20,8 @@ const ENDED: &str =
      AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence AND h.state NOT IN ('dropped', 'parked'))";
 
 /// Whether the message is there and settled, and nothing of it waits.
-fn has_ended(c: &Connection, message: Sequence, mark: Sequence) -> Result<bool> {
-    if message >= mark {
+fn has_ended(c: &Connection, message: Sequence, front: &Front) -> Result<bool> {
+    if !front.is_settled(message) {
         return Ok(false);
     }
     let sql = format!("SELECT 1 FROM message m WHERE m.sequence = ? AND {ENDED}");
@@ -33,7 +33,7 @@ pub fn forget(
     c: &Connection,
     what: Forgotten,
     messages: &[Sequence],
-    mark: Sequence,
+    front: &Front,
     now: Millis,
 ) -> Result<(u64, u64)> {
     let statements: &[&str] = match what {
@@ -55,7 +55,7 @@ pub fn forget(
     };
     let (mut count, mut emptied) = (0, 0);
     for message in messages {
-        if !has_ended(c, *message, mark)? {
+        if !has_ended(c, *message, front)? {
             continue;
         }
         count += 1;
@@ -159,18 +159,20 @@ impl Retention for Sqlite {
     }
 
     async fn outlived(&self, now: Millis, max: usize) -> Result<Vec<Sequence>, StoreError> {
-        let mark = self.handover.front.mark();
+        let handover = self.handover.clone();
         let find = move |c: &Connection| {
             let sql = format!(
-                "SELECT sequence FROM message m WHERE content_until <= ? AND sequence < ? AND {ENDED}
-                 ORDER BY content_until LIMIT ?"
+                "SELECT sequence FROM message m WHERE content_until <= ? AND {ENDED}
+                 ORDER BY content_until"
             );
             let mut find = c.prepare_cached(&sql)?;
-            let of = params![signed(now), signed(mark.0), signed(max as u64)];
-            let found = find.query_map(of, |row| {
+            let found = find.query_map([signed(now)], |row| {
                 row.get::<_, i64>(0).map(|number| Sequence(number.unsigned_abs()))
             })?;
-            found.collect()
+            let settled = |found: &Result<Sequence>| {
+                found.as_ref().map_or(true, |message| handover.front.is_settled(*message))
+            };
+            found.filter(settled).take(max).collect()
         };
         self.readers.read(find).await
     }

@@ -328,7 +328,13 @@ impl Writer {
                     if let Some((environment, upto)) = upto {
                         retention::put_upto(&transaction, *what, *environment, *upto)?;
                     }
-                    let gone = retention::forget(&transaction, *what, messages, mark, now)?;
+                    let gone = retention::forget(
+                        &transaction,
+                        *what,
+                        messages,
+                        &self.handover.front,
+                        now,
+                    )?;
                     Applied::Forgotten(gone.0, gone.1)
                 }
                 Op::ForgetAnswers(before, max, _) => {
