@@ -111,7 +111,7 @@ struct Draft {
     /// Messages accepted from then on.
     #[schema(value_type = u64)]
     since: Option<Millis>,
-    /// Messages accepted until then; now if absent.
+    /// Messages accepted until then; all that there are now if absent.
     until: Option<Millis>,
     /// `failed` if absent.
     mode: Option<DraftMode>,
@@ -135,10 +135,10 @@ enum DraftMode {
 }
 
 impl Draft {
-    fn wanted(self, now: Millis) -> Result<Wanted, ApiError> {
+    fn wanted(self) -> Result<Wanted, ApiError> {
         let since = self.since.ok_or_else(|| ApiError::field("/since", "is required"))?;
-        let until = self.until.unwrap_or(now);
-        if since > until {
+        let until = self.until;
+        if until.is_some_and(|until| since > until) {
             return Err(ApiError::field("/until", "must not be before since"));
         }
         let mode = match (self.mode.unwrap_or(DraftMode::Failed), self.states) {
@@ -188,7 +188,7 @@ pub async fn recover(
     let endpoint = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
     let now = clock::now();
     let dry_run = draft.dry_run.unwrap_or(false);
-    let wanted = draft.wanted(now)?;
+    let wanted = draft.wanted()?;
     if !endpoint.enabled && !dry_run {
         return Err(ApiError::conflict("the endpoint is disabled"));
     }
@@ -236,7 +236,9 @@ pub struct Shown {
     total: Option<u64>,
     dry_run: bool,
     since: Millis,
-    until: Millis,
+    /// None: all that there were when it was created.
+    #[schema(required)]
+    until: Option<Millis>,
     created: Millis,
     updated: Millis,
 }
@@ -355,4 +357,24 @@ pub async fn cancel(
     let cancelled = Operation { state, updated: clock::now(), ..found };
     recovery.again(Vec::new(), Some(cancelled)).await?;
     Ok(Json(find(&recovery, owner, &id).await?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_until_takes_all_that_there_are_whatever_the_clock_says() {
+        let wanted = |text: &str| serde_json::from_str::<Draft>(text).expect("reads").wanted();
+        let all = wanted(r#"{"since":0}"#).expect("is legal");
+        let some = wanted(r#"{"since":5,"until":7}"#).expect("is legal");
+        let message = crate::model::sample::message(ApplicationId(clock::id()));
+        for (accepted, expected) in [(5, true), (7, false), (clock::now() + 3_600_000, false)] {
+            let message = crate::model::message::Message { accepted, ..message.clone() };
+            let head = (&message).into();
+            assert!(all.takes(&head, None), "{accepted}");
+            assert_eq!(some.takes(&head, None), expected, "{accepted}");
+        }
+        assert!(wanted(r#"{"since":5,"until":4}"#).is_err());
+    }
 }

@@ -21,13 +21,8 @@ on_every_engine![
 
 /// An operation on the tenant's first endpoint that begins.
 pub fn operation(tenant: &Tenant, mode: Mode) -> Operation {
-    let wanted = Wanted {
-        mode,
-        since: 0,
-        until: u64::MAX / 2,
-        event_types: Vec::new(),
-        channels: Vec::new(),
-    };
+    let wanted =
+        Wanted { mode, since: 0, until: None, event_types: Vec::new(), channels: Vec::new() };
     Operation {
         environment: EnvironmentId::DEFAULT,
         id: OperationId(clock::id()),

@@ -224,7 +224,7 @@ pub fn candidates(
     max: usize,
 ) -> Result<Page<Candidate, Sequence>> {
     let wanted = &operation.wanted;
-    let (from, to) = between(c, Some(wanted.since), Some(wanted.until))?;
+    let (from, to) = between(c, Some(wanted.since), wanted.until)?;
     let from = from.max(signed(operation.cursor.0 + 1));
     let end = signed(operation.upto.0.min(mark.0)).min(to);
     let more = max + 1;
