@@ -80,7 +80,7 @@ pub trait Recovery: Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 
     /// The candidates of the operation's mode after its cursor, oldest first: at most `max`, of a bounded number of rows,
-    /// and up to where they were looked for. None beyond: all were seen that are settled, below `upto`.
+    /// and up to where they were looked for. What has lost its content is none. None beyond: all were seen that are settled, below `upto`.
     async fn candidates(
         &self,
         operation: &Operation,

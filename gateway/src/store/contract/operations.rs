@@ -17,6 +17,7 @@ on_every_engine![
     candidates_come_oldest_first_and_whole,
     what_is_not_settled_is_no_candidate_yet,
     another_applications_open_message_stops_nothing,
+    what_has_lost_its_content_is_no_candidate,
 ];
 
 /// An operation on the tenant's first endpoint that begins.
@@ -206,4 +207,25 @@ async fn another_applications_open_message_stops_nothing(store: &Store) {
     }
     store.settle(&open, 200, Next::Delivered);
     store.assert_nothing_comes().await;
+}
+
+async fn what_has_lost_its_content_is_no_candidate(store: &Store) {
+    let tenant = store.tenant(2).await;
+    let endpoints: Vec<_> = tenant.endpoints.keys().copied().collect();
+    let sent = store.deliveries(&tenant, endpoints[0], 6).await;
+    sent.iter().for_each(|sent| store.settle(sent, 500, Next::DeadLetter));
+    store.flush().await;
+    let message = |index: usize| sent[index].key.message;
+    let gone = [0, 1, 3, 5].map(message).to_vec();
+    let forgotten = store.retention.forget(Forgotten::Content, gone, None);
+    assert_eq!(soon(forgotten).await.expect("forgets"), 4);
+    let failed = operation(&tenant, Mode::Ended(vec![State::Failed]));
+    let missing = Operation { endpoint: endpoints[1], ..operation(&tenant, Mode::Missing) };
+    for max in [1, 2, 10] {
+        for operation in [&failed, &missing] {
+            let found = candidates(store, operation.clone(), max).await;
+            let found: Vec<_> = found.iter().map(|found| found.again.message()).collect();
+            assert_eq!(found, [2, 4].map(message), "{max}");
+        }
+    }
 }

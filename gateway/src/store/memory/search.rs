@@ -144,7 +144,9 @@ impl Tables {
             true => None,
             false => Some(self.messages.range(range)),
         };
-        for (sequence, message) in messages.into_iter().flatten() {
+        let full =
+            messages.into_iter().flatten().filter(|(_, message)| !message.payload.is_empty());
+        for (sequence, message) in full {
             if records.len() >= max {
                 return Page { records, next: Some(Sequence(sequence.0 - 1)) };
             }

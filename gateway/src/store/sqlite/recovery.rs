@@ -239,7 +239,7 @@ pub fn candidates(
     };
     // Further on it was not looked everywhere.
     records.retain(|(sequence, _)| seen.is_none_or(|seen| *sequence <= seen));
-    records.sort_by_key(|(sequence, candidate)| (*sequence, ordinal(candidate)));
+    records.sort_by_key(|(sequence, found)| (*sequence, found.as_ref().map_or(0, ordinal)));
     // A message is never parted: the cursor is a message.
     let next = match records.len() > max {
         false => seen,
@@ -255,8 +255,12 @@ pub fn candidates(
             records.last().map(|(sequence, _)| *sequence)
         }
     };
-    Ok(Page { records: records.into_iter().map(|(_, candidate)| candidate).collect(), next })
+    // Those without content were found, and are nothing to send.
+    Ok(Page { records: records.into_iter().filter_map(|(_, found)| found).collect(), next })
 }
+
+/// A message, and what there is to send again of it: nothing, if its content is gone.
+type Place = (Sequence, Option<Candidate>);
 
 fn ordinal(candidate: &Candidate) -> u32 {
     match candidate.again {
@@ -272,7 +276,7 @@ fn ended(
     states: &[State],
     (from, end): (i64, i64),
     max: usize,
-) -> Result<Vec<(Sequence, Candidate)>> {
+) -> Result<Vec<Place>> {
     let mut records = Vec::new();
     let limit = signed(max as u64);
     for state in states {
@@ -281,7 +285,7 @@ fn ended(
             _ => ("delivery_not_delivered", "d.state <> 2"),
         };
         let sql = format!(
-            "SELECT {HEAD}, d.ordinal FROM delivery d INDEXED BY {index}
+            "SELECT {HEAD}, d.ordinal, length(m.payload) > 0 FROM delivery d INDEXED BY {index}
              CROSS JOIN message m ON m.sequence = d.message
              WHERE d.endpoint = ? AND d.state = ? AND {condition} AND d.message >= ? AND d.message < ?
              ORDER BY d.message LIMIT ?"
@@ -292,7 +296,8 @@ fn ended(
             let (message, head) = rows::head(row)?;
             let ordinal = row.get(rows::BEHIND_HEAD)?;
             let again = Again::Delivery(DeliveryKey { message, ordinal, endpoint });
-            Ok((message, Candidate { again, head }))
+            let full: bool = row.get(rows::BEHIND_HEAD + 1)?;
+            Ok((message, full.then_some(Candidate { again, head })))
         })?;
         for one in found {
             records.push(one?);
@@ -301,15 +306,16 @@ fn ended(
     Ok(records)
 }
 
-/// The application's messages that the endpoint has no delivery of.
+/// The application's messages that the endpoint has no delivery of, and that have their content.
 fn missing(
     c: &Connection,
     operation: &Operation,
     (from, end): (i64, i64),
     max: usize,
-) -> Result<Page<(Sequence, Candidate), Sequence>> {
+) -> Result<Page<Place, Sequence>> {
     let sql = format!(
-        "SELECT {HEAD}, EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.endpoint = ?1)
+        "SELECT {HEAD}, length(m.payload) = 0
+             OR EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.endpoint = ?1)
          FROM message m INDEXED BY message_application
          WHERE m.application = ?2 AND m.sequence >= ?3 AND m.sequence < ?4 ORDER BY m.sequence LIMIT {SCAN}"
     );
@@ -323,7 +329,7 @@ fn missing(
         seen += 1;
         if !row.get::<_, bool>(rows::BEHIND_HEAD)? {
             let again = Again::Message(sequence, endpoint);
-            records.push((sequence, Candidate { again, head }));
+            records.push((sequence, Some(Candidate { again, head })));
         }
         if records.len() == max || seen == SCAN {
             next = Some(sequence);
