@@ -40,7 +40,7 @@ pub mod memory;
 #[cfg(test)]
 mod contract;
 
-pub use answers::{Answers, KeptAnswer, Once};
+pub use answers::{Answers, KeptAnswer, Once, complete};
 pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
 pub use recovery::{Again, Candidate, Recovery};
 pub use retention::{Forgotten, Retention};
@@ -93,7 +93,7 @@ pub struct Submission {
     pub message: Arc<Message>,
     /// Sent again under the same key, it is the same message. One application's.
     pub idempotency_key: Option<Box<str>>,
-    /// What its sender is answered, to be kept in the same step; the body ends before the payload.
+    /// What its sender is answered, to be kept in the same step; the body ends before attributes and payload.
     pub answer: Option<Box<KeptAnswer>>,
 }
 

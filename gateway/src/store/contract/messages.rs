@@ -6,7 +6,7 @@ use crate::{
         id::{ApplicationId, Digest, EnvironmentId},
         name::{AttributeName, AttributeValue, Channel, EventType, Uid},
     },
-    store::{KeptAnswer, Once},
+    store::{Forgotten, KeptAnswer, Once},
 };
 use bytes::Bytes;
 
@@ -203,11 +203,21 @@ async fn an_answer_is_kept_with_what_made_it_true(store: &Store) {
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     assert_eq!(found(environment, 2, 0).await, None, "what was not done has no answer");
 
-    let message = Arc::new(with_uid(tenant.application.id, "u"));
-    let answer = Some(Box::new(kept(3, "{\"payload\":")));
+    let name = AttributeName::new("number").expect("legal");
+    let attributes = [(name, AttributeValue::new("+46701234567").expect("legal"))].into();
+    let message = Arc::new(Message { attributes, ..with_uid(tenant.application.id, "u") });
+    let answer = Some(Box::new(kept(3, r#"{"id":1"#)));
     store.submit([Submission { answer, ..message.into() }]).await;
     let again = found(environment, 3, 0).await.expect("is kept");
-    assert_eq!(again.body, format!("{{\"payload\":{}}}", r#"{"n": 1}"#));
+    let attributes = r#""attributes":{"number":"+46701234567"}"#;
+    assert_eq!(again.body, format!(r#"{{"id":1,{attributes},"payload":{{"n": 1}}}}"#));
+    // What is expunged is not answered again either.
+    let leased = store.lease(1).await.remove(0);
+    store.dispatch(&leased, Vec::new());
+    let forgotten = store.retention.forget(Forgotten::Content, vec![leased.sequence], None);
+    assert_eq!(soon(forgotten).await.expect("forgets"), 1);
+    let again = found(environment, 3, 0).await.expect("is kept");
+    assert_eq!(again.body, r#"{"id":1,"payload":null}"#);
     let answer = Some(Box::new(kept(4, "{")));
     let second = Arc::new(with_uid(tenant.application.id, "u"));
     store.submit([Submission { answer, ..second.into() }]).await;

@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         Accepted, DeliveryRecord, Forgotten, KeptAnswer, LeasedMessage, MessageRecord, Settlement,
-        Submission,
+        Submission, complete,
         handover::{Effects, Follows, orphaned},
     },
 };
@@ -112,10 +112,12 @@ impl Tables {
         let (answer, message, kept) = self.answers.get(&(environment, key))?;
         let mut answer = Some(answer.clone()).filter(|_| *kept >= since)?;
         if let Some(sequence) = message {
-            let payload = self.messages.get(sequence).map(|message| &message.payload);
-            let payload = payload.filter(|payload| !payload.is_empty());
-            let payload = payload.map_or(&b"null"[..], |payload| &payload[..]);
-            answer.body = [&answer.body[..], payload, b"}"].concat().into();
+            let message = self.messages.get(sequence);
+            let attributes = message.and_then(|message| message.attributes_text());
+            let mut body = answer.body.to_vec();
+            let payload = message.map_or(&[][..], |message| &message.payload);
+            complete(&mut body, attributes.as_deref(), payload);
+            answer.body = body.into();
         }
         Some(answer)
     }

@@ -39,7 +39,7 @@ pub fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
 pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> Result<Accepted> {
     let Submission { message: m, idempotency_key, .. } = sent;
     let channels = (!m.channels.is_empty()).then(|| json(&m.channels));
-    let attributes = (!m.attributes.is_empty()).then(|| json(&m.attributes));
+    let attributes = m.attributes_text();
     let inserted = c
         .prepare_cached(
             "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
