@@ -40,13 +40,13 @@ pub mod memory;
 #[cfg(test)]
 mod contract;
 
-pub use answers::{Answers, KeptAnswer, Once, complete};
+pub use answers::{Answers, BatchAnswer, KeptAnswer, Once, complete};
 pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
 pub use recovery::{Again, Candidate, Recovery};
 pub use retention::{Forgotten, Retention};
 
 /// What a store could not do, and whose fault it is.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// No room: nothing was written; senders try later.
     #[error("the store is full")]
@@ -174,7 +174,16 @@ pub struct Depths {
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
     /// Makes the messages durable: on disk when it returns `Ok`, and unseen when it returns an error.
-    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError>;
+    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
+        self.accept_once(batch, None).await
+    }
+
+    /// The same, and keeps what the sender of them all is answered, in the same step.
+    async fn accept_once(
+        &self,
+        batch: Vec<Submission>,
+        answer: Option<BatchAnswer>,
+    ) -> Result<Vec<Accepted>, StoreError>;
 
     /// Leases the next messages in order of acceptance, at least one and at most `max`; waits for them.
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError>;

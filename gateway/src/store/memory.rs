@@ -5,8 +5,8 @@
 //! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
 
 use super::{
-    Accepted, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Queue, Settlement,
-    StoreError, Submission,
+    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Queue,
+    Settlement, StoreError, Submission,
     front::{Front, Ready},
     handover::{Handover, follows, held_as},
     waiting::{Due, Waiting},
@@ -79,7 +79,11 @@ impl Memory {
 
 #[async_trait]
 impl Queue for Memory {
-    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
+    async fn accept_once(
+        &self,
+        batch: Vec<Submission>,
+        answer: Option<BatchAnswer>,
+    ) -> Result<Vec<Accepted>, StoreError> {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
         let mut next = self.handover.front.head();
@@ -92,6 +96,9 @@ impl Queue for Memory {
                 next += 1;
             }
             accepted.push(result);
+        }
+        if let Some(answer) = answer {
+            tables.keep(&answer.kept(&accepted), None, clock::now());
         }
         self.handover.front.committed(committed);
         Ok(accepted)

@@ -5,8 +5,8 @@
 //! dispatch is behind, for a retry that was not due soon, and after a start.
 
 use super::{
-    Accepted, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Limits, Queue,
-    Settlement, StoreError, Submission,
+    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Limits,
+    Queue, Settlement, StoreError, Submission,
     front::{Front, Ready},
     handover::Handover,
     vault::{Master, Vault},
@@ -195,9 +195,13 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 #[async_trait]
 impl Queue for Sqlite {
-    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
+    async fn accept_once(
+        &self,
+        batch: Vec<Submission>,
+        answer: Option<BatchAnswer>,
+    ) -> Result<Vec<Accepted>, StoreError> {
         let _waiting = self.accepts.try_acquire().map_err(|_| StoreError::Busy)?;
-        self.ask(|reply| Op::Accept(batch, reply)).await
+        self.ask(|reply| Op::Accept(batch, answer, reply)).await
     }
 
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError> {

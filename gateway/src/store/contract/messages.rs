@@ -6,7 +6,7 @@ use crate::{
         id::{ApplicationId, Digest, EnvironmentId},
         name::{AttributeName, AttributeValue, Channel, EventType, Uid},
     },
-    store::{Forgotten, KeptAnswer, Once},
+    store::{BatchAnswer, Forgotten, KeptAnswer, Once},
 };
 use bytes::Bytes;
 
@@ -222,6 +222,14 @@ async fn an_answer_is_kept_with_what_made_it_true(store: &Store) {
     let second = Arc::new(with_uid(tenant.application.id, "u"));
     store.submit([Submission { answer, ..second.into() }]).await;
     assert_eq!(found(environment, 4, 0).await, None, "its uid was taken");
+    // That to many tells what became of each.
+    let each = |accepted: &[Accepted]| Bytes::from(format!("{accepted:?}"));
+    let batch = vec![Arc::new(with_uid(tenant.application.id, "u")).into()];
+    let answer = BatchAnswer { once: once(6), status: 0, body: Box::new(each) };
+    let accepted = soon(store.queue.accept_once(batch, Some(answer))).await.expect("is accepted");
+    assert!(matches!(accepted[..], [Accepted::Duplicate(_)]));
+    let again = found(environment, 6, 0).await.expect("is kept");
+    assert_eq!((again.status, again.body), (0, each(&accepted)));
     soon(store.answers.keep(kept(5, "[]"))).await.expect("is kept");
     soon(store.answers.keep(kept(5, "[1]"))).await.expect("is kept");
     assert_eq!(found(environment, 5, 0).await, Some(kept(5, "[1]")));

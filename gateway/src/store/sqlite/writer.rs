@@ -22,7 +22,8 @@ use crate::{
         plugin::Plugin,
     },
     store::{
-        Accepted, Again, Forgotten, KeptAnswer, LeasedMessage, Settlement, StoreError, Submission,
+        Accepted, Again, BatchAnswer, Forgotten, KeptAnswer, LeasedMessage, Settlement, StoreError,
+        Submission,
         handover::{Effects, Follows, Handover, Resent, follows, held_as},
         vault::Vault,
     },
@@ -61,7 +62,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// One operation of the writer.
 pub enum Op {
     /// Append messages.
-    Accept(Vec<Submission>, Reply<Vec<Accepted>>),
+    Accept(Vec<Submission>, Option<BatchAnswer>, Reply<Vec<Accepted>>),
     /// Record an attempt and what follows.
     Settle(Settlement),
     /// Give a delivery a row in which it waits: for its due time, or for room in its lane.
@@ -259,13 +260,11 @@ impl Writer {
         let mut applied = Vec::with_capacity(batch.len());
         for op in batch {
             applied.push(match op {
-                Op::Accept(messages, _) => Applied::Accepted(insert_messages(
-                    &transaction,
-                    &self.vault,
-                    messages,
-                    &mut next,
-                    now,
-                )?),
+                Op::Accept(messages, answer, _) => {
+                    let asked = (&messages[..], answer.as_ref());
+                    let vault = &self.vault;
+                    Applied::Accepted(insert_messages(&transaction, vault, asked, &mut next, now)?)
+                }
                 Op::Settle(settlement) => {
                     let resent = resent.remove(&settlement.delivery.key);
                     let catalog = draft.as_ref().unwrap_or(snapshot);

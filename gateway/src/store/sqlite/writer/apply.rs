@@ -16,7 +16,7 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, Again, KeptAnswer, Settlement, Submission,
+        Accepted, Again, BatchAnswer, KeptAnswer, Settlement, Submission,
         handover::{Follows, Found, Handover, Resent},
         vault::Vault,
     },
@@ -70,11 +70,11 @@ pub fn resend(
     Ok(Applied::Resent(due))
 }
 
-/// Appends messages, from the number `next` on.
+/// Appends messages, from the number `next` on, and keeps the answer to all of them.
 pub fn insert_messages(
     c: &Connection,
     vault: &Vault,
-    messages: &[Submission],
+    (messages, answer): (&[Submission], Option<&BatchAnswer>),
     next: &mut u64,
     now: Millis,
 ) -> rusqlite::Result<Vec<(Accepted, Sequence)>> {
@@ -89,6 +89,10 @@ pub fn insert_messages(
         }
         *next += u64::from(result == Accepted::New);
         accepted.push((result, sequence));
+    }
+    if let Some(answer) = answer {
+        let each: Vec<_> = accepted.iter().map(|(accepted, _)| *accepted).collect();
+        answers::put(c, vault, &answer.kept(&each), None, now)?;
     }
     Ok(accepted)
 }

@@ -18,7 +18,7 @@ impl Writer {
         let mut replies = Vec::new();
         for (op, applied) in batch.into_iter().zip(applied) {
             match (op, applied) {
-                (Op::Accept(messages, reply), Applied::Accepted(accepted)) => {
+                (Op::Accept(messages, _, reply), Applied::Accepted(accepted)) => {
                     let new = messages.into_iter().zip(&accepted);
                     committed.extend(new.filter_map(|(submission, (accepted, sequence))| {
                         (*accepted == Accepted::New).then_some((*sequence, submission.message))
@@ -80,7 +80,7 @@ impl Writer {
 /// Tells whoever asked that it was not done, and why.
 pub fn refuse(op: Op, error: &rusqlite::Error) {
     match op {
-        Op::Accept(_, reply) => answer(reply, Err(failure(error))),
+        Op::Accept(_, _, reply) => answer(reply, Err(failure(error))),
         Op::Change(_, _, reply)
         | Op::Keep(_, reply)
         | Op::PutCode(_, _, reply)
