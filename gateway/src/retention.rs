@@ -127,17 +127,17 @@ impl Keeper {
             }
         };
         loop {
-            let page = self.retention.aged(environment, come.upto, before).await?;
-            let last = page.next.or_else(|| page.records.last().copied());
+            let aged = self.retention.aged(environment, come.upto, before).await?;
+            let last = aged.next.or_else(|| aged.records.last().copied());
             let Some(upto) = last else { return Ok(()) };
-            let found = page.records.len() as u64;
-            // What was left alone is come back to: the note stays before it.
+            let found = aged.records.len() as u64;
+            // What was left alone or passed over is come back to: the note stays before it.
             let note = come.clean.then_some((environment, come.upto));
-            let gone = self.retention.forget(what, page.records, note).await?;
+            let gone = self.retention.forget(what, aged.records, note).await?;
             count(what, gone);
-            come = Come { upto, clean: come.clean && gone == found };
+            come = Come { upto, clean: come.clean && gone == found && !aged.passed_over };
             self.come.insert((what, environment), come);
-            if page.next.is_none() {
+            if aged.next.is_none() {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;

@@ -43,7 +43,7 @@ mod contract;
 pub use answers::{Answers, BatchAnswer, KeptAnswer, Once, complete};
 pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
 pub use recovery::{Again, Candidate, Recovery};
-pub use retention::{Forgotten, Retention};
+pub use retention::{Aged, Forgotten, Retention};
 
 /// What a store could not do, and whose fault it is.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -41,6 +41,7 @@ use writer::{Op, Reply, Writer};
 mod answers;
 mod changes;
 mod checkpoint;
+mod disorder;
 mod log;
 mod read;
 mod readers;
@@ -85,7 +86,8 @@ impl Sqlite {
         schema::prepare(&mut connection, limits.bytes.map(|bytes| bytes.div_ceil(8192)))?;
         let vault = Arc::new(sealing::prepare(&mut connection, master)?);
         let (mark, head) = read::bounds(&connection).map_err(text)?;
-        clock::accepted_until(read::last_accepted(&connection).map_err(text)?);
+        let latest = read::last_accepted(&connection).map_err(text)?;
+        clock::accepted_until(latest);
         let handover = Arc::new(Handover::new(
             Front::new(mark, head),
             read::waiting(&connection).map_err(text)?,
@@ -100,6 +102,7 @@ impl Sqlite {
             ops: received,
             handover: handover.clone(),
             wal: wal.clone(),
+            latest,
             owed: Vec::new(),
         };
         let copier = Connection::open(&path).map_err(text)?;

@@ -10,7 +10,7 @@ use crate::{
         message::{Attributes, Held, Message, Sequence},
         operation::State,
     },
-    store::{Forgotten, Page, Retention, StoreError, front::Front, handover::emptied},
+    store::{Aged, Forgotten, Retention, StoreError, front::Front, handover::emptied},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -86,12 +86,20 @@ impl Retention for Memory {
         environment: EnvironmentId,
         after: Sequence,
         before: Millis,
-    ) -> Result<Page<Sequence, Sequence>, StoreError> {
+    ) -> Result<Aged, StoreError> {
         let (tables, mark) = (self.tables(), self.handover.front.mark());
         let later = tables.messages.iter().filter(|(sequence, _)| **sequence > after);
-        let old = later.take_while(|(sequence, m)| **sequence < mark && m.accepted < before);
-        let own = old.filter(|(_, message)| message.environment == environment);
-        Ok(Page { records: own.map(|(sequence, _)| *sequence).collect(), next: None })
+        let settled = later.take_while(|(sequence, _)| **sequence < mark);
+        let (mut aged, mut young) = (Aged::default(), false);
+        for (sequence, message) in settled {
+            if message.accepted >= before {
+                young = true;
+            } else if message.environment == environment {
+                aged.passed_over |= young;
+                aged.records.push(*sequence);
+            }
+        }
+        Ok(aged)
     }
 
     async fn outlived(&self, now: Millis, max: usize) -> Result<Vec<Sequence>, StoreError> {

@@ -1,9 +1,9 @@
 //! What is deleted because it is old or unwanted: the search for it, and the statements.
 
-use super::{Sqlite, answers, rows::signed, writer::Op};
+use super::{Sqlite, answers, disorder, rows::signed, writer::Op};
 use crate::{
     model::{Millis, id::EnvironmentId, message::Sequence},
-    store::{Forgotten, Page, Retention, StoreError, front::Front, handover::emptied, log::SCAN},
+    store::{Aged, Forgotten, Retention, StoreError, front::Front, handover::emptied, log::SCAN},
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -117,33 +117,41 @@ fn aged(
     after: Sequence,
     before: Millis,
     mark: Sequence,
-) -> Result<Page<Sequence, Sequence>> {
+) -> Result<Aged> {
     let sql = format!(
         "SELECT sequence, environment, accepted FROM message
          WHERE sequence > ? AND sequence < ? ORDER BY sequence LIMIT {SCAN}"
     );
     let mut walk = c.prepare_cached(&sql)?;
     let mut rows = walk.query(params![signed(after.0), signed(mark.0)])?;
-    let (mut records, mut seen, mut young) = (Vec::new(), 0, 0);
+    let (mut aged, mut seen, mut young) = (Aged::default(), 0, 0);
     while let Some(row) = rows.next()? {
         let sequence = Sequence(row.get::<_, i64>(0)?.unsigned_abs());
         seen += 1;
-        if row.get::<_, i64>(2)?.unsigned_abs() >= before {
+        let is_young = row.get::<_, i64>(2)?.unsigned_abs() >= before;
+        if is_young {
             young += 1;
-            if young == YOUNG {
-                return Ok(Page { records, next: None });
+        } else {
+            aged.passed_over |= young > 0;
+            young = 0;
+            if row.get::<_, u32>(1)? == environment.0 {
+                aged.records.push(sequence);
             }
+        }
+        if young == YOUNG {
+            // A clock that was set right has older ones behind.
+            let back = disorder::all(c)?.into_iter();
+            let back = back.filter(|at| (sequence.0 + 1..mark.0).contains(at)).min();
+            aged.next = back.map(|at| Sequence(at - 1));
+        } else if aged.records.len() == CHUNK || seen == SCAN {
+            aged.next = Some(sequence);
+        } else {
             continue;
         }
-        young = 0;
-        if row.get::<_, u32>(1)? == environment.0 {
-            records.push(sequence);
-        }
-        if records.len() == CHUNK || seen == SCAN {
-            return Ok(Page { records, next: Some(sequence) });
-        }
+        aged.passed_over |= young > 0 && aged.next.is_some();
+        return Ok(aged);
     }
-    Ok(Page { records, next: None })
+    Ok(aged)
 }
 
 #[async_trait]
@@ -153,7 +161,7 @@ impl Retention for Sqlite {
         environment: EnvironmentId,
         after: Sequence,
         before: Millis,
-    ) -> Result<Page<Sequence, Sequence>, StoreError> {
+    ) -> Result<Aged, StoreError> {
         let mark = self.handover.front.mark();
         self.readers.read(move |c| aged(c, environment, after, before, mark)).await
     }

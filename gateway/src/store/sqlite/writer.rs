@@ -9,7 +9,7 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{answers, checkpoint::Wal, retention, rows};
+use super::{answers, checkpoint::Wal, disorder, retention, rows};
 use crate::{
     clock,
     model::{
@@ -155,6 +155,8 @@ pub struct Writer {
     pub handover: Arc<Handover>,
     /// Shared with the checkpointer.
     pub wal: Arc<Wal>,
+    /// The latest time of acceptance since times last went back.
+    pub latest: Millis,
     /// Operations that could not be written yet.
     pub owed: Vec<Op>,
 }
@@ -345,7 +347,9 @@ impl Writer {
         transaction
             .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('mark', ?)")?
             .execute([rows::signed(mark.0)])?;
+        let latest = disorder::note(&transaction, batch, &applied, self.latest)?;
         transaction.commit()?;
+        self.latest = latest;
         Ok((applied, draft))
     }
 }
