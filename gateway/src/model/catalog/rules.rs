@@ -59,6 +59,8 @@ impl Snapshot {
         }
         match self.environments.get(&new.id) {
             Some(old) => must(!old.deleted && new.revision == old.revision + 1, Conflict::Stale),
+            // Paths take its id as well.
+            None if new.name.bytes().all(|byte| byte.is_ascii_digit()) => Err(Conflict::NameTaken),
             None => must(new.id == self.free_environment(), Conflict::Stale),
         }
     }
@@ -69,7 +71,10 @@ impl Snapshot {
         must(new.revision == old + 1, Conflict::Stale)?;
         let Some(uid) = &new.uid else { return Ok(()) };
         let known = self.uids.get(&(new.environment, uid.to_string()));
-        must(known.is_none_or(|known| *known == new.id), Conflict::UidTaken)
+        must(known.is_none_or(|known| *known == new.id), Conflict::UidTaken)?;
+        // Paths take either: the other would be shadowed, or shadow it.
+        let as_id = uid.parse().ok().filter(|id| *id != new.id);
+        must(as_id.is_none_or(|id| !self.tenants.contains_key(&id)), Conflict::UidTaken)
     }
 
     fn check_endpoint(&self, new: &Endpoint) -> Result<(), Conflict> {
@@ -78,7 +83,8 @@ impl Snapshot {
         must(new.revision == old + 1, Conflict::Stale)?;
         let room = old > 0 || tenant.endpoints.len() < self.max_endpoints;
         must(room, Conflict::TooManyEndpoints)?;
-        let taken = |e: &Arc<Endpoint>| e.id != new.id && e.uid == new.uid;
+        let as_id = new.uid.as_ref().and_then(|uid| uid.parse().ok());
+        let taken = |e: &Arc<Endpoint>| e.id != new.id && (e.uid == new.uid || as_id == Some(e.id));
         let taken = new.uid.is_some() && tenant.endpoints.values().any(taken);
         must(!taken, Conflict::UidTaken)
     }

@@ -90,6 +90,7 @@ async fn environments_are_told_by_their_names(store: &Store) {
     let second = new("test");
     assert_ne!(first.id, second.id);
     assert_eq!(refused(store, Change::PutEnvironment(default)).await, Conflict::NameTaken);
+    assert_eq!(refused(store, Change::PutEnvironment(new("12"))).await, Conflict::NameTaken);
     let again = Environment { id: second.id, ..first.clone() };
     assert_eq!(refused(store, Change::PutEnvironment(again)).await, Conflict::NameTaken);
     let same = Environment { name: name("other"), ..first.clone() };
@@ -116,6 +117,16 @@ async fn a_uid_is_not_given_twice(store: &Store) {
     assert_eq!(refused(store, of(first.id)).await, Conflict::UidTaken);
     let other = store.tenant(0).await.application;
     store.change(of(other.id)).await;
+
+    let uid = |id: &dyn std::fmt::Display| Uid::new(&id.to_string()).ok();
+    let shadow = Application { uid: uid(&other.id), ..sample::application() };
+    assert_eq!(refused(store, Change::PutApplication(shadow)).await, Conflict::UidTaken);
+    let own = sample::application();
+    store.change(Change::PutApplication(Application { uid: uid(&own.id), ..own })).await;
+    let known = Endpoint { application: other.id, ..sample::endpoint() };
+    store.change(Change::PutEndpoint(known.clone())).await;
+    let shadow = Endpoint { application: other.id, uid: uid(&known.id), ..sample::endpoint() };
+    assert_eq!(refused(store, Change::PutEndpoint(shadow)).await, Conflict::UidTaken);
 
     let renamed = Application { uid: None, revision: 2, ..first };
     store.change(Change::PutApplication(renamed)).await;
