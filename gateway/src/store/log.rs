@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// How many rows a page looks at before it says where to go on.
 pub const SCAN: usize = 10_000;
+/// How many bytes of payloads a page has, unless its first is larger.
+pub const PAGE_BYTES: usize = 4 << 20;
 
 /// A recorded message.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use crate::{
     store::{
         Again, Candidate, DeliveryFilter, MessageFilter, MessageRecord, Page, Summary,
         handover::{Found, Resent, again_reason},
+        log::PAGE_BYTES,
     },
 };
 use std::sync::Arc;
@@ -33,8 +34,15 @@ impl Tables {
         let own = own.filter(|(_, m)| (m.environment, m.application) == of);
         let records = own.map(|(sequence, message)| self.record(*sequence, message));
         let wanted = |record: &MessageRecord| filter.takes(record);
-        let records: Vec<_> = records.filter(wanted).take(limit).collect();
-        let full = records.len() == limit;
+        let mut bytes = 0;
+        let has_room = |record: &MessageRecord| {
+            let is_first = bytes == 0;
+            bytes += record.message.payload.len();
+            is_first || bytes <= PAGE_BYTES
+        };
+        let wanted = records.filter(wanted).take(limit);
+        let records: Vec<_> = wanted.take_while(has_room).collect();
+        let full = records.len() == limit || bytes > PAGE_BYTES;
         let next = records.last().map(|record| record.sequence).filter(|_| full);
         Page { records, next }
     }
