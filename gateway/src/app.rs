@@ -65,6 +65,9 @@ mod doors;
 /// How long threads may take to end once everything is done.
 const LINGER: Duration = Duration::from_millis(200);
 
+/// How long an answer may wait for its receiver to take more of it.
+const UNREAD: Duration = Duration::from_secs(30);
+
 /// A limit on the size of files was reached. The same number on every Linux but MIPS.
 const SIGXFSZ: i32 = 25;
 
@@ -176,7 +179,8 @@ impl App {
         let parts = parts(&deliver, nats, &stopping);
         let batch = BatchBytes(config.ingest.batch_bytes);
         let door = Door { acceptor, keys: keys.clone(), batch };
-        let repeats = Repeats::new(store.clone(), keys.clone(), batch.0);
+        let limits = door.limits();
+        let repeats = Repeats::new(store.clone(), keys.clone(), limits);
         let document =
             Document::new(ingest::http::Calls::openapi()).context("the API's document")?;
         let api = Api {
@@ -239,7 +243,7 @@ impl App {
             self.doors.into_iter().map(|door| door.run(end_of(stopped.clone()))).collect();
         let drain = Duration::from_millis(drain_ms);
         let (body, connections) = (Duration::from_millis(body_timeout_ms), self.connections);
-        let limits = Limits { connections, body, drain };
+        let limits = Limits { connections, body, write: UNREAD, drain };
         web::serve::serve(listener, self.router, stop_signal(self.stopping), limits).await;
 
         drop(stop);

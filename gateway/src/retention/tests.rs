@@ -3,7 +3,6 @@
 use super::*;
 use crate::{
     model::{
-        application::Application,
         catalog::Change,
         environment::Environment,
         message::{Held, Message},
