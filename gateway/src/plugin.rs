@@ -20,6 +20,7 @@ mod registry;
 mod v1;
 mod wasi;
 mod check;
+pub mod signature;
 #[cfg(test)]
 mod tests;
 

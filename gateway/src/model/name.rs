@@ -78,6 +78,9 @@ names! {
     /// An environment's name: small letters, digits and hyphens, at most 64.
     #[schema(value_type = String, pattern = r"^[a-z0-9\-]{1,64}$", example = "production")]
     EnvironmentName checked by environment_name;
+    /// A plugin's name: small letters, digits and hyphens, the first a letter, at most 64.
+    #[schema(value_type = String, pattern = r"^[a-z][a-z0-9-]{0,63}$", example = "main")]
+    PluginName checked by plugin_name;
     /// What an attribute is called: `^[a-zA-Z0-9\-_.]+$`, at most 128 bytes.
     #[schema(value_type = String, pattern = r"^[a-zA-Z0-9\-_.]{1,128}$", example = "tenant")]
     AttributeName checked by attribute_name;
@@ -117,6 +120,13 @@ fn environment_name(text: &str) -> Result<(), BadName> {
     }
 }
 
+fn plugin_name(text: &str) -> Result<(), BadName> {
+    match text.as_bytes().first() {
+        Some(b'a'..=b'z') if environment_name(text).is_ok() => Ok(()),
+        _ => Err(BadName("must match ^[a-z][a-z0-9-]{0,63}$")),
+    }
+}
+
 fn attribute_name(text: &str) -> Result<(), BadName> {
     match text.len() {
         129.. => Err(BadName("must have at most 128 characters")),
@@ -153,6 +163,12 @@ mod tests {
         }
         for bad in ["", "sms status", "é", "a/b", &"x".repeat(257)] {
             assert!(EventType::new(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "main", "to-slack-2", &"a".repeat(64)] {
+            assert_eq!(&*PluginName::new(good).expect("legal"), good);
+        }
+        for bad in ["", "2a", "-a", "A", "a_b", "a.b", "a/b", "é", &"a".repeat(65)] {
+            assert!(PluginName::new(bad).is_err(), "{bad:?}");
         }
         assert!(Uid::new("anything visible, éven this").is_ok());
         assert!(Uid::new("a\nb").is_err());

@@ -1,8 +1,8 @@
 //! The words of a call: what goes in, what comes out, and the ways it can fail. For `dispatch`, which
 //! decides what a failure means, and for the API, which runs a plugin on a sample.
 
+pub use crate::model::failure::{Level, LogLine};
 use crate::model::{catalog::Tenant, dispatch::Verdict, message::Message};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +15,8 @@ pub struct Call {
     pub tenant: Arc<Tenant>,
     /// What the application configured.
     pub settings: Arc<Settings>,
+    /// The type of the payload, if another plugin has made it and said so.
+    pub content_type: Option<String>,
 }
 
 /// A plugin's settings, with their JSON text written once and not at every call.
@@ -53,29 +55,6 @@ pub struct Cost {
     pub cpu: Duration,
     /// The size of its linear memories, in bytes.
     pub memory_peak: u64,
-}
-
-/// A line a plugin wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LogLine {
-    /// How much it matters.
-    pub level: Level,
-    /// The text, cut at the limit.
-    pub text: String,
-}
-
-/// How much a log line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// For whoever writes the plugin.
-    Debug,
-    /// Worth knowing.
-    Info,
-    /// Unexpected, and handled.
-    Warn,
-    /// Somebody should look.
-    Error,
 }
 
 /// Why a call gave no verdict. Every text a plugin had a hand in is cut at [`REASON`].

@@ -49,7 +49,7 @@ pub(super) fn verdict(
         let (asked, limit) = (dispatches.len(), options.dispatches);
         return Err(bad(format!("{asked} dispatches, where at most {limit} are allowed")));
     }
-    let size = dispatches.iter().map(size).fold(0, usize::saturating_add);
+    let size = dispatches.iter().map(Dispatch::size).fold(0, usize::saturating_add);
     if size > options.output_bytes {
         return Err(CallFailure::OutputTooLarge(options.output_bytes));
     }
@@ -58,23 +58,6 @@ pub(super) fn verdict(
 
 fn bad(why: String) -> CallFailure {
     CallFailure::BadOutput(why)
-}
-
-/// Everything in it that has a length a plugin chooses.
-fn size(dispatch: &Dispatch) -> usize {
-    let target: usize = match &dispatch.target {
-        Target::Subscribed => 0,
-        Target::Channels(names) => names.iter().map(|name| name.len()).sum(),
-        Target::Endpoints(names) => names.iter().map(String::len).sum(),
-    };
-    let headers: usize =
-        dispatch.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    target
-        + headers
-        + dispatch.payload.as_ref().map_or(0, |bytes| bytes.len())
-        + dispatch.event_type.as_ref().map_or(0, |name| name.len())
-        + dispatch.content_type.as_ref().map_or(0, String::len)
-        + dispatch.ordering_key.as_ref().map_or(0, String::len)
 }
 
 fn one(dispatch: &Dispatch, tenant: &Tenant) -> Result<(), CallFailure> {

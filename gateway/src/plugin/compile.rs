@@ -7,7 +7,10 @@ use super::{
     host::State,
     v1::{self, Ready},
 };
-use crate::{clock, model::id::Digest};
+use crate::{
+    clock,
+    model::{id::Digest, plugin::Kind},
+};
 use sha2::{Digest as _, Sha256};
 use std::{fmt, time::Duration};
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
@@ -24,6 +27,8 @@ pub struct Loaded {
     pub size: u64,
     /// How long it took to compile; none if it came from the cache.
     pub compiled_in: Option<Duration>,
+    /// What its exports say it is for.
+    pub kind: Kind,
     pub(super) ready: Ready,
 }
 
@@ -106,7 +111,9 @@ pub(super) fn load(
     };
     let ready = linker.instantiate_pre(&component).and_then(Ready::new);
     let ready = ready.map_err(|error| Rejected::Mismatch(format!("{error:#}")))?;
-    Ok(Loaded { digest, size: bytes.len() as u64, compiled_in, ready })
+    // All that is accepted is one.
+    let kind = Kind::Transform;
+    Ok(Loaded { digest, size: bytes.len() as u64, compiled_in, kind, ready })
 }
 
 /// Everything that can be said without compiling.

@@ -117,6 +117,11 @@ impl Host {
         compile::load(engine, linker, cache.as_ref(), options.component_bytes, bytes).map(Arc::new)
     }
 
+    /// Whether this can be sent: what plugins asked for one after the other.
+    pub fn check(&self, verdict: &Verdict, tenant: &Tenant) -> Result<(), CallFailure> {
+        check::verdict(verdict, tenant, &self.0.options)
+    }
+
     /// Waits for the application's turn to call. Dropping the future gives up.
     pub async fn turn(&self, application: ApplicationId) -> Turn<'_> {
         self.0.gate.turn(application).await
@@ -136,7 +141,8 @@ impl Host {
         let meter = Arc::new(Meter::new(start));
         let mut store = self.store(&call, &meter);
         let ran = {
-            let run = loaded.ready.call(&mut store, &call.message, &call.tenant);
+            let content_type = call.content_type.as_deref();
+            let run = loaded.ready.call(&mut store, &call.message, content_type, &call.tenant);
             let limit = Duration::from_millis(options.timeout_ms);
             tokio::time::timeout(limit, metered(&meter, run)).await
         };

@@ -1,6 +1,7 @@
 //! How much a plugin may use: the options an operator sets, and the two counters that hold a running
 //! call to them, [`Memory`] for what it allocates and [`Meter`] for its CPU time.
 
+use super::signature::{self, TrustedKey};
 use crate::clock;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -40,6 +41,9 @@ pub struct Options {
     pub per_application: usize,
     /// After so many failures in a row a plugin is not called any more, and what comes is parked. 0: it is called for ever.
     pub quarantine_after: u32,
+    /// Whose components are taken over the API: ed25519 public keys in base64. None: everybody's.
+    #[serde(deserialize_with = "signature::keys")]
+    pub trusted_keys: Vec<TrustedKey>,
 }
 
 impl Default for Options {
@@ -56,6 +60,7 @@ impl Default for Options {
             concurrency: 64,
             per_application: 8,
             quarantine_after: 100,
+            trusted_keys: Vec::new(),
         }
     }
 }

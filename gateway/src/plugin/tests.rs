@@ -100,7 +100,7 @@ fn tenant(application: ApplicationId) -> Tenant {
             updated: 0,
         },
         endpoints: BTreeMap::from([endpoint(11, Some("crm"), true), endpoint(12, None, false)]),
-        plugin: None,
+        plugins: Vec::new(),
     }
 }
 
@@ -133,6 +133,7 @@ fn call_of(
         message: Arc::new(message),
         tenant: Arc::new(tenant(application)),
         settings: Arc::new(settings.into()),
+        content_type: None,
     }
 }
 

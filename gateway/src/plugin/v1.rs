@@ -52,6 +52,7 @@ impl Ready {
         &self,
         store: &mut Store<State>,
         message: &Message,
+        content_type: Option<&str>,
         tenant: &Tenant,
     ) -> Result<Result<Verdict, CallFailure>> {
         let instance = self.0.instantiate_async(&mut *store).await?;
@@ -69,7 +70,7 @@ impl Ready {
             event_type: &message.event_type,
             channels: &channels,
             accepted_at: message.accepted,
-            content_type: message::JSON,
+            content_type: content_type.unwrap_or(message::JSON),
             payload: &message.payload,
             attributes: &attributes,
         };

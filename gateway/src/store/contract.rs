@@ -5,9 +5,9 @@
 //! compared, never measured; the bound of [`soon`] only stops a hang.
 
 use super::{
-    Accepted, Answers, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, MessageFilter,
-    MessageRecord, Page, Queue, Recovery, Retention, Settlement, StoreError, Submission,
-    memory::Memory, sqlite::Sqlite, vault::Master,
+    Accepted, Answers, Catalog, Cause, Depths, Dispatched, LeasedMessage, Limits, Log,
+    MessageFilter, MessageRecord, Page, Queue, Recovery, Retention, Settlement, StoreError,
+    Submission, memory::Memory, sqlite::Sqlite, vault::Master,
 };
 use crate::model::{
     application::Application,
@@ -16,6 +16,7 @@ use crate::model::{
     delivery::{Delivery, DeliveryKey, Next},
     endpoint::Endpoint,
     environment::Environment,
+    failure::Failure,
     id::{ApplicationId, EndpointId, EnvironmentId},
     message::{Held, Message, Sequence},
     name::EnvironmentName,
@@ -190,6 +191,12 @@ impl Store {
 
     pub fn hold(&self, leased: &LeasedMessage, held: Held) {
         self.queue.dispatched(leased.clone(), Dispatched::Held(held, None));
+    }
+
+    /// The tenant's plugins as they are now, on one of which a message failed.
+    pub fn cause(&self, tenant: &Tenant, failure: Option<Failure>) -> Option<Box<Cause>> {
+        let tenant = self.catalog.snapshot().tenant(tenant.application.id).cloned();
+        tenant.map(|tenant| Box::new(Cause { tenant, failure }))
     }
 
     /// Leases that many deliveries.

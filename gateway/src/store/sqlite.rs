@@ -41,6 +41,7 @@ use writer::{Op, Reply, Writer};
 mod answers;
 mod changes;
 mod checkpoint;
+mod held;
 mod log;
 mod read;
 mod readers;
@@ -252,7 +253,7 @@ impl Queue for Sqlite {
                     self.hand(Op::Hold(message, held, None));
                 });
             }
-            Dispatched::Held(held, called) => self.hand(Op::Hold(message, held, called)),
+            Dispatched::Held(held, cause) => self.hand(Op::Hold(message, held, cause)),
             Dispatched::Deliveries(deliveries) if message.held => {
                 self.hand(Op::Unhold(message.sequence, deliveries));
             }
@@ -356,10 +357,6 @@ impl Catalog for Sqlite {
 
     fn watch(&self) -> watch::Receiver<u64> {
         self.handover.watch()
-    }
-
-    async fn put_code(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
-        self.ask(|reply| Op::PutCode(digest, bytes, reply)).await
     }
 
     async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {

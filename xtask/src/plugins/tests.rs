@@ -152,7 +152,7 @@ fn call(case: &Case) -> Call {
             updated: 1,
         },
         endpoints: [(endpoint.id, Arc::new(endpoint))].into(),
-        plugin: None,
+        plugins: Vec::new(),
     };
     let message = Message {
         content_until: None,
@@ -171,5 +171,6 @@ fn call(case: &Case) -> Call {
         message: Arc::new(message),
         tenant: Arc::new(tenant),
         settings: Arc::new(Settings::from(settings)),
+        content_type: None,
     }
 }

@@ -19,7 +19,7 @@ impl Tables {
     fn has_ended(&self, message: Sequence, mark: Sequence) -> bool {
         let held = self.held.get(&message).map(|(held, _)| held);
         message < mark
-            && matches!(held, None | Some(Held::Dropped { .. }))
+            && held.is_none_or(Held::is_final)
             && self.rows(message).all(|row| row.state.is_final())
     }
 
@@ -35,6 +35,7 @@ impl Tables {
             Forgotten::All => {
                 self.deliveries.retain(|key, _| key.message != message);
                 self.held.remove(&message);
+                self.failures.remove(&message);
                 let Some(message) = self.messages.remove(&message) else { return };
                 self.ids.remove(&message.id);
                 self.keys.retain(|_, first| *first != message.id);
@@ -55,6 +56,7 @@ impl Tables {
             ..Message::clone(message)
         });
         *message = bare.clone();
+        self.failures.remove(&sequence);
         for (_, row) in self.deliveries.iter_mut().filter(|(key, _)| key.message == sequence) {
             let content = row.delivery.content.as_deref();
             let content = content.map(|c| Arc::new(Content { payload: None, ..c.clone() }));

@@ -105,7 +105,7 @@ impl Tables {
                 }
                 let held = self.held.get(&sequence).map(|(held, _)| held);
                 match (held, self.only.get_mut(&sequence)) {
-                    (None | Some(Held::Dropped { .. }), _) => {}
+                    (None | Some(Held::Dropped { .. } | Held::Dead { .. }), _) => {}
                     (Some(_), None) => return Some(Found::Nothing),
                     (Some(_), Some(only)) if only.contains(&endpoint) => {
                         return Some(Found::Nothing);
@@ -118,6 +118,7 @@ impl Tables {
                 }
                 let held = Held::Retry { due: now, calls: 0, reason: again_reason().to_owned() };
                 self.held.insert(sequence, (held, now));
+                self.failures.remove(&sequence);
                 self.only.insert(sequence, vec![endpoint]);
                 Some(Found::Due(Resent::Message(sequence)))
             }

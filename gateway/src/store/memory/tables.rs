@@ -8,6 +8,7 @@ use crate::{
         catalog::{Change, Snapshot},
         delivery::{Content, Delivery, DeliveryKey, Next, State},
         endpoint::Version,
+        failure::Failure,
         id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId, OperationId},
         message::{Held, Message, Sequence},
         name::Uid,
@@ -33,6 +34,8 @@ pub struct Tables {
     pub(super) uids: HashMap<(EnvironmentId, ApplicationId, Uid), Sequence>,
     pub(super) keys: HashMap<(EnvironmentId, ApplicationId, Box<str>), MessageId>,
     pub(super) held: BTreeMap<Sequence, (Held, Millis)>,
+    /// How plugins failed on held messages.
+    pub(super) failures: HashMap<Sequence, Failure>,
     /// The endpoints that held messages are dispatched again for.
     pub(super) only: HashMap<Sequence, Vec<EndpointId>>,
     pub(super) deliveries: BTreeMap<DeliveryKey, Row>,
@@ -161,13 +164,19 @@ impl Tables {
     }
 
     /// Notes why a message goes nowhere for now.
-    pub fn hold(&mut self, sequence: Sequence, held: Held, now: Millis) {
+    pub fn hold(&mut self, sequence: Sequence, held: Held, failure: Option<Failure>, now: Millis) {
+        self.failures.remove(&sequence);
+        self.failures.extend(failure.map(|failure| (sequence, failure)));
+        if held.is_final() {
+            self.only.remove(&sequence);
+        }
         self.held.insert(sequence, (held, now));
     }
 
     /// The message goes on.
     pub fn unhold(&mut self, sequence: Sequence) {
         self.held.remove(&sequence);
+        self.failures.remove(&sequence);
         self.only.remove(&sequence);
     }
 
@@ -187,7 +196,12 @@ impl Tables {
                 effects.dropped = self.drop_held(*id, now);
                 effects.gone = Some(*id);
             }
-            Change::PutPlugin(plugin) => effects.released = self.release(plugin.application, now),
+            Change::PutPlugin(plugin, code) => {
+                self.code.extend(code.iter().cloned());
+                if catalog.releases(plugin) {
+                    effects.released = self.release(plugin.application, now);
+                }
+            }
             _ => {}
         }
         self.disable(&effects.ended, now);
@@ -212,7 +226,7 @@ impl Tables {
             let due = match &held.0 {
                 Held::Parked { .. } => None,
                 Held::Retry { due, .. } => Some(*due),
-                Held::Dropped { .. } => continue,
+                Held::Dropped { .. } | Held::Dead { .. } => continue,
                 Held::Crowded { .. } => {
                     *held = (orphaned(), now);
                     continue;
@@ -309,7 +323,8 @@ impl Tables {
 
     pub(super) fn record(&self, sequence: Sequence, message: &Message) -> MessageRecord {
         let held = self.held.get(&sequence).cloned();
-        MessageRecord { sequence, message: message.clone(), held }
+        let failure = self.failures.get(&sequence).cloned();
+        MessageRecord { sequence, message: message.clone(), held, failure }
     }
 
     /// The application's message with that id or uid.

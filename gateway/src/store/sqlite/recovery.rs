@@ -1,6 +1,7 @@
 //! What is sent again: the statements that make it due, and the search for an operation's candidates.
 
 use super::{
+    held,
     rows::{self, HEAD, signed},
     search::between,
 };
@@ -75,10 +76,10 @@ fn message(c: &Connection, sequence: Sequence, endpoint: EndpointId, now: Millis
     let (number, id) = (signed(sequence.0), endpoint.0.as_bytes());
     let mut find = c.prepare_cached("SELECT state, endpoint FROM held WHERE sequence = ?")?;
     let held = find
-        .query_row([number], |row| Ok((row.get::<_, String>(0)?, rows::endpoints(row, 1)?)))
+        .query_row([number], |row| Ok((row.get::<_, String>(0)?, held::endpoints(row, 1)?)))
         .optional()?;
     match held {
-        Some((state, _)) if state == "dropped" => {}
+        Some((state, _)) if state == "dropped" || state == "dead" => {}
         // It reaches the endpoint when it is dispatched or released.
         Some((_, only)) if only.is_empty() || only.contains(&endpoint) => {
             return Ok(Found::Nothing);
@@ -96,7 +97,8 @@ fn message(c: &Connection, sequence: Sequence, endpoint: EndpointId, now: Millis
     let inserted = c
         .prepare_cached(
             "INSERT OR REPLACE INTO held
-             SELECT m.sequence, m.environment, m.application, 'retry', ?3, 0, NULL, ?4, ?3, ?2 FROM message m
+             SELECT m.sequence, m.environment, m.application, 'retry', ?3, 0, NULL, ?4, ?3, ?2, NULL
+             FROM message m
              WHERE m.sequence = ?1 AND length(m.payload) > 0
                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = ?1 AND d.endpoint = ?2)",
         )?

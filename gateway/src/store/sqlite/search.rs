@@ -2,7 +2,7 @@
 //! rows; only what fits is read whole.
 
 use super::{
-    read::HELD,
+    held::HELD,
     rows::{self, HEAD, MESSAGE, signed},
 };
 use crate::{

@@ -9,26 +9,25 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{answers, checkpoint::Wal, retention, rows};
+use super::{answers, checkpoint::Wal, held, retention, rows};
 use crate::{
     clock,
     model::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::{Delivery, DeliveryKey, State},
-        id::{Digest, EnvironmentId},
+        id::EnvironmentId,
         message::{Held, Message, Sequence},
         operation::Operation,
-        plugin::Plugin,
     },
     store::{
-        Accepted, Again, Forgotten, KeptAnswer, LeasedMessage, Settlement, StoreError, Submission,
+        Accepted, Again, Cause, Forgotten, KeptAnswer, LeasedMessage, Settlement, StoreError,
+        Submission,
         handover::{Effects, Handover, Resent, held_as},
         vault::Vault,
     },
 };
-use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use std::{
     collections::HashSet,
     sync::{
@@ -68,15 +67,13 @@ pub enum Op {
     /// Give a delivery that is leased a row, for the next start only.
     Note(Arc<Delivery>),
     /// Note why a message goes nowhere for now.
-    Hold(LeasedMessage, Held, Option<Arc<Plugin>>),
+    Hold(LeasedMessage, Held, Option<Box<Cause>>),
     /// Give a held message's deliveries their rows and end the hold.
     Unhold(Sequence, Vec<Arc<Delivery>>),
     /// Change the catalog.
     Change(Box<Change>, Option<Box<KeptAnswer>>, Reply<()>),
     /// Keep an answer.
     Keep(Box<KeptAnswer>, Reply<()>),
-    /// Keep a component.
-    PutCode(Digest, Bytes, Reply<()>),
     /// Make these due again, and keep the operation that found them.
     Again(Vec<Again>, Option<Box<Operation>>, Option<Box<KeptAnswer>>, Reply<u64>),
     /// Forget that of these messages, and note how far an environment's have come.
@@ -105,7 +102,11 @@ impl Op {
 
     /// Whether it needs room, and somebody is there to be told that there is none.
     const fn sent(&self) -> bool {
-        matches!(self, Self::Accept(..) | Self::PutCode(..))
+        match self {
+            Self::Accept(..) => true,
+            Self::Change(change, ..) => matches!(**change, Change::PutPlugin(_, Some(_))),
+            _ => false,
+        }
     }
 
     /// Whether the gateway owes it to itself, and it must not be given up.
@@ -269,10 +270,12 @@ impl Writer {
                     put_row(&transaction, delivery, State::Waiting, now)?;
                     Applied::Done
                 }
-                Op::Hold(leased, held, called) => {
+                Op::Hold(leased, held, cause) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
-                    let held = held_as(catalog, &leased.message, held, called.as_ref(), now);
-                    rows::put_held(&transaction, leased, &held, now)?;
+                    let called = cause.as_deref().map(|cause| &*cause.tenant);
+                    let failure = cause.as_deref().and_then(|cause| cause.failure.as_ref());
+                    let held = held_as(catalog, &leased.message, held, called, now);
+                    held::put(&transaction, leased, &held, failure, now)?;
                     Applied::Held(held)
                 }
                 Op::Unhold(sequence, deliveries) => {
@@ -300,12 +303,6 @@ impl Writer {
                             alter(&transaction, vault, draft, change, &mut next, now)?
                         }
                     }
-                }
-                Op::PutCode(digest, bytes, _) => {
-                    transaction
-                        .prepare_cached("INSERT OR IGNORE INTO code VALUES (?, ?)")?
-                        .execute(params![&digest.0[..], &bytes[..]])?;
-                    Applied::Done
                 }
                 Op::Again(again, operation, answer, _) => {
                     if let Some(answer) = answer {

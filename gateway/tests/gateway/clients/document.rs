@@ -80,7 +80,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "delete /applications/{app}/endpoints/{endpoint}":
                 { "endpoint": own(&endpoints, json!({ "url": receiver })).await },
             "delete /applications/{app}/messages/{message}/payload": { "message": forgotten },
-            "delete /applications/{app}/plugin": { "app": other },
+            "delete /applications/{app}/plugins/{plugin}": { "app": other },
             "delete /event-types/{name}": { "name": "doomed" },
             "delete /environments/{environment}":
                 { "environment": root("/environments", json!({ "name": "doomed" })).await },

@@ -31,7 +31,7 @@ impl Writer {
                     answer(reply, Ok(()));
                 }
                 (Op::Change(_, _, reply), Applied::Refused(error)) => answer(reply, Err(error)),
-                (Op::PutCode(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply), _) => {
+                (Op::Keep(_, reply) | Op::Flush(reply), _) => {
                     answer(reply, Ok(()));
                 }
                 (
@@ -77,10 +77,7 @@ impl Writer {
 pub fn refuse(op: Op, error: &rusqlite::Error) {
     match op {
         Op::Accept(_, reply) => answer(reply, Err(failure(error))),
-        Op::Change(_, _, reply)
-        | Op::Keep(_, reply)
-        | Op::PutCode(_, _, reply)
-        | Op::Flush(reply) => {
+        Op::Change(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply) => {
             answer(reply, Err(failure(error)));
         }
         Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply) | Op::Again(_, _, _, reply) => {
