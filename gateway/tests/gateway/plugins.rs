@@ -7,6 +7,12 @@ use super::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
+mod chain;
+mod declared;
+mod policies;
+mod trust;
+mod versions;
+
 /// An SMS provider's report.
 fn report(status: &str) -> Value {
     json!({ "messageId": "m-1", "to": "+46701234567", "status": status, "internalRoute": "secret" })
