@@ -180,6 +180,7 @@ async fn a_plugin_may_ask_to_see_a_message_again() {
     let message = gateway.message("hooli", json!({})).await;
     let held = gateway.held("hooli", &message, "retry").await;
     assert!(held["reason"].as_str().expect("a reason").contains("later"), "{held}");
+    assert_eq!(held["failure"]["kind"], "retry");
     let script = json!({ "script": r#"{"do":"retry","afterMs":10,"reason":"soon"}"# });
     gateway.settings("hooli", script).await;
     let soon = gateway.message("hooli", json!({})).await;

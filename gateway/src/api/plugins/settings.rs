@@ -69,14 +69,18 @@ pub async fn patch(
     {
         return Err(ApiError::field("/settings", format!("must have at most {SETTINGS} bytes")));
     }
+    let Changed { settings, place: order, policy } = &changed;
+    let says_something = settings.is_some() || order.is_some() || policy.is_some();
     place
         .alter(Repeatable(None), |plugin| {
-            if let Some(settings) = &changed.settings {
+            if let Some(settings) = settings {
                 plugin.settings.clone_from(settings);
             }
-            plugin.place = changed.place.unwrap_or(plugin.place);
-            plugin.policy = changed.policy.unwrap_or(plugin.policy);
-            plugin.renew();
+            plugin.place = order.unwrap_or(plugin.place);
+            plugin.policy = policy.unwrap_or(plugin.policy);
+            if says_something {
+                plugin.renew();
+            }
             Ok(())
         })
         .await

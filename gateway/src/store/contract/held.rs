@@ -22,6 +22,7 @@ on_every_engine![
     a_deleted_application_has_nothing_held,
     what_is_held_after_its_application_is_dropped,
     what_a_replaced_plugin_parks_is_for_the_new_one,
+    what_several_plugins_parked_is_released_in_one_order,
     only_a_change_of_how_plugins_run_releases_what_is_parked,
     a_failure_is_kept_with_its_message_and_goes_with_its_content,
     a_dead_message_ends_like_a_dropped_one,
@@ -64,6 +65,42 @@ async fn what_a_replaced_plugin_parks_is_for_the_new_one(store: &Store) {
     assert_eq!((again.sequence, again.calls), (leased[1].sequence, 0));
     store.queue.dispatched(again, Dispatched::Held(parked(), called(store)));
     assert_eq!(store.depths().await.parked, 1);
+}
+
+async fn what_several_plugins_parked_is_released_in_one_order(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let id = tenant.application.id;
+    let plugins = ["one", "two"].map(|name| sample::plugin(id, name));
+    for plugin in &plugins {
+        store.change(Change::PutPlugin(plugin.clone(), None)).await;
+    }
+    let leased = store.leased(&tenant, 6).await;
+    for number in [5, 0, 3, 2, 4, 1] {
+        let plugin = plugins[number % 2].name.clone();
+        let cause = store.cause(&tenant, Some(Failure { plugin, ..failure() }));
+        store.queue.dispatched(leased[number].clone(), Dispatched::Held(parked(), cause));
+    }
+    assert_eq!(store.depths().await.parked, 6);
+    let mut mended = plugins[1].next(2);
+    mended.renew();
+    store.change(Change::PutPlugin(mended, None)).await;
+    let mut again = Vec::new();
+    while again.len() < leased.len() {
+        again.extend(store.lease(1).await);
+    }
+    assert_eq!(sequences(&again), sequences(&leased));
+    // The one that is not mended parks its own again.
+    for leased in &again {
+        match leased.sequence.0 % 2 == again[0].sequence.0 % 2 {
+            true => store.queue.dispatched(
+                leased.clone(),
+                Dispatched::Held(parked(), store.cause(&tenant, Some(failure()))),
+            ),
+            false => store.dispatch(leased, Vec::new()),
+        }
+    }
+    assert_eq!(store.depths().await.parked, 3);
+    store.assert_nothing_comes().await;
 }
 
 async fn only_a_change_of_how_plugins_run_releases_what_is_parked(store: &Store) {

@@ -181,6 +181,40 @@ async fn a_swap_under_load_loses_nothing_and_runs_each_message_by_one_version() 
 }
 
 #[tokio::test]
+async fn of_uploads_at_once_none_is_forgotten() {
+    let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/ok")]).await;
+    let upload = async |number| gateway.upload("hooli", variant("scripted", number)).await;
+    let all = tokio::join!(upload(1), upload(2), upload(3), upload(4));
+    assert!([&all.0, &all.1, &all.2, &all.3].iter().all(|answer| answer.0 == 200), "{all:?}");
+    let plugin = gateway.get(MAIN).await;
+    let versions = digests(&plugin);
+    assert_eq!(versions.len(), 4);
+    assert!(versions.contains(&plugin["active"]) && versions.contains(&plugin["previous"]));
+    let message = gateway.message("hooli", json!({ "n": 1 })).await;
+    gateway.settled("hooli", &message).await;
+}
+
+#[tokio::test]
+async fn a_change_that_says_nothing_ends_no_quarantine() {
+    let few = [("OCTOHOOKS_PLUGINS__QUARANTINE_AFTER", "1")];
+    let (gateway, receiver) = (Gateway::start(&few).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/ok")]).await;
+    gateway.upload("hooli", component("scripted")).await;
+    let message = gateway.message("hooli", json!({ "do": "panic" })).await;
+    gateway.held("hooli", &message, "parked").await;
+    let is_quarantined = async || gateway.get(MAIN).await["quarantined"].is_string();
+    until("it is in quarantine", async || is_quarantined().await.then_some(())).await;
+    let (status, same) =
+        gateway.upload_as("hooli", "main?activate=false", component("sms-status")).await;
+    assert_eq!(status, 200, "{same}");
+    change(&gateway, "main", json!({})).await;
+    assert!(is_quarantined().await);
+    change(&gateway, "main", json!({ "settings": {} })).await;
+    until("it is called again, and fails", async || is_quarantined().await.then_some(())).await;
+}
+
+#[tokio::test]
 async fn what_was_activated_once_is_not_activated_twice_by_a_repetition() {
     let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
     gateway.application("hooli", &[&receiver.url("/ok")]).await;
