@@ -25,7 +25,7 @@ use crate::{
     plugin::{Cache, Host, Registry},
     recover::Recoverer,
     retention::Keeper,
-    store::{self, Catalog, Log, Queue, Recovery, Retention, sqlite::Sqlite, vault::Master},
+    store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
     web::{
         self,
         auth::{Fixed, Keys, hash},
@@ -140,7 +140,7 @@ impl App {
             (store.clone(), store.clone(), store.clone());
         let recovery: Arc<dyn Recovery> = store.clone();
         let recoverer = Recoverer::new(catalog.clone(), recovery.clone());
-        let keeper = keeper(&config, catalog.clone(), store.clone());
+        let keeper = keeper(&config, &store);
         let registry = Arc::new(Registry::default());
         let guard = Guard::new(&config.guard.allow);
         let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
@@ -272,10 +272,10 @@ async fn end_of(mut stopped: watch::Receiver<()>) {
     let _dropped = stopped.changed().await;
 }
 
-fn keeper(config: &Config, catalog: Arc<dyn Catalog>, retention: Arc<dyn Retention>) -> Keeper {
+fn keeper(config: &Config, store: &Arc<Sqlite>) -> Keeper {
     let own = config.environments.iter();
     let own = own.filter_map(|one| Some((one.name.to_string(), one.retention?))).collect();
-    Keeper::new(catalog, retention, config.retention, own)
+    Keeper::new(store.clone(), store.clone(), store.clone(), config.retention, own)
 }
 
 /// The keys that the configuration fixes, each with the environment it opens.

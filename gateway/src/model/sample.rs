@@ -62,7 +62,7 @@ pub fn tenant(endpoints: usize) -> Tenant {
         .map(|_| Endpoint { application: application.id, ..endpoint() })
         .map(|endpoint| (endpoint.id, Arc::new(endpoint)))
         .collect();
-    Tenant { application, endpoints, plugins: Vec::new() }
+    Tenant { application, endpoints, plugins: Vec::new(), grants: None }
 }
 
 /// A plugin of that application that sees its messages.

@@ -101,6 +101,7 @@ fn tenant(application: ApplicationId) -> Tenant {
         },
         endpoints: BTreeMap::from([endpoint(11, Some("crm"), true), endpoint(12, None, false)]),
         plugins: Vec::new(),
+        grants: None,
     }
 }
 

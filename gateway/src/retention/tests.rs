@@ -35,7 +35,7 @@ async fn store(environment: EnvironmentId, ages: &[u64]) -> (Arc<Memory>, Messag
 
 fn keeper(store: &Arc<Memory>, usual: Kept, own: &[(&str, Kept)]) -> Keeper {
     let own = own.iter().map(|(name, kept)| ((*name).to_owned(), *kept)).collect();
-    Keeper::new(store.clone(), store.clone(), usual, own)
+    Keeper::new(store.clone(), store.clone(), store.clone(), usual, own)
 }
 
 /// The sizes of the payloads that are left, oldest first.

@@ -153,6 +153,7 @@ fn call(case: &Case) -> Call {
         },
         endpoints: [(endpoint.id, Arc::new(endpoint))].into(),
         plugins: Vec::new(),
+        grants: None,
     };
     let message = Message {
         content_until: None,
