@@ -7,7 +7,7 @@ use crate::{
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
-    deliver::{self, Deliver, client::Client, guard::Guard, wires::Wires},
+    deliver::{self, Deliver, client::Client, guard::Guard, guests::Guests, wires::Wires},
     descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{
@@ -61,6 +61,7 @@ use utoipa::OpenApi;
 
 mod chores;
 mod doors;
+mod outside;
 
 /// How long threads may take to end once everything is done.
 const LINGER: Duration = Duration::from_millis(200);
@@ -128,7 +129,8 @@ impl App {
             directory: config.data.dir.join("compiled"),
             key: cache_key(&config.data.dir).context("the key of compiled plugins")?,
         };
-        let host = Host::new(config.plugins.clone(), Some(cache))
+        let outside = Arc::new(outside::Gateway::default());
+        let host = Host::open(config.plugins.clone(), Some(cache), outside.clone())
             .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
         let nats = Connections::open(&config).await?;
         let master = Master::new(config.data.master_key.clone(), &config.data.dir);
@@ -148,13 +150,21 @@ impl App {
         let descriptors = Descriptors::raise();
         let http = Client::new(guard.clone(), connect, timeout, descriptors.idle)
             .context("the HTTP client")?;
+        outside.open(store.clone(), http.clone(), Handle::current());
         declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
         let subjects = doors::subjects(nats.is_some(), &config, &catalog.snapshot());
         let publisher = doors::publisher(&nats, &config, &catalog.snapshot(), &subjects);
         let wires = Wires { http, nats: publisher };
         let delivery = config.delivery.clone();
-        let deliver =
-            Deliver::new(queue.clone(), catalog.clone(), wires, delivery, descriptors.requests);
+        let endpoint_plugins =
+            Guests::new(catalog.clone(), host.clone(), registry.clone(), guests.clone());
+        let deliver = Deliver::new(
+            queue.clone(),
+            catalog.clone(),
+            (wires, endpoint_plugins),
+            delivery,
+            descriptors.requests,
+        );
         let dispatcher =
             Dispatcher::new(queue.clone(), catalog.clone(), host.clone(), registry.clone(), guests);
         let check_url: api::CheckUrl = Arc::new(move |url, application| match url.scheme() {

@@ -9,14 +9,17 @@
 //!
 //! Who does what: `host` owns engine, pool and calls; `limits` counts; `compile` says
 //! whether a component may run and `cache` keeps its compiled form; `v1` speaks the contract's version 0.1,
-//! `wasi` the empty WASI behind it; `check` says whether a verdict can be sent.
+//! `wasi` the empty WASI behind it; `outside` is what capabilities lead to; `check` says whether a verdict can be sent, and
+//! `settings` whether a plugin can be configured so.
 
 mod call;
 mod limits;
+mod outside;
 mod host;
 mod compile;
 mod cache;
 mod registry;
+mod settings;
 mod v1;
 mod wasi;
 mod check;
@@ -25,8 +28,10 @@ pub mod signature;
 mod tests;
 
 pub use cache::Cache;
-pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings};
+pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, ToClassify, ToSign};
 pub use compile::{Loaded, Rejected};
 pub use host::{Host, HostError};
 pub use limits::Options;
+pub use outside::{Nothing, Outside, Request, Response, Unsent};
 pub use registry::Registry;
+pub use settings::Schema;

@@ -8,16 +8,17 @@ use crate::{
     model::{
         Millis,
         catalog::{Change, Conflict, Tenant},
+        event_type::Violation,
         id::Digest,
         name::PluginName,
         plugin::{Kind, Plugin, Policy, Version},
     },
-    plugin::{Host, Loaded, Registry},
+    plugin::{Host, Loaded, Registry, Rejected, Schema},
     store::{Catalog, StoreError},
     web::{
         answers::{Denied, Missing, NotDone},
         auth::Caller,
-        error::ApiError,
+        error::{ApiError, Detail},
         once::Repeatable,
     },
 };
@@ -167,17 +168,42 @@ impl Place<'_> {
     }
 }
 
-/// What was uploaded, ready to be called.
-async fn load(host: &Host, code: Bytes) -> Result<Arc<Loaded>, ApiError> {
+/// What was uploaded for that application, ready to be called.
+async fn load(host: &Host, code: Bytes, tenant: Arc<Tenant>) -> Result<Arc<Loaded>, ApiError> {
     let host = host.clone();
-    let loaded = tokio::task::spawn_blocking(move || host.load(&code)).await;
+    blocking(move || host.admit(&code, &tenant)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Rejected> + Send + 'static,
+) -> Result<T, ApiError> {
     let failed = |error: tokio::task::JoinError| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
     };
-    loaded.map_err(failed)?.map_err(|rejected| {
+    let worked = tokio::task::spawn_blocking(work).await.map_err(failed)?;
+    worked.map_err(|rejected| {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         ApiError::new(status, "invalid_component", rejected.to_string())
     })
+}
+
+/// What a component says its settings must look like, if it does.
+async fn schema(host: &Host, loaded: &Arc<Loaded>) -> Result<Option<Arc<Schema>>, ApiError> {
+    let (host, loaded) = (host.clone(), loaded.clone());
+    blocking(move || host.settings_schema(&loaded)).await
+}
+
+/// Refuses settings that do not look so.
+fn fit(schema: Option<&Schema>, settings: &Map<String, Value>) -> Result<(), ApiError> {
+    let wrong = schema.map(|schema| schema.violations(settings)).unwrap_or_default();
+    let detail = |v: Violation| {
+        let path = format!("/settings{}", v.path);
+        Detail { path, message: v.message }
+    };
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(ApiError::fields(wrong.into_iter().map(detail).collect())),
+    }
 }
 
 /// What no application uses any more need not be in memory.

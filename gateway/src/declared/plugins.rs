@@ -9,7 +9,7 @@ use crate::{
         name::PluginName,
         plugin::{Plugin, Policy, Version},
     },
-    plugin::Loaded,
+    plugin::{Loaded, Rejected},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -77,7 +77,17 @@ impl Reconciler {
             return Ok(0);
         }
         let (host, code) = (self.host.clone(), bytes.clone());
-        let loaded = tokio::task::spawn_blocking(move || host.load(&code))
+        let settings = declared.settings.clone();
+        // What it is not granted yet fails when it is used, and waits for the grant.
+        let load = move || {
+            let loaded = host.load(&code)?;
+            let wrong = host.check_settings(&loaded, &settings)?;
+            match wrong.into_iter().next() {
+                Some(v) => Err(Rejected::Settings(format!("/settings{} {}", v.path, v.message))),
+                None => Ok(loaded),
+            }
+        };
+        let loaded = tokio::task::spawn_blocking(load)
             .await
             .map_err(|error| error.to_string())?
             .map_err(|rejected| format!("{path}: {rejected}"))?;

@@ -127,6 +127,19 @@ const fn timeout_ms() -> u64 {
 }
 
 impl Capabilities {
+    /// Whether the capability of that name is granted.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        match name {
+            "keyvalue" => self.keyvalue.is_some(),
+            "secrets" => self.secrets,
+            "clock" => self.clock,
+            "random" => self.random,
+            "http" => self.http.is_some(),
+            _ => false,
+        }
+    }
+
     /// What is over its limit: a JSON pointer, and what would be right.
     #[must_use]
     pub fn wrong(&self) -> Vec<(String, String)> {

@@ -46,6 +46,8 @@ pub fn endpoint() -> Endpoint {
         secrets: vec![Secret::new("secret")],
         signatures: Scheme::Both,
         ascii_payload: false,
+        signer: None,
+        classifier: None,
         rate_limit: None,
         max_in_flight: None,
         declared: false,

@@ -166,6 +166,9 @@ pub(super) struct Meter {
     /// The CPU clock as it was read last, from the first tick on.
     cpu: AtomicU64,
     used: AtomicU64,
+    /// How long it waited for the world outside, without a wait that goes on; and since when that does, plus one.
+    waited: AtomicU64,
+    waits: AtomicU64,
 }
 
 impl Meter {
@@ -176,7 +179,30 @@ impl Meter {
             ticked: AtomicBool::new(false),
             cpu: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
         }
+    }
+
+    /// A wait for the world outside begins.
+    pub(super) fn wait(&self) {
+        self.waits.store(self.wall().saturating_add(1), Relaxed);
+    }
+
+    /// It is over.
+    pub(super) fn resume(&self) {
+        let since = self.waits.swap(0, Relaxed);
+        if since > 0 {
+            self.waited.fetch_add(self.wall().saturating_sub(since - 1), Relaxed);
+        }
+    }
+
+    /// How much of the time since the start was the call's own: it did not wait for the world outside.
+    pub(super) fn own(&self) -> Duration {
+        let (wall, since) = (self.wall(), self.waits.load(Relaxed));
+        let waits = if since > 0 { wall.saturating_sub(since - 1) } else { 0 };
+        let waited = self.waited.load(Relaxed).saturating_add(waits);
+        Duration::from_nanos(wall.saturating_sub(waited))
     }
 
     fn wall(&self) -> u64 {

@@ -2,7 +2,9 @@
 //! and small ones written as text where no compiler would produce them.
 
 mod calls;
+mod capabilities;
 mod hostile;
+mod signers;
 mod uploads;
 
 use super::*;
@@ -79,6 +81,8 @@ fn tenant(application: ApplicationId) -> Tenant {
             secrets: Vec::new(),
             signatures: Scheme::Both,
             ascii_payload: false,
+            signer: None,
+            classifier: None,
             rate_limit: None,
             max_in_flight: None,
             declared: false,

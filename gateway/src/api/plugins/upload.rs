@@ -1,6 +1,6 @@
 //! Uploads: a component becomes a version of a plugin once it is checked, compiled and kept.
 
-use super::{Place, Shown, find, load, unload};
+use super::{Place, Shown, find, fit, load, schema, unload};
 use crate::{
     clock,
     model::{
@@ -57,8 +57,8 @@ const fn yes() -> bool {
 
 /// Uploads a version of a plugin: a WebAssembly component.
 ///
-/// It is checked, compiled and kept before the application switches to it. Messages that an older version parked are
-/// due again then, in order. At most 20 versions are kept: the oldest goes that is not needed.
+/// It is checked, compiled and kept before the application switches to it; one that imports what the application is not
+/// granted, or that the plugin's settings do not fit, is refused. Messages that an older version parked are due again then, in order. At most 20 versions are kept: the oldest goes that is not needed.
 #[utoipa::path(
     put,
     path = "/applications/{app}/plugins/{plugin}",
@@ -90,7 +90,7 @@ pub async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
-    place.tenant()?;
+    let tenant = place.tenant()?;
     let known = PluginName::new(&name);
     let known = known.map_err(|bad| ApiError::field("name", format!("{bad}")))?;
     let bytes = body::read(body, host.options().component_bytes, "component").await?;
@@ -101,7 +101,8 @@ pub async fn put(
         ApiError::new(StatusCode::FORBIDDEN, "untrusted", untrusted.to_string())
     })?;
     let signed_by = signed_by.map(ToString::to_string);
-    let loaded = load(&host, bytes.clone()).await?;
+    let loaded = load(&host, bytes.clone(), tenant).await?;
+    let schema = schema(&host, &loaded).await?;
     if wanted.activate {
         registry.insert(&loaded);
     }
@@ -117,6 +118,7 @@ pub async fn put(
         let (size, signed_by) = (loaded.size, signed_by.clone());
         plugin.add(Version { digest, size, created: now, signed_by });
         if wanted.activate {
+            fit(schema.as_deref(), &plugin.settings)?;
             plugin.activate(digest);
         }
         Ok(plugin)

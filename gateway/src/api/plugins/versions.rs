@@ -1,9 +1,9 @@
 //! From one version of a plugin to another, out of quarantine, and away with those that nobody calls.
 
-use super::{Place, Shown, find, load, unload};
+use super::{Place, Shown, find, fit, load, schema, unload};
 use crate::{
-    model::id::Digest,
-    plugin::{Host, Registry},
+    model::{catalog::Tenant, id::Digest},
+    plugin::{Host, Registry, Schema},
     store::Catalog,
     web::{
         answers::{BadBody, Denied, Missing, NotDone},
@@ -41,18 +41,20 @@ fn none_before() -> ApiError {
     ApiError::conflict("no version was active before")
 }
 
-/// Makes sure that the version can be called before the application switches to it.
-async fn ready(
+/// Makes sure that the version can be called before the application switches to it; what its settings must look like.
+pub(super) async fn ready(
     catalog: &Arc<dyn Catalog>,
     host: &Host,
     registry: &Registry,
+    tenant: &Arc<Tenant>,
     digest: Digest,
-) -> Result<(), ApiError> {
+) -> Result<Option<Arc<Schema>>, ApiError> {
     let from_store = async {
         let code = catalog.code(digest).await?;
-        load(host, code.ok_or_else(unknown)?).await
+        load(host, code.ok_or_else(unknown)?, tenant.clone()).await
     };
-    registry.get_or_load(&digest, from_store).await.map(|_| ())
+    let loaded = registry.get_or_load(&digest, from_store).await?;
+    schema(host, &loaded).await
 }
 
 /// Activates a version of a plugin.
@@ -84,9 +86,10 @@ pub async fn activate(
     let bytes = body::read(body, BODY, "activation").await?;
     let Wanted { digest } = body::object(&bytes)?;
     find(&tenant, &name)?.version(digest).ok_or_else(unknown)?;
-    ready(&catalog, &host, &registry, digest).await?;
+    let schema = ready(&catalog, &host, &registry, &tenant, digest).await?;
     let answer = place.alter(repeatable, |plugin| {
         plugin.version(digest).ok_or_else(unknown)?;
+        fit(schema.as_deref(), &plugin.settings)?;
         plugin.activate(digest);
         Ok(())
     });
@@ -115,13 +118,15 @@ pub async fn rollback(
     Path((app, name)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
-    let digest = find(&*place.tenant()?, &name)?.previous.ok_or_else(none_before)?;
-    ready(&catalog, &host, &registry, digest).await?;
+    let tenant = place.tenant()?;
+    let digest = find(&tenant, &name)?.previous.ok_or_else(none_before)?;
+    let schema = ready(&catalog, &host, &registry, &tenant, digest).await?;
     let answer = place.alter(repeatable, |plugin| {
         // Whoever asks means this one, and not what somebody else has activated meanwhile.
         if plugin.previous != Some(digest) {
             return Err(ApiError::conflict("another version was activated meanwhile"));
         }
+        fit(schema.as_deref(), &plugin.settings)?;
         plugin.activate(digest);
         Ok(())
     });
