@@ -85,6 +85,8 @@ pub(super) struct State {
 pub(super) struct Spent {
     /// Uses of the key-value store.
     pub(super) values: u32,
+    /// For the key-value store.
+    pub(super) stored: Duration,
     pub(super) requests: u32,
     /// Sent and received.
     pub(super) bytes: u64,

@@ -3,6 +3,7 @@
 
 mod calls;
 mod capabilities;
+mod fixtures;
 mod hostile;
 mod signers;
 mod uploads;

@@ -11,7 +11,7 @@ use wasmtime::Result;
 
 /// How often one call may use the store: each write waits for the disk.
 const CALLS: u32 = 128;
-/// How long the store may take. It is ours, so that more is a fault.
+/// How long one call may wait for the store in all. It is ours, so that more is a fault.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 type Answer<T> = Result<Result<T, KeyvalueError>>;
@@ -28,6 +28,14 @@ impl State {
         }
         self.spent.values += 1;
         Ok(Ok(Size { keys: grant.keys, bytes: grant.bytes }))
+    }
+
+    /// Waits for the store, as long as the call still may.
+    async fn stored<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
+        let (start, left) = (clock::instant(), PATIENCE.saturating_sub(self.spent.stored));
+        let came = self.waits(left, what).await;
+        self.spent.stored += start.elapsed();
+        came
     }
 
     async fn write(
@@ -53,7 +61,7 @@ impl State {
             quota,
         };
         let outlet = self.outlet.clone();
-        Ok(match self.waits(PATIENCE, outlet.outside.write(write)).await {
+        Ok(match self.stored(outlet.outside.write(write)).await {
             None => Err(slow()),
             Some(Err(why)) => Err(KeyvalueError::Unavailable(why)),
             Some(Ok(Written::Conflict(version))) => Err(KeyvalueError::Conflict(version)),
@@ -80,7 +88,7 @@ impl wire::Host for State {
             return Ok(Err(error));
         }
         let (application, outlet) = (self.tenant.application.id, self.outlet.clone());
-        Ok(match self.waits(PATIENCE, outlet.outside.value(application, key)).await {
+        Ok(match self.stored(outlet.outside.value(application, key)).await {
             None => Err(slow()),
             Some(Err(why)) => Err(KeyvalueError::Unavailable(why)),
             Some(Ok(found)) => Ok(found

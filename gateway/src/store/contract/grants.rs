@@ -19,6 +19,12 @@ async fn grants_are_replaced_in_order_and_release_what_was_parked(store: &Store)
     let found = store.catalog.snapshot().tenant(id).and_then(|tenant| tenant.grants.clone());
     assert_eq!(found.as_deref(), Some(&grants));
     assert_eq!(store.lease(1).await[0].sequence, leased.sequence);
+    // What was called under the old ones, and is parked only now, is due at once.
+    let other = store.leased(&tenant, 1).await.remove(0);
+    let parked = Held::Parked { kind: "not-granted".into(), reason: "clock".into() };
+    let cause = Box::new(Cause { tenant: Arc::new(tenant.clone()), failure: None });
+    store.queue.dispatched(other.clone(), Dispatched::Held(parked, Some(cause)));
+    assert_eq!(store.lease(1).await[0].sequence, other.sequence);
     for (change, conflict) in [
         (grants.clone(), Conflict::Stale),
         (
