@@ -4,8 +4,8 @@
 
 use super::{
     cache::Cache,
-    host::State,
     settings::Schema,
+    state::State,
     v1::{self, Ready},
 };
 use crate::{

@@ -4,22 +4,20 @@
 
 use super::{
     cache::Cache,
-    call::{
-        Call, CallFailure, Called, Cost, Done, Level, LogLine, Settings, Task, ToClassify, ToSign,
-        cut, reason,
-    },
+    call::{Call, CallFailure, Called, Cost, Done, Task, ToClassify, ToSign, cut, reason},
     check, compile,
     compile::{Loaded, Rejected},
-    limits::{self, Memory, Meter, Options, TICK},
+    limits::{self, Meter, Options, TICK},
     outside::{NotGranted, Nothing, Outlet, Outside},
-    v1, wasi,
+    state::{NOT_GRANTED, State},
+    v1,
 };
 use crate::{
     clock,
     gate::{Gate, Turn},
     model::{
         attempt::Meaning, catalog::Tenant, dispatch::Verdict, grants::Capabilities,
-        id::ApplicationId, message::Message, secret::Secret,
+        id::ApplicationId,
     },
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
@@ -60,72 +58,6 @@ pub enum HostError {
     /// No thread for the ticker.
     #[error("the plugin host's ticker could not be started")]
     Ticker(#[source] io::Error),
-}
-
-/// What a call's store holds: the limits, and what the imports answer from.
-pub(super) struct State {
-    pub(super) memory: Memory,
-    pub(super) message: Arc<Message>,
-    pub(super) tenant: Arc<Tenant>,
-    pub(super) settings: Arc<Settings>,
-    pub(super) wasi: Option<Box<wasi::Wasi>>,
-    /// What a signer signs with.
-    pub(super) keys: Vec<Secret>,
-    pub(super) outlet: Arc<Outlet>,
-    pub(super) spent: Spent,
-    meter: Arc<Meter>,
-    log: Vec<LogLine>,
-    log_dropped: u32,
-    log_lines: usize,
-    log_line_bytes: usize,
-}
-
-/// What a call has used of the world outside.
-#[derive(Debug, Default)]
-pub(super) struct Spent {
-    /// Uses of the key-value store.
-    pub(super) values: u32,
-    /// For the key-value store.
-    pub(super) stored: Duration,
-    pub(super) requests: u32,
-    /// Sent and received.
-    pub(super) bytes: u64,
-    /// For answers of others.
-    pub(super) waited: Duration,
-}
-
-/// What an application has to which nothing was ever granted.
-static NOT_GRANTED: Capabilities =
-    Capabilities { keyvalue: None, secrets: false, clock: false, random: false, http: None };
-
-impl State {
-    /// What the application is granted, as of the start of the call.
-    pub(super) fn granted(&self) -> &Capabilities {
-        self.tenant.grants.as_deref().map_or(&NOT_GRANTED, |grants| &grants.capabilities)
-    }
-
-    /// Waits for the world outside, at most that long. It does not count as the call's own time.
-    pub(super) fn waits<F: Future>(
-        &self,
-        limit: Duration,
-        what: F,
-    ) -> impl Future<Output = Option<F::Output>> + use<F> {
-        let meter = Arc::clone(&self.meter);
-        async move {
-            meter.wait();
-            let came = tokio::time::timeout(limit, what).await;
-            meter.resume();
-            came.ok()
-        }
-    }
-
-    pub(super) fn write_log(&mut self, level: Level, text: String) {
-        if self.log.len() < self.log_lines {
-            self.log.push(LogLine { level, text: cut(text, self.log_line_bytes) });
-        } else {
-            self.log_dropped = self.log_dropped.saturating_add(1);
-        }
-    }
 }
 
 /// Stops a guest whose CPU time is used up.
@@ -279,29 +211,15 @@ impl Host {
             None => Err(CallFailure::Timeout(options.timeout_ms)),
             Some(ran) => outcome(ran, store.data(), options),
         };
-        let State { memory, log, log_dropped, .. } = store.into_data();
+        let (memory_peak, log, log_dropped) = store.into_data().ended();
         drop(turn);
-        let cost = Cost { wall: start.elapsed(), cpu: meter.total(), memory_peak: memory.peak() };
+        let cost = Cost { wall: start.elapsed(), cpu: meter.total(), memory_peak };
         Called { result, cost, log, log_dropped }
     }
 
     fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
         let options = &self.0.options;
-        let state = State {
-            memory: Memory::new(options.memory_bytes),
-            message: Arc::clone(&call.message),
-            tenant: Arc::clone(&call.tenant),
-            settings: Arc::clone(&call.settings),
-            wasi: None,
-            keys: Vec::new(),
-            outlet: Arc::clone(&self.0.outlet),
-            spent: Spent::default(),
-            meter: Arc::clone(meter),
-            log: Vec::new(),
-            log_dropped: 0,
-            log_lines: options.log_lines,
-            log_line_bytes: options.log_line_bytes,
-        };
+        let state = State::new(call, options, &self.0.outlet, meter);
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(options.fuel());

@@ -3,7 +3,7 @@
 
 use super::{
     call::{CallFailure, Done, Task},
-    host::State,
+    state::State,
 };
 use crate::model::plugin::Kind;
 use transform::bindings::{Transforming, TransformingPre};

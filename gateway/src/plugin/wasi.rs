@@ -2,7 +2,7 @@
 //! output. Clocks and random numbers come from the message, so that the same message gives the same
 //! verdict, unless the application is granted real ones. Made when a guest first asks: one without WASI pays nothing.
 
-use super::host::State;
+use super::state::State;
 use crate::model::{grants::Capabilities, message::Message};
 use sha2::{Digest, Sha256};
 use std::{

@@ -58,6 +58,8 @@ fn cases() -> Vec<Case> {
         },
         case("github-router", "push", json!({ "sender": { "login": "x[bot]" } })),
         case("github-router", "ping", json!([])),
+        case("capable", "a", json!({})),
+        case("capable", "a", json!({ "steps": [{ "use": "now" }] })),
         case("scripted", "a", json!({})),
         case("scripted", "a", json!({ "do": "echo-message" })),
         case("scripted", "a", json!({ "do": "echo-endpoints" })),

@@ -3,7 +3,7 @@
 use super::transform::bindings::octohooks::plugin::{clock, random, secrets};
 use crate::{
     clock as time,
-    plugin::{host::State, outside::NotGranted},
+    plugin::{outside::NotGranted, state::State},
 };
 use wasmtime::Result;
 

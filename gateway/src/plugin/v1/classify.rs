@@ -4,7 +4,7 @@ use crate::{
     model::attempt::Meaning,
     plugin::{
         call::{CallFailure, ToClassify, reason},
-        host::State,
+        state::State,
     },
 };
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! What a plugin says its settings must look like.
 
-use crate::plugin::host::State;
+use crate::plugin::state::State;
 use wasmtime::{Result, Store};
 
 mod bindings {

@@ -5,8 +5,8 @@ use crate::{
     clock,
     model::grants::HttpGrant,
     plugin::{
-        host::State,
         outside::{NotGranted, Request, Unsent},
+        state::State,
     },
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};

@@ -4,7 +4,7 @@ use super::transform::bindings::octohooks::plugin::keyvalue::{self as wire, Keyv
 use crate::{
     clock,
     model::keyvalue::{Expected, KEY, Size, VALUE, Write, Written},
-    plugin::{host::State, outside::NotGranted},
+    plugin::{outside::NotGranted, state::State},
 };
 use std::time::Duration;
 use wasmtime::Result;

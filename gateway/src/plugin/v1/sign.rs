@@ -4,7 +4,7 @@ use crate::{
     model::secret::Secret,
     plugin::{
         call::{CallFailure, ToSign, reason},
-        host::State,
+        state::State,
     },
 };
 use hmac::{Hmac, KeyInit, Mac};

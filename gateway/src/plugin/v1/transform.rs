@@ -10,7 +10,7 @@ use crate::{
     plugin::{
         call::{CallFailure, Level, cut, reason},
         check::MAX_DELAY,
-        host::State,
+        state::State,
     },
 };
 use serde_json::Value;
