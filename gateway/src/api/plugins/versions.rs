@@ -2,7 +2,7 @@
 
 use super::{Place, Shown, find, load, unload};
 use crate::{
-    model::id::Digest,
+    model::{id::Digest, plugin::Plugin},
     plugin::{Host, Registry},
     store::Catalog,
     web::{
@@ -140,7 +140,7 @@ pub async fn rollback(
     operation_id = "releasePlugin",
     responses(
         (status = 200, description = "The plugin.", body = Shown),
-        Denied, Missing, NotDone,
+        Denied, Missing, BadBody, NotDone,
     ),
 )]
 pub async fn release(
@@ -150,7 +150,7 @@ pub async fn release(
     Path((app, name)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
-    let release = |plugin: &mut crate::model::plugin::Plugin| {
+    let release = |plugin: &mut Plugin| {
         plugin.renew();
         Ok(())
     };
