@@ -232,6 +232,8 @@ impl App {
         let delivering = tokio::spawn(self.deliver.clone().run());
         let dispatching = tokio::spawn(self.dispatcher.clone().run());
         let cleaning = tokio::spawn(chores::remove_expired(self.store.clone()));
+        let host = self.reconciler.host.clone();
+        let forgetting = tokio::spawn(chores::forget_compiled(self.store.clone(), host));
         let recovering = tokio::spawn(self.recoverer.run());
         let keeping = tokio::spawn(self.keeper.run());
         let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));
@@ -255,6 +257,7 @@ impl App {
         reconciling.abort();
         measuring.abort();
         cleaning.abort();
+        forgetting.abort();
         let left = self.deliver.drain(drain).await;
         let _flushed = self.store.flush().await;
         let store = self.store;

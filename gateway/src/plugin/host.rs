@@ -13,7 +13,12 @@ use super::{
 use crate::{
     clock,
     gate::{Gate, Turn},
-    model::{catalog::Tenant, dispatch::Verdict, id::ApplicationId, message::Message},
+    model::{
+        catalog::Tenant,
+        dispatch::Verdict,
+        id::{ApplicationId, Digest},
+        message::Message,
+    },
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
 use wasmtime::{
@@ -115,6 +120,16 @@ impl Host {
     pub fn load(&self, bytes: &[u8]) -> Result<Arc<Loaded>, Rejected> {
         let Inner { options, engine, linker, cache, .. } = &*self.0;
         compile::load(engine, linker, cache.as_ref(), options.component_bytes, bytes).map(Arc::new)
+    }
+
+    /// Forgets what was compiled of components that are not wanted, for instance because no plugin has a version of them any
+    /// more. Blocking, for as long as deleting files takes.
+    pub fn forget_compiled(&self, wanted: impl Fn(&Digest) -> bool) {
+        match self.0.cache.as_ref().map(|cache| cache.retain(&self.0.engine, wanted)) {
+            None | Some(Ok(0)) => {}
+            Some(Ok(removed)) => tracing::info!(removed, "compiled plugins were forgotten"),
+            Some(Err(error)) => tracing::debug!(%error, "compiled plugins could not be forgotten"),
+        }
     }
 
     /// Whether this can be sent: what plugins asked for one after the other.
