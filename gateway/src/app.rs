@@ -125,10 +125,7 @@ impl App {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // What is wrong with the configuration is said before the store is opened, and perhaps a master key made.
-        let cache = Cache {
-            directory: config.data.dir.join("compiled"),
-            key: cache_key(&config.data.dir).context("the key of compiled plugins")?,
-        };
+        let cache = cache(&config.data.dir)?;
         let outside = Arc::new(outside::Gateway::default());
         let host = Host::open(config.plugins.clone(), Some(cache), outside.clone())
             .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
@@ -242,6 +239,8 @@ impl App {
         let delivering = tokio::spawn(self.deliver.clone().run());
         let dispatching = tokio::spawn(self.dispatcher.clone().run());
         let cleaning = tokio::spawn(chores::remove_expired(self.store.clone()));
+        let host = self.reconciler.host.clone();
+        let forgetting = tokio::spawn(chores::forget_compiled(self.store.clone(), host));
         let recovering = tokio::spawn(self.recoverer.run());
         let keeping = tokio::spawn(self.keeper.run());
         let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));
@@ -265,6 +264,7 @@ impl App {
         reconciling.abort();
         measuring.abort();
         cleaning.abort();
+        forgetting.abort();
         let left = self.deliver.drain(drain).await;
         let _flushed = self.store.flush().await;
         let store = self.store;
@@ -368,6 +368,12 @@ async fn make_key(catalog: &dyn Catalog) -> anyhow::Result<()> {
 )]
 fn print_key(text: &str) {
     println!("API key of the default environment, shown only now: {text}");
+}
+
+/// Where compiled plugins are kept.
+fn cache(data: &Path) -> anyhow::Result<Cache> {
+    let key = cache_key(data).context("the key of compiled plugins")?;
+    Ok(Cache { directory: data.join("compiled"), key })
 }
 
 /// The key that authenticates compiled plugins: random, made once, readable by the owner only.

@@ -16,8 +16,11 @@ use crate::{
     clock,
     gate::{Gate, Turn},
     model::{
-        attempt::Meaning, catalog::Tenant, dispatch::Verdict, grants::Capabilities,
-        id::ApplicationId,
+        attempt::Meaning,
+        catalog::Tenant,
+        dispatch::Verdict,
+        grants::Capabilities,
+        id::{ApplicationId, Digest},
     },
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
@@ -128,6 +131,16 @@ impl Host {
         let Inner { options, engine, linker, cache, .. } = &*self.0;
         let limits = (options.component_bytes, granted);
         compile::load(engine, linker, cache.as_ref(), limits, bytes).map(Arc::new)
+    }
+
+    /// Forgets what was compiled of components that are not wanted, for instance because no plugin has a version of them any
+    /// more. Blocking, for as long as deleting files takes.
+    pub fn forget_compiled(&self, wanted: impl Fn(&Digest) -> bool) {
+        match self.0.cache.as_ref().map(|cache| cache.retain(&self.0.engine, wanted)) {
+            None | Some(Ok(0)) => {}
+            Some(Ok(removed)) => tracing::info!(removed, "compiled plugins were forgotten"),
+            Some(Err(error)) => tracing::debug!(%error, "compiled plugins could not be forgotten"),
+        }
     }
 
     /// Whether this can be sent: what plugins asked for one after the other.

@@ -132,6 +132,11 @@ async fn a_plugin_that_only_fails_is_put_in_quarantine_and_a_new_version_release
         told(&receiver).contains(&("plugin.quarantined".into(), String::new())).then_some(())
     })
     .await;
+    let told = receiver.received("/ok/told");
+    let told = told.iter().map(|r| serde_json::from_slice::<Value>(&r.body).expect("JSON"));
+    let told = told.into_iter().find(|told| told["type"] == "plugin.quarantined");
+    let told = told.expect("is told")["plugin"].clone();
+    assert_eq!((&told["name"], &told["digest"]), (&json!("main"), &plugin["active"]));
     gateway.restart().await;
     parked.push(gateway.message("hooli", report).await);
     let held = gateway.held("hooli", &parked[3], "parked").await;

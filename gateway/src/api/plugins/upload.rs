@@ -91,10 +91,10 @@ pub async fn put(
 ) -> Result<Response, ApiError> {
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
     let tenant = place.tenant()?;
-    // Read first: a connection whose body was left is closed, perhaps under the next request.
     let bytes = body::read(body, host.options().component_bytes, "component").await?;
+    // With the body read, so that whoever sends it is there to be told.
     let known = PluginName::new(&name);
-    let known = known.map_err(|bad| ApiError::field("name", format!("{bad}")))?;
+    let known = known.map_err(|bad| ApiError::field("name", bad.to_string()))?;
     let digest = Digest(Sha256::digest(&bytes).into());
     let signature = headers.get(SIGNATURE).map(HeaderValue::as_bytes);
     let signed_by = signer(&host.options().trusted_keys, &digest, signature);

@@ -2,7 +2,7 @@
 
 use super::{Place, Shown, find, fit, load, schema, unload};
 use crate::{
-    model::{catalog::Tenant, id::Digest},
+    model::{catalog::Tenant, id::Digest, plugin::Plugin},
     plugin::{Host, Registry, Schema},
     store::Catalog,
     web::{
@@ -145,7 +145,7 @@ pub async fn rollback(
     operation_id = "releasePlugin",
     responses(
         (status = 200, description = "The plugin.", body = Shown),
-        Denied, Missing, NotDone,
+        Denied, Missing, BadBody, NotDone,
     ),
 )]
 pub async fn release(
@@ -155,7 +155,7 @@ pub async fn release(
     Path((app, name)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
-    let release = |plugin: &mut crate::model::plugin::Plugin| {
+    let release = |plugin: &mut Plugin| {
         plugin.renew();
         Ok(())
     };

@@ -75,17 +75,20 @@ impl Snapshot {
         }
     }
 
+    /// The components that plugins' versions are made of.
+    #[must_use]
+    pub fn components(&self) -> BTreeSet<Digest> {
+        let plugins = self.tenants().flat_map(|tenant| &tenant.plugins);
+        plugins.flat_map(|plugin| &plugin.versions).map(|version| version.digest).collect()
+    }
+
     /// Those of these components that no version of any plugin is made of.
     #[must_use]
     pub fn without_use(&self, components: Vec<Digest>) -> BTreeSet<Digest> {
-        let mut unused: BTreeSet<Digest> = components.into_iter().collect();
-        if unused.is_empty() {
-            return unused;
+        if components.is_empty() {
+            return BTreeSet::new();
         }
-        let versions = self.tenants().flat_map(|tenant| &tenant.plugins).flat_map(|p| &p.versions);
-        versions.for_each(|version| {
-            unused.remove(&version.digest);
-        });
-        unused
+        let used = self.components();
+        components.into_iter().filter(|digest| !used.contains(digest)).collect()
     }
 }

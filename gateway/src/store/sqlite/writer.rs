@@ -204,7 +204,7 @@ impl Writer {
             match op {
                 // It makes room for the rest.
                 Op::Forget(..) | Op::ForgetAnswers(..) | Op::ForgetValues(..) => {
-                    batch.insert(0, op)
+                    batch.insert(0, op);
                 }
                 op => batch.push(op),
             }

@@ -41,7 +41,7 @@ impl Writer {
                     Applied::Count(count),
                 ) => answer(reply, Ok(count)),
                 (Op::Remember(_, reply), Applied::Remembered(written)) => {
-                    answer(reply, Ok(written))
+                    answer(reply, Ok(written));
                 }
                 (Op::Remember(_, reply), Applied::Refused(error)) => answer(reply, Err(error)),
                 (Op::Again(_, _, _, reply), Applied::Resent(resent)) => {
