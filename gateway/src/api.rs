@@ -14,11 +14,13 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use octohooks::{applications, attempts, deliveries, endpoints, messages, recovery, secrets};
+use plugins::{settings, upload, versions};
 use std::sync::Arc;
 use url::Url;
 
 pub mod octohooks;
 pub mod plugins;
+pub mod grants;
 pub mod environments;
 pub mod keys;
 pub mod event_types;
@@ -93,11 +95,21 @@ pub fn router(api: Api) -> Router {
         .route("/operations", get(recovery::list))
         .route("/operations/{operation}", get(recovery::get))
         .route("/operations/{operation}/cancel", post(recovery::cancel))
+        .route("/applications/{app}/plugins", get(plugins::list))
         .route(
-            "/applications/{app}/plugin",
-            get(plugins::get).put(plugins::put).delete(plugins::delete),
+            "/applications/{app}/plugins/{plugin}",
+            get(plugins::get).put(upload::put).patch(settings::patch).delete(plugins::delete),
         )
-        .route("/applications/{app}/plugin/settings", put(plugins::put_settings))
+        .route("/applications/{app}/plugins/{plugin}/activate", post(versions::activate))
+        .route("/applications/{app}/plugins/{plugin}/rollback", post(versions::rollback))
+        .route("/applications/{app}/plugins/{plugin}/release", post(versions::release))
+        .route("/applications/{app}/plugins/{plugin}/versions/{digest}", delete(versions::delete))
+        .route("/applications/{app}/grants", get(grants::get).put(grants::put))
+        .route("/applications/{app}/secrets", get(grants::list_secrets))
+        .route(
+            "/applications/{app}/secrets/{secret}",
+            put(grants::put_secret).delete(grants::delete_secret),
+        )
         .route("/applications/{app}/tokens", post(keys::token))
         .route("/event-types", get(event_types::list).post(event_types::create))
         .route(

@@ -7,7 +7,7 @@ use crate::{
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
-    deliver::{self, Deliver, client::Client, guard::Guard, wires::Wires},
+    deliver::{self, Deliver, client::Client, guard::Guard, guests::Guests, wires::Wires},
     descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{
@@ -25,7 +25,7 @@ use crate::{
     plugin::{Cache, Host, Registry},
     recover::Recoverer,
     retention::Keeper,
-    store::{self, Catalog, Log, Queue, Recovery, Retention, sqlite::Sqlite, vault::Master},
+    store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
     web::{
         self,
         auth::{Fixed, Keys, hash},
@@ -61,9 +61,13 @@ use utoipa::OpenApi;
 
 mod chores;
 mod doors;
+mod outside;
 
 /// How long threads may take to end once everything is done.
 const LINGER: Duration = Duration::from_millis(200);
+
+/// How long an answer may wait for its receiver to take more of it.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// A limit on the size of files was reached. The same number on every Linux but MIPS.
 const SIGXFSZ: i32 = 25;
@@ -121,11 +125,9 @@ impl App {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // What is wrong with the configuration is said before the store is opened, and perhaps a master key made.
-        let cache = Cache {
-            directory: config.data.dir.join("compiled"),
-            key: cache_key(&config.data.dir).context("the key of compiled plugins")?,
-        };
-        let host = Host::new(config.plugins.clone(), Some(cache))
+        let cache = cache(&config.data.dir)?;
+        let outside = Arc::new(outside::Gateway::default());
+        let host = Host::open(config.plugins.clone(), Some(cache), outside.clone())
             .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
         let nats = Connections::open(&config).await?;
         let master = Master::new(config.data.master_key.clone(), &config.data.dir);
@@ -137,7 +139,7 @@ impl App {
             (store.clone(), store.clone(), store.clone());
         let recovery: Arc<dyn Recovery> = store.clone();
         let recoverer = Recoverer::new(catalog.clone(), recovery.clone());
-        let keeper = keeper(&config, catalog.clone(), store.clone());
+        let keeper = keeper(&config, &store);
         let registry = Arc::new(Registry::default());
         let guard = Guard::new(&config.guard.allow);
         let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
@@ -145,13 +147,21 @@ impl App {
         let descriptors = Descriptors::raise();
         let http = Client::new(guard.clone(), connect, timeout, descriptors.idle)
             .context("the HTTP client")?;
+        outside.open(store.clone(), http.clone(), Handle::current());
         declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
         let subjects = doors::subjects(nats.is_some(), &config, &catalog.snapshot());
         let publisher = doors::publisher(&nats, &config, &catalog.snapshot(), &subjects);
         let wires = Wires { http, nats: publisher };
         let delivery = config.delivery.clone();
-        let deliver =
-            Deliver::new(queue.clone(), catalog.clone(), wires, delivery, descriptors.requests);
+        let endpoint_plugins =
+            Guests::new(catalog.clone(), host.clone(), registry.clone(), guests.clone());
+        let deliver = Deliver::new(
+            queue.clone(),
+            catalog.clone(),
+            (wires, endpoint_plugins),
+            delivery,
+            descriptors.requests,
+        );
         let dispatcher =
             Dispatcher::new(queue.clone(), catalog.clone(), host.clone(), registry.clone(), guests);
         let check_url: api::CheckUrl = Arc::new(move |url, application| match url.scheme() {
@@ -176,7 +186,8 @@ impl App {
         let parts = parts(&deliver, nats, &stopping);
         let batch = BatchBytes(config.ingest.batch_bytes);
         let door = Door { acceptor, keys: keys.clone(), batch };
-        let repeats = Repeats::new(store.clone(), keys.clone(), batch.0);
+        let limits = door.limits();
+        let repeats = Repeats::new(store.clone(), keys.clone(), limits);
         let document =
             Document::new(ingest::http::Calls::openapi()).context("the API's document")?;
         let api = Api {
@@ -228,6 +239,8 @@ impl App {
         let delivering = tokio::spawn(self.deliver.clone().run());
         let dispatching = tokio::spawn(self.dispatcher.clone().run());
         let cleaning = tokio::spawn(chores::remove_expired(self.store.clone()));
+        let host = self.reconciler.host.clone();
+        let forgetting = tokio::spawn(chores::forget_compiled(self.store.clone(), host));
         let recovering = tokio::spawn(self.recoverer.run());
         let keeping = tokio::spawn(self.keeper.run());
         let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));
@@ -239,7 +252,7 @@ impl App {
             self.doors.into_iter().map(|door| door.run(end_of(stopped.clone()))).collect();
         let drain = Duration::from_millis(drain_ms);
         let (body, connections) = (Duration::from_millis(body_timeout_ms), self.connections);
-        let limits = Limits { connections, body, drain };
+        let limits = Limits { connections, body, write: UNREAD, drain };
         web::serve::serve(listener, self.router, stop_signal(self.stopping), limits).await;
 
         drop(stop);
@@ -251,6 +264,7 @@ impl App {
         reconciling.abort();
         measuring.abort();
         cleaning.abort();
+        forgetting.abort();
         let left = self.deliver.drain(drain).await;
         let _flushed = self.store.flush().await;
         let store = self.store;
@@ -268,10 +282,10 @@ async fn end_of(mut stopped: watch::Receiver<()>) {
     let _dropped = stopped.changed().await;
 }
 
-fn keeper(config: &Config, catalog: Arc<dyn Catalog>, retention: Arc<dyn Retention>) -> Keeper {
+fn keeper(config: &Config, store: &Arc<Sqlite>) -> Keeper {
     let own = config.environments.iter();
     let own = own.filter_map(|one| Some((one.name.to_string(), one.retention?))).collect();
-    Keeper::new(catalog, retention, config.retention, own)
+    Keeper::new(store.clone(), store.clone(), store.clone(), config.retention, own)
 }
 
 /// The keys that the configuration fixes, each with the environment it opens.
@@ -354,6 +368,12 @@ async fn make_key(catalog: &dyn Catalog) -> anyhow::Result<()> {
 )]
 fn print_key(text: &str) {
     println!("API key of the default environment, shown only now: {text}");
+}
+
+/// Where compiled plugins are kept.
+fn cache(data: &Path) -> anyhow::Result<Cache> {
+    let key = cache_key(data).context("the key of compiled plugins")?;
+    Ok(Cache { directory: data.join("compiled"), key })
 }
 
 /// The key that authenticates compiled plugins: random, made once, readable by the owner only.

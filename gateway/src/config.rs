@@ -316,6 +316,7 @@ mod tests {
             ("[delivery]\nmax_in_flight = 0", ["delivery.max_in_flight", "at least 1"]),
             ("[auth]\nroot_key = \"\"", ["auth.root_key", "must be a key"]),
             ("[auth]\napi_key = \"k\"\nroot_key = \"k\"", ["auth.root_key", "no environment"]),
+            ("[plugins]\ntrusted_keys = [\"abc\"]", ["plugins.trusted_keys", "32 bytes"]),
             ("[delivery.retry]\njitter = 2.0", ["delivery.retry.jitter", "0 to 0.9"]),
             (&source("application = \"{subject.x}\""), ["application", "from 1"]),
             (

@@ -11,18 +11,19 @@ use crate::{
         draft::{EndpointDraft, Fresh},
         endpoint::Endpoint,
         environment::{Environment, Kept},
-        id::{ApplicationId, Digest, EndpointId, EnvironmentId},
+        id::{ApplicationId, EndpointId, EnvironmentId},
         name::{EnvironmentName, Uid},
-        plugin::Plugin,
         secret::Secret,
     },
     plugin::{Host, Registry},
     store::Catalog,
 };
+use plugins::DeclaredPlugin;
 use serde::{Deserialize, Deserializer, de::Error};
-use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+
+mod plugins;
 
 /// An environment beside `default`.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,22 +68,12 @@ pub struct DeclaredApplication {
     pub uid: Uid,
     /// For people; the uid if absent.
     pub name: Option<String>,
-    /// Its plugin.
-    pub plugin: Option<DeclaredPlugin>,
+    /// Its plugins.
+    #[serde(default)]
+    pub plugins: Vec<DeclaredPlugin>,
     /// Its endpoints.
     #[serde(default)]
     pub endpoints: Vec<DeclaredEndpoint>,
-}
-
-/// A plugin: a component on this machine.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeclaredPlugin {
-    /// The component's file, from where the gateway is started.
-    pub path: PathBuf,
-    /// What the plugin reads as its settings.
-    #[serde(default)]
-    pub settings: Map<String, Value>,
 }
 
 /// An endpoint, with the keys of the API in the file's spelling.
@@ -93,9 +84,10 @@ pub struct DeclaredEndpoint {
 }
 
 /// The keys of a declared endpoint.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "ascii_payload",
     "channels",
+    "classifier",
     "enabled",
     "event_types",
     "headers",
@@ -104,6 +96,7 @@ const KEYS: [&str; 12] = [
     "rate_limit",
     "secrets",
     "signatures",
+    "signer",
     "uid",
     "url",
 ];
@@ -115,7 +108,10 @@ impl<'de> Deserialize<'de> for DeclaredEndpoint {
             return Err(D::Error::unknown_field(key, &KEYS));
         }
         let object = Value::Object(map.into_iter().collect());
-        let draft: EndpointDraft = serde_json::from_value(object).map_err(D::Error::custom)?;
+        let mut draft: EndpointDraft = serde_json::from_value(object).map_err(D::Error::custom)?;
+        // What leaves the file is no longer used.
+        draft.signer.get_or_insert_default();
+        draft.classifier.get_or_insert_default();
         let uid = draft.uid.clone().ok_or_else(|| D::Error::missing_field("uid"))?;
         Ok(Self { uid, draft })
     }
@@ -198,7 +194,7 @@ impl Reconciler {
                 changes += 1;
             }
         }
-        Ok(changes + self.plugin(&tenant, declared.plugin.as_ref()).await?)
+        Ok(changes + self.plugins(&tenant, &declared.plugins).await?)
     }
 
     async fn endpoint(
@@ -225,47 +221,6 @@ impl Reconciler {
             return Ok(0);
         }
         self.change(Change::PutEndpoint(new)).await.map(|()| 1)
-    }
-
-    async fn plugin(
-        &self,
-        tenant: &Tenant,
-        declared: Option<&DeclaredPlugin>,
-    ) -> Result<usize, String> {
-        let old = tenant.plugin.as_deref();
-        let Some(declared) = declared else {
-            if !old.is_some_and(|old| old.declared) {
-                return Ok(0);
-            }
-            return self.change(Change::DeletePlugin(tenant.application.id)).await.map(|()| 1);
-        };
-        let bytes = std::fs::read(&declared.path)
-            .map_err(|error| format!("plugin {}: {error}", declared.path.display()))?;
-        let digest = Digest(Sha256::digest(&bytes).into());
-        if old.is_some_and(|old| old.digest == digest && old.settings == declared.settings) {
-            return Ok(0);
-        }
-        let (host, code) = (self.host.clone(), bytes.clone());
-        let loaded = tokio::task::spawn_blocking(move || host.load(&code))
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|rejected| format!("plugin {}: {rejected}", declared.path.display()))?;
-        let kept = self.catalog.put_code(digest, bytes.into()).await;
-        kept.map_err(|error| error.to_string())?;
-        self.registry.insert(&loaded);
-        let now = clock::now();
-        let plugin = Plugin {
-            environment: tenant.application.environment,
-            application: tenant.application.id,
-            digest,
-            size: loaded.size,
-            settings: declared.settings.clone(),
-            declared: true,
-            quarantined: None,
-            created: old.map_or(now, |old| old.created),
-            updated: now,
-        };
-        self.change(Change::PutPlugin(plugin)).await.map(|()| 1)
     }
 }
 

@@ -2,7 +2,7 @@
 //! nothing here knows of the other modules.
 //!
 //! An [`Application`](application::Application) is a tenant of an environment; it owns
-//! [`Endpoint`](endpoint::Endpoint)s and at most one [`Plugin`](plugin::Plugin). A
+//! [`Endpoint`](endpoint::Endpoint)s and [`Plugin`](plugin::Plugin)s. A
 //! [`Message`](message::Message) is one accepted event; a [`Delivery`](delivery::Delivery) binds it for one
 //! endpoint; an [`Attempt`](attempt::Attempt) is one HTTP try. A [`Key`](key::Key) says who may do what. A
 //! [`Snapshot`](catalog::Snapshot) is all of these but messages and what follows them at one moment, as the hot path
@@ -17,6 +17,9 @@ pub mod subject;
 pub mod secret;
 pub mod endpoint;
 pub mod plugin;
+pub mod failure;
+pub mod grants;
+pub mod keyvalue;
 pub mod message;
 pub mod dispatch;
 pub mod delivery;

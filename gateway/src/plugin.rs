@@ -7,25 +7,32 @@
 //! nothing survives from one call to the next, and a call that traps or runs over harms no other. What a
 //! plugin answers is checked and turned into the model's nouns before anyone else sees it.
 //!
-//! Who does what: `host` owns engine, pool and calls; `limits` counts; `compile` says
-//! whether a component may run and `cache` keeps its compiled form; `v1` speaks the contract's version 0.1,
-//! `wasi` the empty WASI behind it; `check` says whether a verdict can be sent.
+//! Who does what: `host` owns engine, pool and calls; `limits` counts, and `state` is what one call has; `compile` says
+//! whether a component may run and `cache` keeps its compiled form; `v1` speaks the contract's version 0.1, `wasi` the
+//! empty WASI behind it; `outside` is what capabilities lead to; `check` says whether an answer can be used, and
+//! `settings` whether a plugin can be configured so.
 
 mod call;
 mod limits;
+mod outside;
 mod host;
 mod compile;
 mod cache;
 mod registry;
+mod settings;
+mod state;
 mod v1;
 mod wasi;
 mod check;
+pub mod signature;
 #[cfg(test)]
 mod tests;
 
 pub use cache::Cache;
-pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings};
+pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, ToClassify, ToSign};
 pub use compile::{Loaded, Rejected};
 pub use host::{Host, HostError};
 pub use limits::Options;
+pub use outside::{Nothing, Outside, Request, Response, Unsent};
 pub use registry::Registry;
+pub use settings::Schema;

@@ -95,7 +95,7 @@ impl Recoverer {
         let (endpoint, has_plugin) = {
             let snapshot = self.catalog.snapshot();
             let tenant = snapshot.tenant(operation.application);
-            let has_plugin = tenant.is_some_and(|tenant| tenant.plugin.is_some());
+            let has_plugin = tenant.is_some_and(|tenant| tenant.transforms().next().is_some());
             (snapshot.endpoint(operation.endpoint).cloned(), has_plugin)
         };
         let endpoint = match endpoint {

@@ -1,4 +1,4 @@
-//! The ports to the store, and what engines share. Six traits, each with one contract test-suite that all
+//! The ports to the store, and what engines share. Seven traits, each with one contract test-suite that all
 //! engines pass (`store/contract.rs`):
 //!
 //! - [`Queue`]: the path of a message. `accept` is durable when it returns; `next_messages` leases messages to
@@ -9,6 +9,7 @@
 //! - [`Log`]: what was recorded, by key and by page.
 //! - [`Answers`]: what is answered again under an idempotency key.
 //! - [`Retention`]: what is deleted, and when.
+//! - [`KeyValue`]: what plugins remember.
 //! - [`Recovery`]: what is sent again, and the operations that do so in the background.
 //!
 //! Leases live in memory: one process owns an embedded store, and what was leased when it died is due again at its
@@ -17,11 +18,11 @@
 
 use crate::model::{
     attempt::Attempt,
-    catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot},
+    catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot, Tenant},
     delivery::{Delivery, DeliveryKey, Next},
+    failure::Failure,
     id::{ApplicationId, Digest, EndpointId, MessageId, OperationId},
     message::{Held, Message, Sequence},
-    plugin::Plugin,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,6 +33,7 @@ pub mod log;
 pub mod recovery;
 pub mod answers;
 pub mod retention;
+pub mod keyvalue;
 pub mod front;
 pub mod waiting;
 pub mod handover;
@@ -41,6 +43,7 @@ pub mod memory;
 mod contract;
 
 pub use answers::{Answers, BatchAnswer, KeptAnswer, Once, complete};
+pub use keyvalue::KeyValue;
 pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
 pub use recovery::{Again, Candidate, Recovery};
 pub use retention::{Aged, Forgotten, Retention};
@@ -136,9 +139,17 @@ pub struct LeasedMessage {
 pub enum Dispatched {
     /// These deliveries, possibly none.
     Deliveries(Vec<Arc<Delivery>>),
-    /// None, now or ever: why, and the plugin that was called. What it parks is due again at once if it is not the
-    /// application's plugin any more.
-    Held(Held, Option<Arc<Plugin>>),
+    /// None, now or ever: why, and what led there, where plugins were called.
+    Held(Held, Option<Box<Cause>>),
+}
+
+/// What led to a message being held.
+#[derive(Clone, Debug)]
+pub struct Cause {
+    /// The application as its plugins were called. What is parked is due again at once if they run otherwise by now.
+    pub tenant: Arc<Tenant>,
+    /// How a plugin failed, if one did.
+    pub failure: Option<Failure>,
 }
 
 /// An attempt's end: what was tried, and what follows.
@@ -238,8 +249,8 @@ pub trait Catalog: Send + Sync + 'static {
     fn snapshot(&self) -> Current;
 
     /// Makes a change durable and visible in the snapshot, or refuses it. In the same step the waiting deliveries
-    /// of an endpoint that is disabled or removed become `disabled`, and the parked messages of an application that
-    /// gets a plugin become due, in order.
+    /// of an endpoint that is disabled or removed become `disabled`, the parked messages of an application whose plugins
+    /// run otherwise become due, in order, and components go that no plugin has a version of any more.
     async fn change(&self, change: Change) -> Result<(), StoreError> {
         self.change_once(change, None).await
     }
@@ -253,9 +264,6 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// Sees the snapshot's number grow with every change.
     fn watch(&self) -> tokio::sync::watch::Receiver<u64>;
-
-    /// Keeps a component's bytes.
-    async fn put_code(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError>;
 
     /// A component's bytes.
     async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;

@@ -13,6 +13,8 @@ mod gateway {
     mod secrets;
     mod clients;
     mod plugins;
+    mod capabilities;
+    mod signers;
     mod serve;
     mod refused;
     mod keys;

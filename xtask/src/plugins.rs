@@ -18,9 +18,12 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 /// Package and name of every guest; the component is `NAME.wasm`.
-const GUESTS: [(&str, &str); 3] = [
+const GUESTS: [(&str, &str); 6] = [
+    ("octohooks-capable", "capable"),
+    ("octohooks-classifier", "classifier"),
     ("octohooks-github-router", "github-router"),
     ("octohooks-scripted", "scripted"),
+    ("octohooks-signer", "signer"),
     ("octohooks-sms-status", "sms-status"),
 ];
 

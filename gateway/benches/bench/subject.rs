@@ -193,7 +193,7 @@ impl Gateway {
         if self.subject == Subject::Plugin {
             let component = std::fs::read(&launch.plugin)
                 .with_context(|| format!("reading {}", launch.plugin.display()))?;
-            let path = format!("/applications/{APP}/plugin");
+            let path = format!("/applications/{APP}/plugins/main");
             self.call(Method::PUT, &path, component).await?;
         }
         Ok(())

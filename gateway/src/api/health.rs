@@ -79,7 +79,7 @@ pub async fn health(State(api): State<Api>) -> Response {
         parts: PartStates {
             store: Store { engine: "sqlite", depths: api.queue.depths() },
             plugins: Plugins {
-                applications: snapshot.tenants().filter(|t| t.plugin.is_some()).count(),
+                applications: snapshot.tenants().filter(|t| !t.plugins.is_empty()).count(),
                 loaded: api.registry.len(),
             },
             delivery: Delivery { lanes, queued, in_flight },

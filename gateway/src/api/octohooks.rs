@@ -18,7 +18,7 @@ pub mod attempts;
 pub mod recovery;
 
 /// A body of the API is at most this long, in bytes.
-pub(super) const BODY: usize = 256 << 10;
+pub(super) const BODY: usize = crate::web::body::USUAL;
 
 /// The answer to a GET of what does not exist: the body is empty, since clients take any body for the object.
 fn absent() -> axum::response::Response {

@@ -2,9 +2,9 @@
 //! holds for many calls is added here: who may call, what stands in paths, the idempotency key of every `POST`.
 
 use super::{
-    Api, environments, event_types, keys,
+    Api, environments, event_types, grants, keys,
     octohooks::{applications, attempts, deliveries, endpoints, messages, recovery, secrets},
-    plugins,
+    plugins::{self, settings, upload, versions},
 };
 use axum::{
     extract::State,
@@ -43,7 +43,9 @@ works too. `null` and absent are the same, and unknown fields are ignored.",
         messages::list, messages::get, messages::expunge,
         deliveries::endpoint_messages, deliveries::of_message, deliveries::of_endpoint, attempts::list,
         recovery::resend, recovery::recover, recovery::list, recovery::get, recovery::cancel,
-        plugins::get, plugins::put, plugins::put_settings, plugins::delete,
+        plugins::list, plugins::get, upload::put, settings::patch, plugins::delete,
+        versions::activate, versions::rollback, versions::release, versions::delete,
+        grants::get, grants::put, grants::list_secrets, grants::put_secret, grants::delete_secret,
         event_types::list, event_types::create, event_types::get, event_types::update, event_types::delete,
         environments::list, environments::create, environments::get, environments::update, environments::delete,
         keys::list, keys::create, keys::get, keys::delete, keys::rotate, keys::token,
@@ -55,14 +57,17 @@ works too. `null` and absent are the same, and unknown fields are ignored.",
 struct Calls;
 
 /// What the parts of paths are.
-const PARTS: [(&str, &str); 8] = [
+const PARTS: [(&str, &str); 11] = [
     ("app", "An application's id or uid."),
     ("endpoint", "An endpoint's id or uid."),
     ("message", "A message's id or uid."),
     ("delivery", "A delivery's id, or its endpoint's id or uid."),
     ("operation", "An operation's id."),
+    ("plugin", "A plugin's name."),
+    ("digest", "The SHA-256 of a component."),
     ("name", "An event type's name."),
     ("environment", "An environment's id or name."),
+    ("secret", "A named secret's name."),
     ("key", "A key's id (not its text)."),
 ];
 

@@ -1,28 +1,32 @@
-//! An application's plugin: upload, look at, configure, remove. An upload is checked, compiled and kept before the
-//! application switches to it; messages that an older version parked are due again then.
+//! An application's plugins, by name: looked at and removed here, uploaded ([`upload`]), configured ([`settings`]), and
+//! changed from one version to another ([`versions`]).
+//!
+//! Each change is made of the plugin as it is, and of what it is by then if somebody else was quicker.
 
 use crate::{
     clock,
     model::{
         Millis,
-        catalog::{Change, Tenant},
+        catalog::{Change, Conflict, Tenant},
+        event_type::Violation,
         id::Digest,
-        plugin::Plugin,
+        name::PluginName,
+        plugin::{Kind, Plugin, Policy, Version},
     },
-    plugin::{Host, Registry},
-    store::Catalog,
+    plugin::{Host, Loaded, Registry, Rejected, Schema},
+    store::{Catalog, StoreError},
     web::{
-        answers::{BadBody, Denied, Missing, NotDone},
+        answers::{Denied, Missing, NotDone},
         auth::Caller,
-        body,
-        error::ApiError,
+        error::{ApiError, Detail},
+        once::Repeatable,
     },
 };
 use axum::{
     Json,
-    body::Body,
     extract::{Path, State},
     http::StatusCode,
+    response::Response,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -30,110 +34,207 @@ use serde_json::{Map, Value};
 use std::{collections::HashSet, sync::Arc};
 use utoipa::ToSchema;
 
-/// Settings are at most this long as JSON, in bytes.
-const SETTINGS: usize = 64 << 10;
+pub mod upload;
+pub mod settings;
+pub mod versions;
+
+/// How often a change is tried while others change the same plugin.
+const TRIES: usize = 10;
 
 /// A plugin as the API shows it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Plugin)]
+#[serde(rename_all = "camelCase")]
 pub struct Shown {
-    digest: Digest,
-    /// In bytes.
-    size: u64,
+    name: PluginName,
+    kind: Kind,
+    /// Where it stands among the application's others: the lowest comes first, of two the first by name.
+    place: u32,
+    /// The version that is called; null: none is.
+    #[schema(required)]
+    active: Option<Digest>,
+    /// The version that was active before.
+    #[schema(required)]
+    previous: Option<Digest>,
+    /// Oldest first, at most 20.
+    versions: Vec<ShownVersion>,
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
-    /// Why it is not called: it failed too often in a row. A new version, or new settings, release it.
+    policy: Policy,
+    /// Why it is not called: it failed too often in a row. Another version, other settings or `release` end that.
+    #[schema(required)]
     quarantined: Option<String>,
     created: Millis,
     updated: Millis,
 }
 
-/// The bytes of a WebAssembly component.
-#[derive(ToSchema)]
-#[schema(value_type = String, format = Binary)]
-#[allow(dead_code, reason = "only its schema is used")]
-struct Component(Bytes);
+/// A version of a plugin: a component.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PluginVersion)]
+#[serde(rename_all = "camelCase")]
+struct ShownVersion {
+    digest: Digest,
+    /// In bytes.
+    size: u64,
+    /// The trusted key that has signed it.
+    #[schema(required)]
+    signed_by: Option<String>,
+    created: Millis,
+}
 
-impl From<&Plugin> for Shown {
-    fn from(p: &Plugin) -> Self {
-        let (digest, settings) = (p.digest, p.settings.clone());
-        let (size, quarantined) = (p.size, p.quarantined.clone());
-        Self { digest, size, settings, quarantined, created: p.created, updated: p.updated }
+impl From<&Version> for ShownVersion {
+    fn from(v: &Version) -> Self {
+        let signed_by = v.signed_by.clone();
+        Self { digest: v.digest, size: v.size, signed_by, created: v.created }
     }
 }
 
-fn active(tenant: &Tenant) -> Result<&Arc<Plugin>, ApiError> {
-    tenant.plugin.as_ref().ok_or_else(|| ApiError::not_found("plugin"))
+impl From<&Plugin> for Shown {
+    fn from(p: &Plugin) -> Self {
+        Self {
+            name: p.name.clone(),
+            kind: p.kind,
+            place: p.place,
+            active: p.active,
+            previous: p.previous,
+            versions: p.versions.iter().map(ShownVersion::from).collect(),
+            settings: p.settings.clone(),
+            policy: p.policy,
+            quarantined: p.quarantined.clone(),
+            created: p.created,
+            updated: p.updated,
+        }
+    }
 }
 
-/// Uploads a plugin: a WebAssembly component.
-///
-/// It is checked, compiled and kept before the application switches to it. Messages that an older version parked are
-/// due again then.
-#[utoipa::path(
-    put,
-    path = "/applications/{app}/plugin",
-    tag = "Plugins",
-    operation_id = "putPlugin",
-    request_body(content = Component, content_type = "application/wasm"),
-    responses(
-        (status = 200, description = "The plugin.", body = Shown),
-        Denied, Missing, BadBody, NotDone,
-    ),
-)]
-pub async fn put(
-    State(catalog): State<Arc<dyn Catalog>>,
-    State(host): State<Host>,
-    State(registry): State<Arc<Registry>>,
+/// All of an application's plugins.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PluginList)]
+pub struct List {
+    data: Vec<Shown>,
+}
+
+fn find<'t>(tenant: &'t Tenant, name: &str) -> Result<&'t Arc<Plugin>, ApiError> {
+    tenant.plugin(name).ok_or_else(|| ApiError::not_found("plugin"))
+}
+
+/// Whose plugin is changed.
+struct Place<'a> {
+    catalog: &'a Arc<dyn Catalog>,
     caller: Caller,
-    Path(app): Path<String>,
-    body: Body,
-) -> Result<Json<Shown>, ApiError> {
-    let tenant = caller.tenant(&catalog, &app)?;
-    let bytes = body::read(body, host.options().component_bytes, "component").await?;
-    let code = bytes.clone();
-    let loaded = tokio::task::spawn_blocking(move || host.load(&code)).await;
-    let loaded = loaded
-        .map_err(|error| {
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-        })?
-        .map_err(|rejected| {
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            ApiError::new(status, "invalid_component", rejected.to_string())
-        })?;
-    catalog.put_code(loaded.digest, bytes).await?;
-    registry.insert(&loaded);
-    let now = clock::now();
-    let old = tenant.plugin.as_deref();
-    let plugin = Plugin {
-        environment: caller.environment,
-        application: tenant.application.id,
-        digest: loaded.digest,
-        size: loaded.size,
-        settings: old.map(|plugin| plugin.settings.clone()).unwrap_or_default(),
-        declared: false,
-        quarantined: None,
-        created: old.map_or(now, |plugin| plugin.created),
-        updated: now,
+    app: &'a str,
+    name: &'a str,
+}
+
+impl Place<'_> {
+    fn tenant(&self) -> Result<Arc<Tenant>, ApiError> {
+        self.caller.tenant(self.catalog, self.app)
+    }
+
+    /// Makes the plugin's next revision; a component that is new is kept with it.
+    async fn put(
+        &self,
+        repeatable: Repeatable,
+        code: Option<(Digest, Bytes)>,
+        next: impl Fn(&Tenant) -> Result<Plugin, ApiError>,
+    ) -> Result<Response, ApiError> {
+        for _ in 0..TRIES {
+            let plugin = next(&*self.tenant()?)?;
+            let shown = Shown::from(&plugin);
+            let answer = repeatable.answer(StatusCode::OK, &shown);
+            let change = Change::PutPlugin(plugin, code.clone());
+            match self.catalog.change_once(change, answer).await {
+                Err(StoreError::Conflict(Conflict::Stale)) => {}
+                changed => {
+                    return changed.map(|()| repeatable.kept(Json(shown))).map_err(Into::into);
+                }
+            }
+        }
+        Err(StoreError::Conflict(Conflict::Stale).into())
+    }
+
+    /// The same, of a plugin that is there.
+    async fn alter(
+        &self,
+        repeatable: Repeatable,
+        change: impl Fn(&mut Plugin) -> Result<(), ApiError>,
+    ) -> Result<Response, ApiError> {
+        let next = |tenant: &Tenant| {
+            let mut plugin = find(tenant, self.name)?.next(clock::now());
+            change(&mut plugin)?;
+            Ok(plugin)
+        };
+        self.put(repeatable, None, next).await
+    }
+}
+
+/// What was uploaded for that application, ready to be called.
+async fn load(host: &Host, code: Bytes, tenant: Arc<Tenant>) -> Result<Arc<Loaded>, ApiError> {
+    let host = host.clone();
+    blocking(move || host.admit(&code, &tenant)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Rejected> + Send + 'static,
+) -> Result<T, ApiError> {
+    let failed = |error: tokio::task::JoinError| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
     };
-    let shown = Shown::from(&plugin);
-    catalog.change(Change::PutPlugin(plugin)).await?;
-    unload(&catalog, &registry);
-    Ok(Json(shown))
+    let worked = tokio::task::spawn_blocking(work).await.map_err(failed)?;
+    worked.map_err(|rejected| {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        ApiError::new(status, "invalid_component", rejected.to_string())
+    })
+}
+
+/// What a component says its settings must look like, if it does.
+async fn schema(host: &Host, loaded: &Arc<Loaded>) -> Result<Option<Arc<Schema>>, ApiError> {
+    let (host, loaded) = (host.clone(), loaded.clone());
+    blocking(move || host.settings_schema(&loaded)).await
+}
+
+/// Refuses settings that do not look so.
+fn fit(schema: Option<&Schema>, settings: &Map<String, Value>) -> Result<(), ApiError> {
+    let wrong = schema.map(|schema| schema.violations(settings)).unwrap_or_default();
+    let detail = |v: Violation| {
+        let path = format!("/settings{}", v.path);
+        Detail { path, message: v.message }
+    };
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(ApiError::fields(wrong.into_iter().map(detail).collect())),
+    }
 }
 
 /// What no application uses any more need not be in memory.
 fn unload(catalog: &Arc<dyn Catalog>, registry: &Registry) {
     let catalog = catalog.snapshot();
-    let active: HashSet<_> =
-        catalog.tenants().filter_map(|t| Some(t.plugin.as_ref()?.digest)).collect();
+    let plugins = catalog.tenants().flat_map(|tenant| &tenant.plugins);
+    let active: HashSet<_> = plugins.filter_map(|plugin| plugin.active).collect();
     registry.retain(|digest| active.contains(digest));
 }
 
-/// Gets an application's plugin.
+/// Lists an application's plugins, in the order in which they are called.
 #[utoipa::path(
     get,
-    path = "/applications/{app}/plugin",
+    path = "/applications/{app}/plugins",
+    tag = "Plugins",
+    operation_id = "listPlugins",
+    responses((status = 200, description = "All of them.", body = List), Denied, Missing),
+)]
+pub async fn list(
+    State(catalog): State<Arc<dyn Catalog>>,
+    caller: Caller,
+    Path(app): Path<String>,
+) -> Result<Json<List>, ApiError> {
+    let tenant = caller.tenant(&catalog, &app)?;
+    Ok(Json(List { data: tenant.plugins.iter().map(|plugin| Shown::from(&**plugin)).collect() }))
+}
+
+/// Gets a plugin.
+#[utoipa::path(
+    get,
+    path = "/applications/{app}/plugins/{plugin}",
     tag = "Plugins",
     operation_id = "getPlugin",
     responses((status = 200, description = "The plugin.", body = Shown), Denied, Missing),
@@ -141,46 +242,18 @@ fn unload(catalog: &Arc<dyn Catalog>, registry: &Registry) {
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
-    Path(app): Path<String>,
+    Path((app, name)): Path<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
     let tenant = caller.tenant(&catalog, &app)?;
-    Ok(Json(Shown::from(&**active(&tenant)?)))
+    Ok(Json(Shown::from(&**find(&tenant, &name)?)))
 }
 
-/// Replaces a plugin's settings.
-#[utoipa::path(
-    put,
-    path = "/applications/{app}/plugin/settings",
-    tag = "Plugins",
-    operation_id = "putPluginSettings",
-    request_body(content = Object, example = json!({ "threshold": 3 })),
-    responses(
-        (status = 200, description = "The plugin.", body = Shown),
-        Denied, Missing, BadBody, NotDone,
-    ),
-)]
-pub async fn put_settings(
-    State(catalog): State<Arc<dyn Catalog>>,
-    caller: Caller,
-    Path(app): Path<String>,
-    body: Body,
-) -> Result<Json<Shown>, ApiError> {
-    let bytes = body::read(body, SETTINGS, "settings").await?;
-    let settings: Map<String, Value> = body::object(&bytes)?;
-    let tenant = caller.tenant(&catalog, &app)?;
-    let old = Plugin::clone(active(&tenant)?);
-    let plugin = Plugin { settings, quarantined: None, updated: clock::now(), ..old };
-    let shown = Shown::from(&plugin);
-    catalog.change(Change::PutPlugin(plugin)).await?;
-    Ok(Json(shown))
-}
-
-/// Removes an application's plugin.
+/// Removes a plugin with all its versions.
 ///
-/// Messages go to their subscribers as they are; what is parked stays parked.
+/// Messages go on without it; what it parked stays parked.
 #[utoipa::path(
     delete,
-    path = "/applications/{app}/plugin",
+    path = "/applications/{app}/plugins/{plugin}",
     tag = "Plugins",
     operation_id = "deletePlugin",
     responses(
@@ -192,11 +265,12 @@ pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
     State(registry): State<Arc<Registry>>,
     caller: Caller,
-    Path(app): Path<String>,
+    Path((app, name)): Path<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
     let tenant = caller.tenant(&catalog, &app)?;
-    let shown = Shown::from(&**active(&tenant)?);
-    catalog.change(Change::DeletePlugin(tenant.application.id)).await?;
+    let plugin = find(&tenant, &name)?;
+    let change = Change::DeletePlugin(plugin.application, plugin.name.clone());
+    catalog.change(change).await?;
     unload(&catalog, &registry);
-    Ok(Json(shown))
+    Ok(Json(Shown::from(&**plugin)))
 }

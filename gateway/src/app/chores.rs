@@ -1,4 +1,5 @@
-//! What is done now and then, for nobody in particular. Keys that have expired open nothing from that moment on; that
+//! What is done now and then, for nobody in particular. What was compiled and is not called any more takes room on the disk.
+//! Keys that have expired open nothing from that moment on; that
 //! tokens go from the catalog after it only keeps the catalog small.
 
 use crate::{
@@ -8,6 +9,7 @@ use crate::{
         catalog::{Change, Snapshot},
         id::KeyId,
     },
+    plugin::Host,
     store::Catalog,
 };
 use std::{sync::Arc, time::Duration};
@@ -18,6 +20,22 @@ const PERIOD: Duration = Duration::from_secs(60);
 const PIECE: usize = 100;
 /// How long others have the store for themselves after each piece.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often what was compiled is looked through.
+const COMPILED: Duration = Duration::from_secs(3600);
+
+/// Forgets for ever what was compiled of components that no plugin has a version of. One that is just being uploaded is
+/// compiled once more at the next start.
+pub async fn forget_compiled(catalog: Arc<dyn Catalog>, host: Host) {
+    loop {
+        let (used, host) = (catalog.snapshot().components(), host.clone());
+        let forget = move || host.forget_compiled(|digest| used.contains(digest));
+        if let Err(error) = tokio::task::spawn_blocking(forget).await {
+            tracing::error!(%error, "compiled plugins could not be forgotten");
+        }
+        tokio::time::sleep(COMPILED).await;
+    }
+}
 
 /// Removes expired tokens for ever.
 pub async fn remove_expired(catalog: Arc<dyn Catalog>) {

@@ -7,6 +7,7 @@ use super::{
     refusal::refused,
 };
 use crate::clock;
+use bare::Bare;
 use reqwest::{
     Client as Http, Method, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
@@ -17,6 +18,8 @@ use serde_json::Value;
 use std::{error::Error, time::Duration};
 use tokio::time::sleep;
 use url::Url;
+
+mod bare;
 
 /// The API's version, as its paths begin.
 const BASE: [&str; 2] = ["api", "v1"];
@@ -30,6 +33,8 @@ const WAITS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
 ];
+/// The longest answer, in bytes.
+const ANSWER: usize = 64 << 20;
 /// What a gateway that asks for patience is given at most.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,9 +64,9 @@ impl Answer {
         })
     }
 
-    /// Whatever it is.
+    /// Whatever it is, without payloads.
     pub fn value(&self) -> Outcome<Value> {
-        self.read()
+        self.read().map(|Bare(value)| value)
     }
 }
 
@@ -193,8 +198,11 @@ impl Client {
             let line = format!("{} leads to {to}: give that as the server", self.base);
             return Err(Failure::unavailable(self.without_key(&line)));
         }
-        let bytes = match response.bytes().await {
-            Ok(bytes) => bytes,
+        let bytes = match body(response).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                return Err(Failure::unavailable("the answer has no end; is the server one?"));
+            }
             Err(error) => return Ok(lost(error)),
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -246,6 +254,18 @@ fn address(server: &str) -> Outcome<Url> {
             "the server must begin with http:// or https://, like http://127.0.0.1:8080; not `{server}`"
         ))),
     }
+}
+
+/// The answer's body; none if it is longer than any of a gateway's.
+async fn body(mut response: Response) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > ANSWER {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes))
 }
 
 /// What the gateway asks for, in seconds.

@@ -71,10 +71,19 @@ impl Failure {
 
 /// The text with its lines, which do nothing to a terminal.
 pub fn plain_lines(text: &str) -> String {
-    text.lines().map(|line| line.replace(|c: char| c.is_control(), " ") + "\n").collect()
+    text.lines().map(|line| line.replace(acts, " ") + "\n").collect()
 }
 
 /// The text as one line that does nothing to a terminal: what it says may come from anywhere.
 pub fn plain(text: &str) -> String {
-    text.trim().replace(|c: char| c.is_control(), " ")
+    text.trim().replace(acts, " ")
+}
+
+/// Whether a terminal does something at the character, or writes what follows in another direction.
+fn acts(c: char) -> bool {
+    let turns = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    turns || c.is_control()
 }

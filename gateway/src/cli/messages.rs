@@ -30,7 +30,7 @@ pub struct Options {
     #[arg(long)]
     uid: Option<String>,
     /// Only those that are held like this
-    #[arg(long, value_parser = ["parked", "retry", "crowded", "dropped"])]
+    #[arg(long, value_parser = ["parked", "retry", "crowded", "dropped", "dead"])]
     state: Option<String>,
     #[command(flatten)]
     accepted: Accepted,

@@ -30,7 +30,7 @@ pub struct Options {
     #[arg(long, value_name = "TYPE", required_unless_present = "batch")]
     event_type: Option<String>,
     /// The payload, as JSON [default: what stdin has]
-    #[arg(long, value_name = "JSON", conflicts_with = "file")]
+    #[arg(long, value_name = "JSON", conflicts_with = "file", allow_hyphen_values = true)]
     payload: Option<String>,
     /// A file with the payload; - is stdin
     #[arg(long, value_name = "FILE")]

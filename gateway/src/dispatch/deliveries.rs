@@ -6,7 +6,7 @@ use crate::{
         Millis,
         catalog::Tenant,
         delivery::{Content, Delivery, DeliveryKey},
-        dispatch::{Dispatch, Target, Verdict},
+        dispatch::{Dispatch, Verdict},
         id::Digest,
     },
     store::LeasedMessage,
@@ -21,7 +21,7 @@ pub fn deliveries(
     verdict: &Verdict,
     now: Millis,
 ) -> Vec<Arc<Delivery>> {
-    let pass = [pass()];
+    let pass = [Dispatch::PASS];
     let dispatches = match verdict {
         Verdict::Pass => &pass[..],
         Verdict::Drop(_) => &[],
@@ -50,18 +50,6 @@ pub fn deliveries(
         }
     }
     made
-}
-
-const fn pass() -> Dispatch {
-    Dispatch {
-        target: Target::Subscribed,
-        event_type: None,
-        content_type: None,
-        payload: None,
-        headers: Vec::new(),
-        ordering_key: None,
-        delay: 0,
-    }
 }
 
 /// What a dispatch wants different from its message, if anything.

@@ -1,41 +1,104 @@
-//! What becomes of a message that goes nowhere for now: it waits for another call, or for a person.
+//! How plugins fail, and what becomes of a message that goes nowhere for now: it waits for another call, or for a person.
 
+use super::components::NotLoaded;
 use crate::{
     clock,
-    model::{Millis, message::Held, plugin::Plugin},
-    plugin::CallFailure,
-    store::{Dispatched, LeasedMessage},
+    model::{
+        Millis,
+        failure::{Failure, LogLine},
+        id::Digest,
+        message::Held,
+        name::PluginName,
+        plugin::Plugin,
+    },
+    plugin::{CallFailure, Called, Level},
+    store::LeasedMessage,
 };
-use std::sync::Arc;
 
 /// How often a message may be called again.
 const RETRIES: u32 = 20;
 /// How much longer each time, in milliseconds, when the plugin did not get the CPU it may have.
-pub const STARVED: Millis = 1000;
+const STARVED: Millis = 1000;
+/// Why a message is parked whose plugin is in quarantine.
+const QUARANTINED: &str = "quarantined";
+/// Why a message is parked whose plugin is not there.
+const NOT_LOADED: &str = "not-loaded";
+
+/// A plugin that failed on a message.
+#[derive(Debug)]
+pub struct Failed {
+    /// In one word, for the metrics.
+    pub outcome: &'static str,
+    /// What becomes of the message where the plugin's policy does not say otherwise.
+    held: Held,
+    backtrace: String,
+    log: Vec<LogLine>,
+}
+
+impl Failed {
+    fn new(outcome: &'static str, held: Held) -> Self {
+        Self { outcome, held, backtrace: String::new(), log: Vec::new() }
+    }
+
+    /// It is not called, for this reason.
+    pub fn quarantined(reason: String) -> Self {
+        Self::new(QUARANTINED, Held::Parked { kind: QUARANTINED.to_owned(), reason })
+    }
+
+    /// Its component is not there, after that many calls. Of one that was `replaced` meanwhile that is no wonder.
+    pub fn not_loaded(failure: &NotLoaded, calls: u32, replaced: bool) -> Self {
+        let reason = failure.to_string();
+        let held = match failure {
+            NotLoaded::Store(_) => Held::Retry { due: clock::now() + STARVED, calls, reason },
+            NotLoaded::Bad(_) if replaced => Held::Retry { due: clock::now(), calls, reason },
+            NotLoaded::Bad(_) => Held::Parked { kind: NOT_LOADED.to_owned(), reason },
+        };
+        Self::new(NOT_LOADED, held)
+    }
+
+    /// Its call, the message's so-manieth, failed like this and wrote these lines.
+    pub fn of_call(failure: CallFailure, calls: u32, log: Vec<LogLine>) -> Self {
+        let (outcome, held) = (failure.kind(), after_failure(&failure, calls));
+        let backtrace = match failure {
+            CallFailure::Trap { backtrace, .. } => backtrace,
+            _ => String::new(),
+        };
+        Self { outcome, held, backtrace, log }
+    }
+
+    /// What becomes of the message, and what is kept of how this version of the plugin failed.
+    pub fn record(self, plugin: &PluginName, digest: Digest) -> (Held, Failure) {
+        let failure = Failure {
+            plugin: plugin.clone(),
+            digest,
+            kind: self.outcome.to_owned(),
+            reason: self.held.reason().to_owned(),
+            backtrace: self.backtrace,
+            log: self.log,
+        };
+        (self.held, failure.bounded())
+    }
+}
 
 /// Notes that a message goes nowhere for now, and why.
-pub fn hold(
-    leased: &LeasedMessage,
-    plugin: &Arc<Plugin>,
-    outcome: &'static str,
-    held: Held,
-) -> Dispatched {
-    metrics::counter!("octohooks_plugin_calls_total", "outcome" => outcome).increment(1);
-    let (message_id, digest) = (leased.message.id, plugin.digest);
-    match &held {
+pub fn hold(leased: &LeasedMessage, plugin: &Plugin, outcome: &'static str, held: &Held) {
+    let (message_id, name) = (leased.message.id, &plugin.name);
+    match held {
         Held::Dropped { .. } | Held::Crowded { .. } => {}
         Held::Retry { reason, .. } => {
-            tracing::info!(%message_id, plugin = %digest, outcome, reason, "a message waits for another call");
+            tracing::info!(%message_id, plugin = %name, outcome, reason, "a message waits for another call");
         }
         Held::Parked { reason, .. } => {
-            tracing::warn!(%message_id, plugin = %digest, outcome, reason, "a message is parked");
+            tracing::warn!(%message_id, plugin = %name, outcome, reason, "a message is parked");
+        }
+        Held::Dead { reason, .. } => {
+            tracing::warn!(%message_id, plugin = %name, outcome, reason, "a message is dead");
         }
     }
-    Dispatched::Held(held, Some(plugin.clone()))
 }
 
 /// What becomes of a message whose plugin failed, after that many calls.
-pub fn after_failure(failure: &CallFailure, calls: u32) -> Held {
+fn after_failure(failure: &CallFailure, calls: u32) -> Held {
     match failure {
         // Nothing it did: the CPU was not to be had.
         CallFailure::Timeout(_) if calls < RETRIES => {
@@ -47,6 +110,28 @@ pub fn after_failure(failure: &CallFailure, calls: u32) -> Held {
             Held::Retry { due, calls, reason: reason.clone() }
         }
         other => Held::Parked { kind: other.kind().to_owned(), reason: other.to_string() },
+    }
+}
+
+/// Writes a plugin's lines to the gateway's log.
+pub fn note_log(leased: &LeasedMessage, plugin: &Plugin, called: &Called) {
+    let message = &leased.message;
+    for line in &called.log {
+        let (id, application, plugin) = (message.id, message.application, &plugin.name);
+        match line.level {
+            Level::Error | Level::Warn => {
+                tracing::warn!(target: "plugin", message_id = %id, %application, %plugin, "{}", line.text);
+            }
+            Level::Info => {
+                tracing::info!(target: "plugin", message_id = %id, %application, %plugin, "{}", line.text);
+            }
+            Level::Debug => {
+                tracing::debug!(target: "plugin", message_id = %id, %application, %plugin, "{}", line.text);
+            }
+        }
+    }
+    if called.log_dropped > 0 {
+        tracing::warn!(target: "plugin", message_id = %message.id, dropped = called.log_dropped, "too many log lines");
     }
 }
 
@@ -70,5 +155,12 @@ mod tests {
             assert_eq!(held.state(), "parked");
             assert_eq!(held.reason(), failure.to_string());
         }
+    }
+
+    #[test]
+    fn a_component_that_went_with_its_version_is_no_failure_of_the_plugin() {
+        let bad = NotLoaded::Bad("is not in the store".into());
+        assert_eq!(Failed::not_loaded(&bad, 1, false).held.state(), "parked");
+        assert_eq!(Failed::not_loaded(&bad, 1, true).held.state(), "retry");
     }
 }

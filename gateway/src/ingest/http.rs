@@ -49,6 +49,15 @@ pub struct Door {
 #[derive(Clone, Copy, Debug)]
 pub struct BatchBytes(pub usize);
 
+impl Door {
+    /// How long the bodies of its routes may be, in bytes, by the end of their paths.
+    #[must_use]
+    pub fn limits(&self) -> [(&'static str, usize); 2] {
+        let message = self.acceptor.payload_limit() + envelope::BYTES;
+        [("/messages", message), ("/messages/batch", self.batch.0)]
+    }
+}
+
 /// The calls of this door, for the document of the API.
 #[derive(OpenApi)]
 #[openapi(paths(create, batch::create))]
@@ -91,9 +100,9 @@ async fn create(
     Path(application): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let limit = acceptor.payload_limit();
+    let limit = acceptor.payload_limit() + envelope::BYTES;
     let (head, body) = request.into_parts();
-    let bytes = body::read(body, limit + envelope::BYTES, "message").await?;
+    let bytes = body::read(body, limit, "message").await?;
     let mut draft = envelope::json(&bytes)?;
     trace(&head.headers, &mut draft.attributes);
     let once = repeatable.0.map(|once| (once, answer as Shape));

@@ -6,17 +6,20 @@ use super::{
     endpoint::Endpoint,
     environment::Environment,
     event_type::Listed,
+    grants::Grants,
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, KeyId},
     key::{Key, Scope},
-    name::EventType,
+    name::{EventType, PluginName},
     plugin::Plugin,
 };
+use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
 mod rules;
+mod plugins;
 
 /// One change of the catalog. `Put*` creates or replaces; the revision of what it replaces must be one less.
 #[derive(Clone, Debug)]
@@ -27,18 +30,20 @@ pub enum Change {
     DeleteEnvironment(EnvironmentId),
     /// Create or replace an application.
     PutApplication(Application),
-    /// Remove an application with its endpoints, plugin and keys.
+    /// Remove an application with its endpoints, plugins and keys.
     DeleteApplication(ApplicationId),
     /// Create or replace an endpoint.
     PutEndpoint(Endpoint),
     /// Remove an endpoint.
     DeleteEndpoint(ApplicationId, EndpointId),
-    /// Make a plugin the application's active one; its code is kept already.
-    PutPlugin(Plugin),
-    /// Put the application's active plugin in quarantine, if it is this one: why.
-    QuarantinePlugin(ApplicationId, Digest, String),
-    /// Leave the application without a plugin.
-    DeletePlugin(ApplicationId),
+    /// Create or replace a plugin, and keep the component of a version that is new.
+    PutPlugin(Plugin, Option<(Digest, Bytes)>),
+    /// Put the application's plugin of that name in quarantine, if this version is active: why.
+    QuarantinePlugin(ApplicationId, PluginName, Digest, String),
+    /// Remove an application's plugin with its versions.
+    DeletePlugin(ApplicationId, PluginName),
+    /// Replace what the application's plugins may use, and its named secrets.
+    PutGrants(Grants),
     /// Create or replace an API key.
     PutKey(Key),
     /// Remove an API key.
@@ -73,6 +78,12 @@ pub enum Conflict {
     /// The application has as many endpoints as it may.
     #[error("the application has as many endpoints as it may have")]
     TooManyEndpoints,
+    /// The application has as many plugins as it may.
+    #[error("the application has as many plugins as it may have")]
+    TooManyPlugins,
+    /// A version of another kind than the plugin's.
+    #[error("a plugin stays of its kind: give what is of another kind another name")]
+    OtherKind,
     /// The environment has as many keys as it may.
     #[error("the environment has as many keys as it may have")]
     TooManyKeys,
@@ -83,6 +94,8 @@ pub enum Conflict {
 
 /// How many endpoints one application may have, unless the configuration says; a message's fan-out is bounded by it.
 pub const MAX_ENDPOINTS: usize = 50;
+/// How many plugins one application may have: each may be called for each of its messages.
+pub const MAX_PLUGINS: usize = 32;
 /// How many keys one environment may have beside tokens: the catalog is in memory.
 pub const MAX_KEYS: usize = 10_000;
 /// How many tokens one environment may have that have not expired.
@@ -97,8 +110,10 @@ pub struct Tenant {
     pub application: Application,
     /// Its endpoints, oldest first.
     pub endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
-    /// Its plugin.
-    pub plugin: Option<Arc<Plugin>>,
+    /// Its plugins, by place and name.
+    pub plugins: Vec<Arc<Plugin>>,
+    /// What its plugins may use; none: nothing was ever granted.
+    pub grants: Option<Arc<Grants>>,
 }
 
 impl Tenant {
@@ -290,17 +305,21 @@ impl Snapshot {
                     tenant.endpoints.remove(&id);
                 });
             }
-            Change::QuarantinePlugin(application, _, reason) => self.alter(application, |tenant| {
-                let plugin = tenant.plugin.as_deref().cloned();
-                let quarantined = Some(reason);
-                tenant.plugin = plugin.map(|plugin| Arc::new(Plugin { quarantined, ..plugin }));
-            }),
-            Change::PutPlugin(plugin) => self.alter(plugin.application, |tenant| {
-                tenant.plugin = Some(Arc::new(plugin));
-            }),
-            Change::DeletePlugin(application) => {
-                self.alter(application, |tenant| tenant.plugin = None);
+            Change::QuarantinePlugin(application, name, _, reason) => {
+                self.alter(application, |tenant| {
+                    let plugin = tenant.plugin(&name).map(|plugin| plugin.in_quarantine(reason));
+                    plugin.into_iter().for_each(|plugin| tenant.put_plugin(plugin));
+                });
             }
+            Change::PutPlugin(plugin, _) => {
+                self.alter(plugin.application, |tenant| tenant.put_plugin(plugin));
+            }
+            Change::DeletePlugin(application, name) => self.alter(application, |tenant| {
+                tenant.plugins.retain(|plugin| plugin.name != name);
+            }),
+            Change::PutGrants(grants) => self.alter(grants.application, |tenant| {
+                tenant.grants = Some(Arc::new(grants));
+            }),
             Change::PutKey(key) => {
                 self.remove_key(key.id);
                 self.hashes.extend(key.hashes().map(|hash| (hash, key.id)));
@@ -348,7 +367,8 @@ impl Snapshot {
         match self.tenants.get_mut(&id) {
             Some(tenant) => Arc::make_mut(tenant).application = application,
             None => {
-                let tenant = Tenant { application, endpoints: BTreeMap::new(), plugin: None };
+                let (endpoints, plugins) = (BTreeMap::new(), Vec::new());
+                let tenant = Tenant { application, endpoints, plugins, grants: None };
                 self.tenants.insert(id, Arc::new(tenant));
             }
         }

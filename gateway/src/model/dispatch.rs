@@ -33,6 +33,37 @@ pub struct Dispatch {
     pub delay: u64,
 }
 
+impl Dispatch {
+    /// What a message becomes that is left as it is.
+    pub const PASS: Self = Self {
+        target: Target::Subscribed,
+        event_type: None,
+        content_type: None,
+        payload: None,
+        headers: Vec::new(),
+        ordering_key: None,
+        delay: 0,
+    };
+
+    /// Everything in it that has a length a plugin chooses, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let target: usize = match &self.target {
+            Target::Subscribed => 0,
+            Target::Channels(names) => names.iter().map(|name| name.len()).sum(),
+            Target::Endpoints(names) => names.iter().map(String::len).sum(),
+        };
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        target
+            + headers
+            + self.payload.as_ref().map_or(0, |bytes| bytes.len())
+            + self.event_type.as_ref().map_or(0, |name| name.len())
+            + self.content_type.as_ref().map_or(0, String::len)
+            + self.ordering_key.as_ref().map_or(0, String::len)
+    }
+}
+
 /// Which endpoints a dispatch goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {

@@ -112,9 +112,25 @@ pub enum Held {
         /// What the plugin said.
         reason: String,
     },
+    /// The plugin failed, and its policy ends the message: only a person has it sent again.
+    Dead {
+        /// The plugin's outcome, e.g. `trap`.
+        kind: String,
+        /// What went wrong, for people.
+        reason: String,
+    },
 }
 
+/// The states of held messages.
+pub const HELD: [&str; 5] = ["parked", "retry", "crowded", "dropped", "dead"];
+
 impl Held {
+    /// Whether nothing more becomes of the message by itself.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Dropped { .. } | Self::Dead { .. })
+    }
+
     /// One word for the API and the metrics.
     #[must_use]
     pub const fn state(&self) -> &'static str {
@@ -123,6 +139,7 @@ impl Held {
             Self::Retry { .. } => "retry",
             Self::Crowded { .. } => "crowded",
             Self::Dropped { .. } => "dropped",
+            Self::Dead { .. } => "dead",
         }
     }
 
@@ -131,9 +148,10 @@ impl Held {
     pub fn reason(&self) -> &str {
         match self {
             Self::Crowded { .. } => "the plugin is slower than its messages come",
-            Self::Parked { reason, .. } | Self::Retry { reason, .. } | Self::Dropped { reason } => {
-                reason
-            }
+            Self::Parked { reason, .. }
+            | Self::Retry { reason, .. }
+            | Self::Dropped { reason }
+            | Self::Dead { reason, .. } => reason,
         }
     }
 }

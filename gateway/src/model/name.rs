@@ -78,12 +78,18 @@ names! {
     /// An environment's name: small letters, digits and hyphens, at most 64.
     #[schema(value_type = String, pattern = r"^[a-z0-9\-]{1,64}$", example = "production")]
     EnvironmentName checked by environment_name;
+    /// A plugin's name: small letters, digits and hyphens, the first a letter, at most 64.
+    #[schema(value_type = String, pattern = r"^[a-z][a-z0-9-]{0,63}$", example = "main")]
+    PluginName checked by plugin_name;
     /// What an attribute is called: `^[a-zA-Z0-9\-_.]+$`, at most 128 bytes.
     #[schema(value_type = String, pattern = r"^[a-zA-Z0-9\-_.]{1,128}$", example = "tenant")]
     AttributeName checked by attribute_name;
     /// What an attribute says: at most 1024 bytes, none a control.
     #[schema(value_type = String, pattern = r"^[^\x00-\x1f\x7f-\x9f]{0,1024}$", example = "a1")]
     AttributeValue checked by attribute_value;
+    /// What a named secret is called: `^[a-zA-Z0-9\-_.]+$`, at most 64 bytes.
+    #[schema(value_type = String, pattern = r"^[a-zA-Z0-9\-_.]{1,64}$", example = "crm-token")]
+    SecretName checked by secret_name;
 }
 
 fn visible(text: &str) -> Result<(), BadName> {
@@ -117,6 +123,13 @@ fn environment_name(text: &str) -> Result<(), BadName> {
     }
 }
 
+fn plugin_name(text: &str) -> Result<(), BadName> {
+    match text.as_bytes().first() {
+        Some(b'a'..=b'z') if environment_name(text).is_ok() => Ok(()),
+        _ => Err(BadName("must match ^[a-z][a-z0-9-]{0,63}$")),
+    }
+}
+
 fn attribute_name(text: &str) -> Result<(), BadName> {
     match text.len() {
         129.. => Err(BadName("must have at most 128 characters")),
@@ -131,6 +144,13 @@ fn attribute_value(text: &str) -> Result<(), BadName> {
             Err(BadName("must not contain control characters"))
         }
         _ => Ok(()),
+    }
+}
+
+fn secret_name(text: &str) -> Result<(), BadName> {
+    match text.len() {
+        65.. => Err(BadName("must have at most 64 characters")),
+        _ => plain(text),
     }
 }
 
@@ -153,6 +173,12 @@ mod tests {
         }
         for bad in ["", "sms status", "é", "a/b", &"x".repeat(257)] {
             assert!(EventType::new(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "main", "to-slack-2", &"a".repeat(64)] {
+            assert_eq!(&*PluginName::new(good).expect("legal"), good);
+        }
+        for bad in ["", "2a", "-a", "A", "a_b", "a.b", "a/b", "é", &"a".repeat(65)] {
+            assert!(PluginName::new(bad).is_err(), "{bad:?}");
         }
         assert!(Uid::new("anything visible, éven this").is_ok());
         assert!(Uid::new("a\nb").is_err());

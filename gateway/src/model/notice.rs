@@ -9,7 +9,7 @@ use super::{
     endpoint::Endpoint,
     id::{Digest, EnvironmentId, MessageId},
     message::{Attributes, Message},
-    name::EventType,
+    name::{EventType, PluginName},
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -115,20 +115,20 @@ pub fn of_change(catalog: &Snapshot, change: &Change) -> Vec<Notice> {
             let Some(tenant) = catalog.tenant(*application) else { return Vec::new() };
             about("endpoint.deleted", tenant, tenant.endpoints.values().map(|gone| &**gone))
         }
-        Change::QuarantinePlugin(application, digest, reason) => {
+        Change::QuarantinePlugin(application, name, digest, reason) => {
             let tenant = catalog.tenant(*application).filter(|tenant| !is_reserved(tenant));
-            tenant.map(|tenant| quarantined(tenant, digest, reason)).into_iter().collect()
+            tenant.map(|tenant| quarantined(tenant, name, digest, reason)).into_iter().collect()
         }
         _ => Vec::new(),
     }
 }
 
-fn quarantined(tenant: &Tenant, digest: &Digest, reason: &str) -> Notice {
+fn quarantined(tenant: &Tenant, name: &PluginName, digest: &Digest, reason: &str) -> Notice {
     let event_type = "plugin.quarantined";
     let payload = json!({
         "type": event_type,
         "application": of_application(tenant),
-        "plugin": { "digest": digest, "reason": reason },
+        "plugin": { "name": name, "digest": digest, "reason": reason },
     });
     Notice { event_type, payload }
 }

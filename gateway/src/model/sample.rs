@@ -9,7 +9,8 @@ use super::{
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, EventTypeId, KeyId, MessageId},
     key::{Key, Scope},
     message::{Message, Sequence},
-    name::EventType,
+    name::{EventType, PluginName},
+    plugin::{Kind, Plugin, Version as Component},
     secret::Secret,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -45,6 +46,8 @@ pub fn endpoint() -> Endpoint {
         secrets: vec![Secret::new("secret")],
         signatures: Scheme::Both,
         ascii_payload: false,
+        signer: None,
+        classifier: None,
         rate_limit: None,
         max_in_flight: None,
         declared: false,
@@ -61,7 +64,18 @@ pub fn tenant(endpoints: usize) -> Tenant {
         .map(|_| Endpoint { application: application.id, ..endpoint() })
         .map(|endpoint| (endpoint.id, Arc::new(endpoint)))
         .collect();
-    Tenant { application, endpoints, plugin: None }
+    Tenant { application, endpoints, plugins: Vec::new(), grants: None }
+}
+
+/// A plugin of that application that sees its messages.
+pub fn plugin(application: ApplicationId, name: &str) -> Plugin {
+    let digest = Digest([7; 32]);
+    let of = (EnvironmentId::DEFAULT, application);
+    let name = PluginName::new(name).expect("legal");
+    let mut plugin = Plugin::new(of, name, Kind::Transform, 1);
+    plugin.add(Component { digest, size: 1, created: 1, signed_by: None });
+    plugin.activate(digest);
+    plugin
 }
 
 /// A message of that application.

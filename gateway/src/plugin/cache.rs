@@ -15,6 +15,8 @@ use std::{
 };
 use wasmtime::{Engine, component::Component};
 
+/// How the names of entries end.
+const ENDING: &str = ".cwasm";
 /// The bytes of a tag, in front of the code.
 const TAG: usize = 32;
 
@@ -69,6 +71,26 @@ impl Cache {
         written
     }
 
+    /// Removes the entries of components that are not wanted, and those that another engine has made; how many. What is
+    /// being written just now stays.
+    pub(super) fn retain(
+        &self,
+        engine: &Engine,
+        wanted: impl Fn(&Digest) -> bool,
+    ) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.directory)? {
+            let file = entry?.file_name();
+            let Some(found) = file.to_str().filter(|name| name.ends_with(ENDING)) else { continue };
+            let digest = found.split('-').next().and_then(|digest| digest.parse().ok());
+            if !digest.is_some_and(|digest| wanted(&digest) && found == name(engine, &digest)) {
+                fs::remove_file(self.directory.join(found))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Over the name as well, so that no entry can stand in for another.
     fn mac(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
         let mut block = [0; 64]; // a shorter key is padded with zeros
@@ -83,7 +105,7 @@ impl Cache {
 fn name(engine: &Engine, digest: &Digest) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{digest}-{:016x}.cwasm", hasher.finish())
+    format!("{digest}-{:016x}{ENDING}", hasher.finish())
 }
 
 #[allow(unsafe_code, reason = "compiled code can only be loaded so; see SAFETY")]

@@ -1,8 +1,16 @@
 //! The words of a call: what goes in, what comes out, and the ways it can fail. For `dispatch`, which
 //! decides what a failure means, and for the API, which runs a plugin on a sample.
 
-use crate::model::{catalog::Tenant, dispatch::Verdict, message::Message};
-use serde::Serialize;
+pub use crate::model::failure::{Level, LogLine};
+use crate::model::{
+    attempt::{Answer, Meaning},
+    catalog::Tenant,
+    dispatch::Verdict,
+    endpoint::Endpoint,
+    message::Message,
+    secret::Secret,
+};
+use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +23,8 @@ pub struct Call {
     pub tenant: Arc<Tenant>,
     /// What the application configured.
     pub settings: Arc<Settings>,
+    /// The type of the payload, if another plugin has made it and said so.
+    pub content_type: Option<String>,
 }
 
 /// A plugin's settings, with their JSON text written once and not at every call.
@@ -31,17 +41,97 @@ impl From<Map<String, Value>> for Settings {
     }
 }
 
+/// A request that is about to be sent, for a signer.
+#[derive(Clone, Debug)]
+pub struct ToSign {
+    /// To whom.
+    pub endpoint: Arc<Endpoint>,
+    /// The header `webhook-id`.
+    pub webhook_id: String,
+    /// The header `webhook-timestamp`, in seconds since the epoch.
+    pub timestamp: u64,
+    /// The header `content-type`.
+    pub content_type: String,
+    /// The body.
+    pub body: Bytes,
+    /// What it may sign with, and never sees.
+    pub keys: Vec<Secret>,
+}
+
+/// What a receiver answered, for a classifier.
+#[derive(Clone, Debug)]
+pub struct ToClassify {
+    /// Whose answer.
+    pub endpoint: Arc<Endpoint>,
+    /// The header `webhook-id` of the request.
+    pub webhook_id: String,
+    /// Which attempt of the schedule, from 1.
+    pub attempt: u32,
+    /// The answer.
+    pub answer: Answer,
+}
+
+impl ToClassify {
+    /// The answer's headers.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.answer.headers.lines().filter_map(|line| line.split_once(": "))
+    }
+}
+
+/// What a plugin is called for; which kinds can do it, the contract says.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Decide what becomes of the call's message, whose payload is of that type.
+    Transform(Option<String>),
+    /// Sign.
+    Sign(Box<ToSign>),
+    /// Classify.
+    Classify(Box<ToClassify>),
+    /// Say what settings must look like.
+    Schema,
+}
+
+impl Task {
+    /// As a verb.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Transform(_) => "transform",
+            Self::Sign(_) => "sign",
+            Self::Classify(_) => "classify",
+            Self::Schema => "say what its settings are",
+        }
+    }
+}
+
+/// What a task came to.
+#[derive(Debug)]
+pub(super) enum Done {
+    Verdict(Verdict),
+    Headers(Vec<(String, String)>),
+    Meaning(Meaning),
+    Schema(String),
+}
+
 /// What a call came to.
 #[derive(Debug)]
-pub struct Called {
+pub struct Called<T = Verdict> {
     /// What is to become of the message, checked; or why there is no answer.
-    pub result: Result<Verdict, CallFailure>,
+    pub result: Result<T, CallFailure>,
     /// What it took.
     pub cost: Cost,
     /// What the plugin wrote, in order.
     pub log: Vec<LogLine>,
     /// Lines that were over the limit.
     pub log_dropped: u32,
+}
+
+impl Called<Done> {
+    /// The same for what is asked of it: the host gives what the task is for.
+    pub(super) fn only<T>(self, pick: impl FnOnce(Done) -> Option<T>) -> Called<T> {
+        let other = || CallFailure::Other("it answered something else".to_owned());
+        let result = self.result.and_then(|done| pick(done).ok_or_else(other));
+        Called { result, cost: self.cost, log: self.log, log_dropped: self.log_dropped }
+    }
 }
 
 /// What a call took.
@@ -53,29 +143,6 @@ pub struct Cost {
     pub cpu: Duration,
     /// The size of its linear memories, in bytes.
     pub memory_peak: u64,
-}
-
-/// A line a plugin wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LogLine {
-    /// How much it matters.
-    pub level: Level,
-    /// The text, cut at the limit.
-    pub text: String,
-}
-
-/// How much a log line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// For whoever writes the plugin.
-    Debug,
-    /// Worth knowing.
-    Info,
-    /// Unexpected, and handled.
-    Warn,
-    /// Somebody should look.
-    Error,
 }
 
 /// Why a call gave no verdict. Every text a plugin had a hand in is cut at [`REASON`].
@@ -107,6 +174,9 @@ pub enum CallFailure {
     /// Its answer names an endpoint the application does not have.
     #[error("the plugin chose the endpoint `{0}`, which the application does not have")]
     UnknownEndpoint(String),
+    /// It used a capability that its application is not granted any more.
+    #[error("the plugin used `{0}`, which its application is not granted any more")]
+    NotGranted(&'static str),
     /// It says the message will never work.
     #[error("the plugin rejected the message: {0}")]
     Reject(String),
@@ -127,7 +197,10 @@ impl CallFailure {
     /// Whether the plugin itself is at fault, and not the message or the machine.
     #[must_use]
     pub const fn is_fault(&self) -> bool {
-        !matches!(self, Self::Reject(_) | Self::Retry { .. } | Self::Timeout(_))
+        !matches!(
+            self,
+            Self::Reject(_) | Self::Retry { .. } | Self::Timeout(_) | Self::NotGranted(_)
+        )
     }
 
     /// Its name in the store and the metrics.
@@ -141,6 +214,7 @@ impl CallFailure {
             Self::OutputTooLarge(_) => "output-too-large",
             Self::BadOutput(_) => "bad-output",
             Self::UnknownEndpoint(_) => "unknown-endpoint",
+            Self::NotGranted(_) => "not-granted",
             Self::Reject(_) => "reject",
             Self::Retry { .. } => "retry",
             Self::Other(_) => "other",

@@ -21,6 +21,10 @@ const MAX_ORDERING_KEY: usize = 256;
 const HEADERS: usize = 64;
 const HEADER_BYTES: usize = 16 << 10;
 
+/// The same of what a signer makes: it knows one receiver.
+const SIGNATURES: usize = 16;
+const SIGNATURE_BYTES: usize = 8 << 10;
+
 /// Set by the gateway for each request, or about one connection only.
 const RESERVED: [&str; 13] = [
     "connection",
@@ -49,32 +53,29 @@ pub(super) fn verdict(
         let (asked, limit) = (dispatches.len(), options.dispatches);
         return Err(bad(format!("{asked} dispatches, where at most {limit} are allowed")));
     }
-    let size = dispatches.iter().map(size).fold(0, usize::saturating_add);
+    let size = dispatches.iter().map(Dispatch::size).fold(0, usize::saturating_add);
     if size > options.output_bytes {
         return Err(CallFailure::OutputTooLarge(options.output_bytes));
     }
     dispatches.iter().try_for_each(|dispatch| one(dispatch, tenant))
 }
 
-fn bad(why: String) -> CallFailure {
-    CallFailure::BadOutput(why)
+/// The first reason why these headers cannot sign a request.
+pub(super) fn signature(headers: &[(String, String)]) -> Result<(), CallFailure> {
+    let bytes = headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    if headers.len() > SIGNATURES || bytes > SIGNATURE_BYTES {
+        let limit = format!("{SIGNATURES} headers, or {SIGNATURE_BYTES} bytes of them");
+        return Err(bad(format!("a signature has more than {limit}")));
+    }
+    for (name, value) in headers {
+        let may = matches!(&**name, "x-signature" | "webhook-signature");
+        if may { legal_value(name, value)? } else { header(name, value)? }
+    }
+    Ok(())
 }
 
-/// Everything in it that has a length a plugin chooses.
-fn size(dispatch: &Dispatch) -> usize {
-    let target: usize = match &dispatch.target {
-        Target::Subscribed => 0,
-        Target::Channels(names) => names.iter().map(|name| name.len()).sum(),
-        Target::Endpoints(names) => names.iter().map(String::len).sum(),
-    };
-    let headers: usize =
-        dispatch.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    target
-        + headers
-        + dispatch.payload.as_ref().map_or(0, |bytes| bytes.len())
-        + dispatch.event_type.as_ref().map_or(0, |name| name.len())
-        + dispatch.content_type.as_ref().map_or(0, String::len)
-        + dispatch.ordering_key.as_ref().map_or(0, String::len)
+fn bad(why: String) -> CallFailure {
+    CallFailure::BadOutput(why)
 }
 
 fn one(dispatch: &Dispatch, tenant: &Tenant) -> Result<(), CallFailure> {

@@ -4,18 +4,27 @@
 
 use super::{
     cache::Cache,
-    call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, cut, reason},
+    call::{Call, CallFailure, Called, Cost, Done, Task, ToClassify, ToSign, cut, reason},
     check, compile,
     compile::{Loaded, Rejected},
-    limits::{self, Memory, Meter, Options, TICK},
-    v1, wasi,
+    limits::{self, Meter, Options, TICK},
+    outside::{NotGranted, Nothing, Outlet, Outside},
+    state::{NOT_GRANTED, State},
+    v1,
 };
 use crate::{
     clock,
     gate::{Gate, Turn},
-    model::{catalog::Tenant, dispatch::Verdict, id::ApplicationId, message::Message},
+    model::{
+        attempt::Meaning,
+        catalog::Tenant,
+        dispatch::Verdict,
+        grants::Capabilities,
+        id::{ApplicationId, Digest},
+    },
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
+use tokio::sync::Semaphore;
 use wasmtime::{
     Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig,
     Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker,
@@ -31,6 +40,7 @@ struct Inner {
     linker: Linker<State>,
     cache: Option<Cache>,
     gate: Gate,
+    outlet: Arc<Outlet>,
 }
 
 /// Why there is no host.
@@ -53,40 +63,26 @@ pub enum HostError {
     Ticker(#[source] io::Error),
 }
 
-/// What a call's store holds: the limits, and what the imports answer from.
-pub(super) struct State {
-    pub(super) memory: Memory,
-    pub(super) message: Arc<Message>,
-    pub(super) tenant: Arc<Tenant>,
-    pub(super) settings: Arc<Settings>,
-    pub(super) wasi: Option<Box<wasi::Wasi>>,
-    log: Vec<LogLine>,
-    log_dropped: u32,
-    log_lines: usize,
-    log_line_bytes: usize,
-}
-
-impl State {
-    pub(super) fn write_log(&mut self, level: Level, text: String) {
-        if self.log.len() < self.log_lines {
-            self.log.push(LogLine { level, text: cut(text, self.log_line_bytes) });
-        } else {
-            self.log_dropped = self.log_dropped.saturating_add(1);
-        }
-    }
-}
-
 /// Stops a guest whose CPU time is used up.
 #[derive(Debug, thiserror::Error)]
 #[error("out of CPU time")]
 struct OutOfCpu;
 
 /// What an attempt to run a guest ends with, unless its time is up.
-type Ran = wasmtime::Result<Result<Verdict, CallFailure>>;
+type Ran = wasmtime::Result<Result<Done, CallFailure>>;
 
 impl Host {
-    /// Makes the engine, its pool and its ticker. With a cache, compiled components outlive the process.
+    /// A host whose plugins have no world outside: every capability that leads there fails.
     pub fn new(options: Options, cache: Option<Cache>) -> Result<Self, HostError> {
+        Self::open(options, cache, Arc::new(Nothing))
+    }
+
+    /// Makes the engine, its pool and its ticker. With a cache, compiled components outlive the process.
+    pub fn open(
+        options: Options,
+        cache: Option<Cache>,
+        outside: Arc<dyn Outside>,
+    ) -> Result<Self, HostError> {
         validate(&options)?;
         let engine = Engine::new(&config(&options)).map_err(|error| {
             let reserved = options.concurrency * limits::MEMORIES as usize * 4;
@@ -102,7 +98,10 @@ impl Host {
             .spawn(move || tick(&weak))
             .map_err(HostError::Ticker)?;
         let gate = Gate::new(options.concurrency, options.per_application);
-        Ok(Self(Arc::new(Inner { options, engine, linker, cache, gate })))
+        // The rest of the pool is for calls that do not wait.
+        let places = Semaphore::new(options.concurrency.div_ceil(4));
+        let outlet = Arc::new(Outlet { outside, places });
+        Ok(Self(Arc::new(Inner { options, engine, linker, cache, gate, outlet })))
     }
 
     /// The limits it keeps.
@@ -111,10 +110,42 @@ impl Host {
         &self.0.options
     }
 
-    /// Checks an upload and makes it callable, by this host. Blocking, for as long as compiling takes.
+    /// Makes a component callable by this host, whatever capabilities it imports: what was not granted fails when it is
+    /// used. Blocking, for as long as compiling takes.
     pub fn load(&self, bytes: &[u8]) -> Result<Arc<Loaded>, Rejected> {
+        self.load_granted(bytes, None)
+    }
+
+    /// The same for an upload: a component that imports what the application is not granted is refused, before it is
+    /// compiled.
+    pub fn admit(&self, bytes: &[u8], tenant: &Tenant) -> Result<Arc<Loaded>, Rejected> {
+        let granted = tenant.grants.as_deref().map(|grants| &grants.capabilities);
+        self.load_granted(bytes, Some(granted.unwrap_or(&NOT_GRANTED)))
+    }
+
+    fn load_granted(
+        &self,
+        bytes: &[u8],
+        granted: Option<&Capabilities>,
+    ) -> Result<Arc<Loaded>, Rejected> {
         let Inner { options, engine, linker, cache, .. } = &*self.0;
-        compile::load(engine, linker, cache.as_ref(), options.component_bytes, bytes).map(Arc::new)
+        let limits = (options.component_bytes, granted);
+        compile::load(engine, linker, cache.as_ref(), limits, bytes).map(Arc::new)
+    }
+
+    /// Forgets what was compiled of components that are not wanted, for instance because no plugin has a version of them any
+    /// more. Blocking, for as long as deleting files takes.
+    pub fn forget_compiled(&self, wanted: impl Fn(&Digest) -> bool) {
+        match self.0.cache.as_ref().map(|cache| cache.retain(&self.0.engine, wanted)) {
+            None | Some(Ok(0)) => {}
+            Some(Ok(removed)) => tracing::info!(removed, "compiled plugins were forgotten"),
+            Some(Err(error)) => tracing::debug!(%error, "compiled plugins could not be forgotten"),
+        }
+    }
+
+    /// Whether this can be sent: what plugins asked for one after the other.
+    pub fn check(&self, verdict: &Verdict, tenant: &Tenant) -> Result<(), CallFailure> {
+        check::verdict(verdict, tenant, &self.0.options)
     }
 
     /// Waits for the application's turn to call. Dropping the future gives up.
@@ -131,38 +162,77 @@ impl Host {
     /// Calls a plugin with one message, in an instance of its own, and ends the turn. Dropping the future stops the
     /// guest.
     pub async fn call_in_turn(&self, turn: Turn<'_>, loaded: &Loaded, call: Call) -> Called {
+        let task = Task::Transform(call.content_type.clone());
+        let called = self.run(turn, loaded, call, task).await;
+        called.only(|done| match done {
+            Done::Verdict(verdict) => Some(verdict),
+            _ => None,
+        })
+    }
+
+    /// Has a signer make its headers, when it is the application's turn.
+    pub async fn sign(
+        &self,
+        loaded: &Loaded,
+        call: Call,
+        request: ToSign,
+    ) -> Called<Vec<(String, String)>> {
+        let turn = self.turn(call.tenant.application.id).await;
+        let called = self.run(turn, loaded, call, Task::Sign(Box::new(request))).await;
+        called.only(|done| match done {
+            Done::Headers(headers) => Some(headers),
+            _ => None,
+        })
+    }
+
+    /// Has a classifier say what an answer means, when it is the application's turn.
+    pub async fn classify(
+        &self,
+        loaded: &Loaded,
+        call: Call,
+        answer: ToClassify,
+    ) -> Called<Meaning> {
+        let turn = self.turn(call.tenant.application.id).await;
+        let called = self.run(turn, loaded, call, Task::Classify(Box::new(answer))).await;
+        called.only(|done| match done {
+            Done::Meaning(meaning) => Some(meaning),
+            _ => None,
+        })
+    }
+
+    /// Has a plugin say what its settings must look like, in an instance without grants.
+    pub(super) async fn schema(&self, loaded: &Loaded, call: Call) -> Called<String> {
+        let turn = self.turn(call.tenant.application.id).await;
+        let called = self.run(turn, loaded, call, Task::Schema).await;
+        called.only(|done| match done {
+            Done::Schema(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    async fn run(&self, turn: Turn<'_>, loaded: &Loaded, call: Call, task: Task) -> Called<Done> {
         let options = &self.0.options;
         let start = clock::instant();
         let meter = Arc::new(Meter::new(start));
         let mut store = self.store(&call, &meter);
-        let ran = {
-            let run = loaded.ready.call(&mut store, &call.message, &call.tenant);
-            let limit = Duration::from_millis(options.timeout_ms);
-            tokio::time::timeout(limit, metered(&meter, run)).await
-        };
+        if let Task::Sign(request) = &task {
+            store.data_mut().keys.clone_from(&request.keys);
+        }
+        let limit = Duration::from_millis(options.timeout_ms);
+        let ran = within(&meter, limit, loaded.ready.call(&mut store, &task)).await;
         let result = match ran {
-            Err(_) => Err(CallFailure::Timeout(options.timeout_ms)),
-            Ok(ran) => outcome(ran, store.data(), options),
+            None => Err(CallFailure::Timeout(options.timeout_ms)),
+            Some(ran) => outcome(ran, store.data(), options),
         };
-        let State { memory, log, log_dropped, .. } = store.into_data();
+        let (memory_peak, log, log_dropped) = store.into_data().ended();
         drop(turn);
-        let cost = Cost { wall: start.elapsed(), cpu: meter.total(), memory_peak: memory.peak() };
+        let cost = Cost { wall: start.elapsed(), cpu: meter.total(), memory_peak };
         Called { result, cost, log, log_dropped }
     }
 
     fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
         let options = &self.0.options;
-        let state = State {
-            memory: Memory::new(options.memory_bytes),
-            message: Arc::clone(&call.message),
-            tenant: Arc::clone(&call.tenant),
-            settings: Arc::clone(&call.settings),
-            wasi: None,
-            log: Vec::new(),
-            log_dropped: 0,
-            log_lines: options.log_lines,
-            log_line_bytes: options.log_line_bytes,
-        };
+        let state = State::new(call, options, &self.0.outlet, meter);
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(options.fuel());
@@ -179,16 +249,22 @@ impl Host {
 }
 
 /// Says whose doing it was that a call ended.
-fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Verdict, CallFailure> {
+fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Done, CallFailure> {
     let error = match ran {
         Ok(answer) => {
-            let verdict = answer?;
-            check::verdict(&verdict, &state.tenant, options)?;
-            return Ok(verdict);
+            let done = answer?;
+            match &done {
+                Done::Verdict(verdict) => check::verdict(verdict, &state.tenant, options)?,
+                Done::Headers(headers) => check::signature(headers)?,
+                Done::Meaning(_) | Done::Schema(_) => {}
+            }
+            return Ok(done);
         }
         Err(error) => error,
     };
-    Err(if error.is::<OutOfCpu>() {
+    Err(if let Some(NotGranted(grant)) = error.downcast_ref() {
+        CallFailure::NotGranted(grant)
+    } else if error.is::<OutOfCpu>() {
         CallFailure::CpuLimit(options.cpu_ms)
     } else if state.memory.refused {
         CallFailure::MemoryLimit(options.memory_bytes)
@@ -211,6 +287,19 @@ const BACKTRACE: usize = 4096;
 /// holds it to these words.
 fn out_of_fuel(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls")
+}
+
+/// Runs until it ends, or has had that much time of its own.
+async fn within<F: Future>(meter: &Meter, limit: Duration, future: F) -> Option<F::Output> {
+    let mut run = pin!(metered(meter, future));
+    loop {
+        // Looked at again where it waited meanwhile; no finer than timers are.
+        let left = limit.checked_sub(meter.own()).filter(|left| !left.is_zero())?;
+        let left = left.max(Duration::from_millis(1));
+        if let Ok(ended) = tokio::time::timeout(left, &mut run).await {
+            return Some(ended);
+        }
+    }
 }
 
 async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {

@@ -1,6 +1,7 @@
 //! How much a plugin may use: the options an operator sets, and the two counters that hold a running
 //! call to them, [`Memory`] for what it allocates and [`Meter`] for its CPU time.
 
+use super::signature::{self, TrustedKey};
 use crate::clock;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -40,6 +41,9 @@ pub struct Options {
     pub per_application: usize,
     /// After so many failures in a row a plugin is not called any more, and what comes is parked. 0: it is called for ever.
     pub quarantine_after: u32,
+    /// Whose components are taken over the API: ed25519 public keys in base64. None: everybody's.
+    #[serde(deserialize_with = "signature::keys")]
+    pub trusted_keys: Vec<TrustedKey>,
 }
 
 impl Default for Options {
@@ -56,6 +60,7 @@ impl Default for Options {
             concurrency: 64,
             per_application: 8,
             quarantine_after: 100,
+            trusted_keys: Vec::new(),
         }
     }
 }
@@ -161,6 +166,9 @@ pub(super) struct Meter {
     /// The CPU clock as it was read last, from the first tick on.
     cpu: AtomicU64,
     used: AtomicU64,
+    /// How long it waited for the world outside, without a wait that goes on; and since when that does, plus one.
+    waited: AtomicU64,
+    waits: AtomicU64,
 }
 
 impl Meter {
@@ -171,7 +179,30 @@ impl Meter {
             ticked: AtomicBool::new(false),
             cpu: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
         }
+    }
+
+    /// A wait for the world outside begins.
+    pub(super) fn wait(&self) {
+        self.waits.store(self.wall().saturating_add(1), Relaxed);
+    }
+
+    /// It is over.
+    pub(super) fn resume(&self) {
+        let since = self.waits.swap(0, Relaxed);
+        if since > 0 {
+            self.waited.fetch_add(self.wall().saturating_sub(since - 1), Relaxed);
+        }
+    }
+
+    /// How much of the time since the start was the call's own: it did not wait for the world outside.
+    pub(super) fn own(&self) -> Duration {
+        let (wall, since) = (self.wall(), self.waits.load(Relaxed));
+        let waits = if since > 0 { wall.saturating_sub(since - 1) } else { 0 };
+        let waited = self.waited.load(Relaxed).saturating_add(waits);
+        Duration::from_nanos(wall.saturating_sub(waited))
     }
 
     fn wall(&self) -> u64 {

@@ -2,7 +2,10 @@
 //! and small ones written as text where no compiler would produce them.
 
 mod calls;
+mod capabilities;
+mod fixtures;
 mod hostile;
+mod signers;
 mod uploads;
 
 use super::*;
@@ -79,6 +82,8 @@ fn tenant(application: ApplicationId) -> Tenant {
             secrets: Vec::new(),
             signatures: Scheme::Both,
             ascii_payload: false,
+            signer: None,
+            classifier: None,
             rate_limit: None,
             max_in_flight: None,
             declared: false,
@@ -100,7 +105,8 @@ fn tenant(application: ApplicationId) -> Tenant {
             updated: 0,
         },
         endpoints: BTreeMap::from([endpoint(11, Some("crm"), true), endpoint(12, None, false)]),
-        plugin: None,
+        plugins: Vec::new(),
+        grants: None,
     }
 }
 
@@ -133,6 +139,7 @@ fn call_of(
         message: Arc::new(message),
         tenant: Arc::new(tenant(application)),
         settings: Arc::new(settings.into()),
+        content_type: None,
     }
 }
 

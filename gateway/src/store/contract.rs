@@ -5,9 +5,9 @@
 //! compared, never measured; the bound of [`soon`] only stops a hang.
 
 use super::{
-    Accepted, Answers, Catalog, Depths, Dispatched, LeasedMessage, Limits, Log, MessageFilter,
-    MessageRecord, Page, Queue, Recovery, Retention, Settlement, StoreError, Submission,
-    memory::Memory, sqlite::Sqlite, vault::Master,
+    Accepted, Answers, Catalog, Cause, Depths, Dispatched, KeyValue, LeasedMessage, Limits, Log,
+    MessageFilter, MessageRecord, Page, Queue, Recovery, Retention, Settlement, StoreError,
+    Submission, memory::Memory, sqlite::Sqlite, vault::Master,
 };
 use crate::model::{
     application::Application,
@@ -16,6 +16,7 @@ use crate::model::{
     delivery::{Delivery, DeliveryKey, Next},
     endpoint::Endpoint,
     environment::Environment,
+    failure::Failure,
     id::{ApplicationId, EndpointId, EnvironmentId},
     message::{Held, Message, Sequence},
     name::EnvironmentName,
@@ -25,7 +26,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 mod catalog;
 mod deliveries;
+mod grants;
 mod held;
+mod keyvalue;
 mod keys;
 mod log;
 mod messages;
@@ -60,6 +63,7 @@ pub struct Store {
     pub recovery: Arc<dyn Recovery>,
     pub answers: Arc<dyn Answers>,
     pub retention: Arc<dyn Retention>,
+    pub values: Arc<dyn KeyValue>,
     close: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -113,7 +117,7 @@ impl Store {
     }
 
     /// That engine.
-    pub fn over<E: Queue + Catalog + Log + Recovery + Answers + Retention>(
+    pub fn over<E: Queue + Catalog + Log + Recovery + Answers + Retention + KeyValue>(
         engine: Arc<E>,
         close: impl Fn(&E) + Send + Sync + 'static,
     ) -> Self {
@@ -124,6 +128,7 @@ impl Store {
             recovery: engine.clone(),
             answers: engine.clone(),
             retention: engine.clone(),
+            values: engine.clone(),
             close: Box::new(move || close(&engine)),
         }
     }
@@ -191,6 +196,12 @@ impl Store {
 
     pub fn hold(&self, leased: &LeasedMessage, held: Held) {
         self.queue.dispatched(leased.clone(), Dispatched::Held(held, None));
+    }
+
+    /// The tenant's plugins as they are now, on one of which a message failed.
+    pub fn cause(&self, tenant: &Tenant, failure: Option<Failure>) -> Option<Box<Cause>> {
+        let tenant = self.catalog.snapshot().tenant(tenant.application.id).cloned();
+        tenant.map(|tenant| Box::new(Cause { tenant, failure }))
     }
 
     /// Leases that many deliveries.

@@ -10,11 +10,10 @@ use crate::{
     clock,
     model::{
         Millis,
-        catalog::Snapshot,
+        catalog::{Snapshot, Tenant},
         delivery::{Delivery, DeliveryKey, Next, State},
         id::{ApplicationId, EndpointId},
         message::{Held, Message, Sequence},
-        plugin::Plugin,
     },
 };
 use arc_swap::ArcSwap;
@@ -117,18 +116,18 @@ pub const fn again_reason() -> &'static str {
 }
 
 /// As what a message is held, by the catalog at the moment its row is written. One whose application is gone would never
-/// be released; one that was parked by a plugin that was replaced meanwhile is for the new one.
+/// be released; one that was parked while the application's plugins were changed is for them as they are now.
 #[must_use]
 pub fn held_as(
     catalog: &Snapshot,
     message: &Message,
     held: &Held,
-    called: Option<&Arc<Plugin>>,
+    called: Option<&Tenant>,
     now: Millis,
 ) -> Held {
     let Some(tenant) = catalog.tenant(message.application) else { return orphaned() };
-    match (held, called, &tenant.plugin) {
-        (Held::Parked { reason, .. }, Some(called), Some(active)) if called != active => {
+    match (held, called) {
+        (Held::Parked { reason, .. }, Some(called)) if tenant.runs_otherwise(called) => {
             Held::Retry { due: now, calls: 0, reason: reason.clone() }
         }
         _ => held.clone(),
@@ -223,7 +222,9 @@ impl Handover {
             Held::Parked { .. } => {
                 self.parked.fetch_add(1, Ordering::Relaxed);
             }
-            Held::Dropped { .. } => self.waiting().uncrowd(application, sequence),
+            Held::Dropped { .. } | Held::Dead { .. } => {
+                self.waiting().uncrowd(application, sequence);
+            }
             Held::Crowded { .. } => {}
         }
         self.front.dispatched(sequence, Vec::new());

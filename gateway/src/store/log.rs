@@ -10,6 +10,7 @@ use crate::model::{
     attempt::Attempt,
     delivery::{Content, DeliveryKey, State},
     endpoint::Version,
+    failure::Failure,
     id::{ApplicationId, EndpointId, EnvironmentId},
     message::{Head, Held, Message, Sequence},
     name::{Channel, EventType},
@@ -19,6 +20,8 @@ use std::sync::Arc;
 
 /// How many rows a page looks at before it says where to go on.
 pub const SCAN: usize = 10_000;
+/// How many bytes of payloads a page has, unless its first is larger.
+pub const PAGE_BYTES: usize = 4 << 20;
 
 /// A recorded message.
 #[derive(Clone, Debug)]
@@ -29,6 +32,8 @@ pub struct MessageRecord {
     pub message: Message,
     /// Why it waits or was dropped, with the time it was noted; none: dispatched, or about to be.
     pub held: Option<(Held, Millis)>,
+    /// How a plugin failed on it, if it is held for that.
+    pub failure: Option<Failure>,
 }
 
 /// A recorded delivery.
@@ -72,7 +77,7 @@ pub struct Summary {
 /// Which messages of an application a page shows, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct MessageFilter {
-    /// Only those held, in this state (`parked`, `retry`, `crowded`, `dropped`).
+    /// Only those held, in this state (`parked`, `retry`, `crowded`, `dropped`, `dead`).
     pub held: Option<String>,
     /// Only those of this type.
     pub event_type: Option<EventType>,

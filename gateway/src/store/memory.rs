@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tables::Tables;
 use tokio::sync::watch;
 
+mod keyvalue;
 mod log;
 mod retention;
 mod search;
@@ -142,11 +143,12 @@ impl Queue for Memory {
         let now = clock::now();
         let mut tables = self.tables();
         match result {
-            Dispatched::Held(held, called) => {
+            Dispatched::Held(held, cause) => {
                 let LeasedMessage { sequence, message, .. } = message;
                 let catalog = self.handover.snapshot();
-                let held = held_as(&catalog, &message, &held, called.as_ref(), now);
-                tables.hold(sequence, held.clone(), now);
+                let called = cause.as_deref().map(|cause| &*cause.tenant);
+                let held = held_as(&catalog, &message, &held, called, now);
+                tables.hold(sequence, held.clone(), cause.and_then(|cause| cause.failure), now);
                 if matches!(held, Held::Crowded { .. }) {
                     self.handover.crowd(message.application, sequence, || {});
                 }
@@ -240,7 +242,9 @@ impl Catalog for Memory {
         let (notices, environment) =
             (notice::of_change(&draft, &change), draft.environment_of(&change));
         let effects = tables.follow(&draft, &change, clock::now());
+        let gone = draft.lets_go(&change);
         draft.apply(change);
+        draft.without_use(gone).iter().for_each(|digest| drop(tables.code.remove(digest)));
         let listeners = environment.and_then(|id| notice::listeners(&draft, id).cloned());
         let told = listeners.iter().flat_map(|listeners| {
             let message = |notice: &Notice| {
@@ -256,12 +260,6 @@ impl Catalog for Memory {
 
     fn watch(&self) -> watch::Receiver<u64> {
         self.handover.watch()
-    }
-
-    async fn put_code(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
-        self.handover.front.check_open()?;
-        self.tables().code.insert(digest, bytes);
-        Ok(())
     }
 
     async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {

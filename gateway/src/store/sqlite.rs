@@ -42,6 +42,8 @@ mod answers;
 mod changes;
 mod checkpoint;
 mod disorder;
+mod held;
+mod keyvalue;
 mod log;
 mod read;
 mod readers;
@@ -259,7 +261,7 @@ impl Queue for Sqlite {
                     self.hand(Op::Hold(message, held, None));
                 });
             }
-            Dispatched::Held(held, called) => self.hand(Op::Hold(message, held, called)),
+            Dispatched::Held(held, cause) => self.hand(Op::Hold(message, held, cause)),
             Dispatched::Deliveries(deliveries) if message.held => {
                 self.hand(Op::Unhold(message.sequence, deliveries));
             }
@@ -363,10 +365,6 @@ impl Catalog for Sqlite {
 
     fn watch(&self) -> watch::Receiver<u64> {
         self.handover.watch()
-    }
-
-    async fn put_code(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
-        self.ask(|reply| Op::PutCode(digest, bytes, reply)).await
     }
 
     async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {

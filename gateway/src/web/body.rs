@@ -17,6 +17,9 @@ use std::{
 };
 use tokio::time::{Sleep, sleep};
 
+/// How long a body may be where a route says nothing else, in bytes.
+pub const USUAL: usize = 256 << 10;
+
 /// A body that fails when it is not whole after that time, counted from when it is first waited for. The timer is made
 /// then: most bodies come with their heads and need none.
 pub struct Timed<B> {

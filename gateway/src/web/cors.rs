@@ -10,11 +10,13 @@ use tower_http::cors::{Any, CorsLayer};
 
 /// How long a browser may keep the answer to a preflight; none keeps it longer.
 const AGE: Duration = Duration::from_secs(2 * 60 * 60);
-const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
-const HEADERS: [HeaderName; 5] = [
+const METHODS: [Method; 5] =
+    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+const HEADERS: [HeaderName; 6] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("octohooks-signature"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];

@@ -150,8 +150,14 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message)
             }
             StoreError::Conflict(
-                Conflict::TooManyEndpoints | Conflict::TooManyKeys | Conflict::TooManyEventTypes,
+                Conflict::TooManyEndpoints
+                | Conflict::TooManyPlugins
+                | Conflict::TooManyKeys
+                | Conflict::TooManyEventTypes,
             ) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many", message),
+            StoreError::Conflict(Conflict::OtherKind) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_component", message)
+            }
             StoreError::Conflict(Conflict::NoEnvironment) => Self::not_found("environment"),
             StoreError::Conflict(Conflict::NoApplication) => Self::not_found("application"),
             StoreError::Conflict(Conflict::UidTaken) => {

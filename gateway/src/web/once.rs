@@ -17,7 +17,7 @@ use crate::{
 use axum::{
     Json,
     body::Body,
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -30,11 +30,14 @@ use std::{
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
 };
+use tokio::sync::OwnedMutexGuard;
 
 /// How long an answer is kept, in milliseconds.
 pub const KEPT: Millis = 12 * 3_600_000;
 /// The longest key, in bytes.
 const KEY: usize = 256;
+/// How many requests with one key may be under way, one at work and the others in line.
+const LINE: usize = 64;
 const NAME: &str = "idempotency-key";
 /// Says that an answer is not the first.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -44,8 +47,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 pub struct Repeats {
     answers: Arc<dyn Answers>,
     keys: Keys,
-    /// The largest body of any route, in bytes.
-    limit: usize,
+    /// The longest body of a route, in bytes, by the end of its path.
+    limits: Arc<[(&'static str, usize)]>,
     under_way: Arc<Mutex<HashMap<(EnvironmentId, Digest), Turn>>>,
 }
 
@@ -71,16 +74,35 @@ impl<S: Send + Sync> FromRequestParts<S> for Earlier {
 pub struct IsKept;
 
 impl Repeats {
-    /// A layer for routes whose bodies have at most that many bytes.
+    /// A layer for routes whose bodies have at most that many bytes, where their paths end like this, or [`body::USUAL`].
     #[must_use]
-    pub fn new(answers: Arc<dyn Answers>, keys: Keys, limit: usize) -> Self {
-        Self { answers, keys, limit, under_way: Arc::default() }
+    pub fn new(
+        answers: Arc<dyn Answers>,
+        keys: Keys,
+        limits: impl Into<Arc<[(&'static str, usize)]>>,
+    ) -> Self {
+        Self { answers, keys, limits: limits.into(), under_way: Arc::default() }
     }
 
-    fn turn(&self, once: &Once) -> Turn {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.retain(|_, turn| Arc::strong_count(turn) > 1);
-        under_way.entry((once.environment, once.key)).or_default().clone()
+    fn limit(&self, parts: &Parts) -> usize {
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let own = self.limits.iter().find(|(end, _)| path.ends_with(end));
+        own.map_or(body::USUAL, |(_, limit)| *limit)
+    }
+
+    /// A place in the line of those with that key. Whoever gives up leaves it.
+    async fn turn(&self, once: &Once) -> Result<OwnedMutexGuard<()>, ApiError> {
+        let turn = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            under_way.retain(|_, turn| Arc::strong_count(turn) > 1);
+            under_way.entry((once.environment, once.key)).or_default().clone()
+        };
+        if Arc::strong_count(&turn) > LINE {
+            return Err(ApiError::conflict(
+                "many requests with this idempotency key are under way",
+            ));
+        }
+        Ok(turn.lock_owned().await)
     }
 
     async fn first_or_again(self, request: Request, next: Next) -> Result<Response, ApiError> {
@@ -95,16 +117,21 @@ impl Repeats {
             return Ok(next.run(Request::from_parts(parts, body)).await);
         };
         let key = digest([&*rights.owner, key]);
-        let bytes = body::read(body, self.limit, "request").await?;
+        let bytes = body::read(body, self.limit(&parts), "request").await?;
         let target = parts.uri.to_string();
         let what = [rights.scope.as_bytes(), parts.method.as_str().as_bytes(), target.as_bytes()];
         let fingerprint = digest(what.into_iter().chain([&*bytes]));
         let once = Once { environment, key, fingerprint };
         parts.extensions.insert(once);
         let request = Request::from_parts(parts, Body::from(bytes));
+        let turn = self.turn(&once).await?;
         // To its end, also if nobody waits for it any more: what is done is answered when it is asked again.
-        let run = tokio::spawn(self.clone().run_once(once, request, next)).await;
-        run.unwrap_or_else(|error| {
+        let run = tokio::spawn(async move {
+            let ran = self.run_once(once, request, next).await;
+            drop(turn);
+            ran
+        });
+        run.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request ended early");
             let message = "the gateway failed; its log says why";
             Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
@@ -117,8 +144,6 @@ impl Repeats {
         mut request: Request,
         next: Next,
     ) -> Result<Response, ApiError> {
-        let turn = self.turn(&once);
-        let _mine = turn.lock().await;
         let since = clock::now().saturating_sub(KEPT);
         let kept = self.answers.answer(once.environment, once.key, since).await?;
         match kept {

@@ -1,5 +1,6 @@
 //! The HTTP server: one task a connection, with a limit on connections and a limit on the time a request's head may
-//! take, so that neither idle nor half-sent requests pile up.
+//! take, so that neither idle nor half-sent requests pile up,
+//! nor answers that nobody reads.
 
 use super::body::Timed;
 use axum::{Router, body::Body};
@@ -8,11 +9,18 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 /// How long a request's head may take, and how long a connection may be idle.
@@ -27,6 +35,8 @@ pub struct Limits {
     pub connections: usize,
     /// Its body, from the first wait for more of it.
     pub body: Duration,
+    /// An answer of which nothing is taken.
+    pub write: Duration,
     /// All of it, once the server is to stop.
     pub drain: Duration,
 }
@@ -62,7 +72,7 @@ pub async fn serve(
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(patient(stream, limits.write)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -75,6 +85,13 @@ pub async fn serve(
     let _in_time = tokio::time::timeout(limits.drain, graceful.shutdown()).await;
 }
 
+/// The connection, given up when nothing can be written for so long: an answer that is not read is memory.
+fn patient(stream: TcpStream, write: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write));
+    Box::pin(stream)
+}
+
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -84,4 +101,35 @@ async fn accept(
     // Small answers must not wait for more to be sent.
     stream.set_nodelay(true)?;
     Ok((stream, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{body::Bytes, routing::get};
+    use futures_util::stream;
+    use std::convert::Infallible;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_given_up() {
+        let chunk = || Ok::<_, Infallible>(Bytes::from_static(&[b' '; 64 << 10]));
+        let endless = move || async move { Body::from_stream(stream::repeat_with(chunk)) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let limit = Duration::from_millis(20);
+        let limits = Limits { connections: 1, body: limit, write: limit, drain: limit };
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let router = Router::new().route("/", get(endless));
+        let serving = serve(listener, router, async { drop(stopped.await) }, limits);
+        let serving = tokio::spawn(serving);
+        let mut client = TcpStream::connect(address).await.expect("connects");
+        client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("is sent");
+        // The only place there is: the next client is served when the first one's answer is given up.
+        let mut next = TcpStream::connect(address).await.expect("connects");
+        next.write_all(b"GET /none HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("is sent");
+        next.readable().await.expect("is answered");
+        drop(stop);
+        serving.await.expect("ends");
+    }
 }

@@ -51,6 +51,10 @@ def before_call(context, case, kwargs):
         if visible.lower().startswith("http"):
             case.body = body | {"url": FIXTURES["receiver"]}
 
+    # Nobody guesses a digest.
+    if isinstance(body, dict) and "digest" in body and (call not in done or not one_in(4, body["digest"])):
+        case.body = body | {"digest": FIXTURES["parts"]["digest"]}
+
 
 @schemathesis.serializer("application/wasm")
 def component(context, value):

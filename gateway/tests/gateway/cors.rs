@@ -26,7 +26,7 @@ async fn pages_of_every_origin_are_answered_errors_too() {
         let allowed = answer.headers().get("access-control-allow-origin");
         assert_eq!(allowed.expect("a header"), "*", "{method} {path}");
     }
-    for method in ["GET", "POST", "PUT", "DELETE"] {
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
         let url = format!("http://{}/api/v1/applications/hooli/messages", gateway.address());
         let answer = client()
             .request(Method::OPTIONS, url)

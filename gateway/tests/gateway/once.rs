@@ -15,6 +15,18 @@ async fn post(gateway: &Gateway, key: &str, path: &str, body: &Value) -> (u16, b
 }
 
 #[tokio::test]
+async fn a_key_makes_no_body_longer_than_its_route_takes() {
+    let gateway = Gateway::start(&[]).await;
+    gateway.application("hooli", &["http://127.0.0.1:9/"]).await;
+    let long = " ".repeat(300 << 10);
+    for path in ["/applications/hooli/messages/m/endpoints/e0/resend", "/nowhere"] {
+        let request = gateway.request(Method::POST, path).header("idempotency-key", "one");
+        let answer = request.body(long.clone()).send().await.expect("an answer");
+        assert_eq!(answer.status(), 413, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_repetition_gets_the_first_answer_also_after_a_kill() {
     let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
     let application = json!({ "name": "Hooli", "uid": "hooli" });

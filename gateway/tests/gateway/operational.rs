@@ -124,7 +124,7 @@ async fn a_plugin_that_only_fails_is_put_in_quarantine_and_a_new_version_release
         gateway.held("hooli", message, "parked").await;
     }
     let plugin = until("it is in quarantine", async || {
-        let plugin = gateway.get("/applications/hooli/plugin").await;
+        let plugin = gateway.get("/applications/hooli/plugins/main").await;
         plugin["quarantined"].is_string().then_some(plugin)
     })
     .await;
@@ -132,13 +132,18 @@ async fn a_plugin_that_only_fails_is_put_in_quarantine_and_a_new_version_release
         told(&receiver).contains(&("plugin.quarantined".into(), String::new())).then_some(())
     })
     .await;
+    let told = receiver.received("/ok/told");
+    let told = told.iter().map(|r| serde_json::from_slice::<Value>(&r.body).expect("JSON"));
+    let told = told.into_iter().find(|told| told["type"] == "plugin.quarantined");
+    let told = told.expect("is told")["plugin"].clone();
+    assert_eq!((&told["name"], &told["digest"]), (&json!("main"), &plugin["active"]));
     gateway.restart().await;
     parked.push(gateway.message("hooli", report).await);
     let held = gateway.held("hooli", &parked[3], "parked").await;
     assert!(held["reason"].as_str().is_some_and(|why| why.contains("3 failures")), "{held}");
-    assert_eq!(gateway.get("/applications/hooli/plugin").await, plugin, "it is kept");
+    assert_eq!(gateway.get("/applications/hooli/plugins/main").await, plugin, "it is kept");
     assert_eq!(gateway.upload("hooli", component("sms-status")).await.0, StatusCode::OK);
-    assert!(gateway.get("/applications/hooli/plugin").await["quarantined"].is_null());
+    assert!(gateway.get("/applications/hooli/plugins/main").await["quarantined"].is_null());
     for message in &parked {
         assert_eq!(gateway.settled("hooli", message).await[0]["status"], "success");
     }

@@ -7,6 +7,12 @@ use super::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
+mod chain;
+mod declared;
+mod policies;
+mod trust;
+mod versions;
+
 /// An SMS provider's report.
 fn report(status: &str) -> Value {
     json!({ "messageId": "m-1", "to": "+46701234567", "status": status, "internalRoute": "secret" })
@@ -16,18 +22,18 @@ fn report(status: &str) -> Value {
 async fn a_plugins_life() {
     let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
     gateway.application("hooli", &[&receiver.url("/ok")]).await;
-    let path = "/applications/hooli/plugin";
+    let path = "/applications/hooli/plugins/main";
     assert_eq!(gateway.call(Method::GET, path, None).await.0, 404);
     let bytes = component("sms-status");
     let (status, made) = gateway.upload("hooli", bytes.clone()).await;
     assert_eq!(status, 200, "{made}");
-    assert_eq!(made["size"], bytes.len());
+    assert_eq!(made["versions"][0]["size"], bytes.len());
     assert_eq!(gateway.get(path).await, made);
     gateway.message("hooli", report("DELIVRD")).await;
     receiver.wait_for("/ok", 1).await;
     let settings = json!({ "intermediate": true });
-    let configured = gateway.put("/applications/hooli/plugin/settings", settings.clone()).await;
-    assert_eq!((&configured["settings"], &configured["digest"]), (&settings, &made["digest"]));
+    let configured = gateway.settings("hooli", settings.clone()).await;
+    assert_eq!((&configured["settings"], &configured["active"]), (&settings, &made["active"]));
     let second = gateway.message("hooli", report("ENROUTE")).await;
     gateway.settled("hooli", &second).await;
     gateway.restart().await;
@@ -100,7 +106,7 @@ async fn what_a_failing_plugin_parks_goes_out_with_the_next_version() {
     gateway.application("hooli", &[&receiver.url("/ok")]).await;
     gateway.upload("hooli", component("scripted")).await;
     let script = json!({ "script": r#"{"do":"panic","reason":"bad day"}"# });
-    gateway.put("/applications/hooli/plugin/settings", script).await;
+    gateway.settings("hooli", script).await;
     for n in 0..5 {
         let message = gateway.message("hooli", json!({ "n": n })).await;
         let parked = gateway.held("hooli", &message, "parked").await;
@@ -111,7 +117,7 @@ async fn what_a_failing_plugin_parks_goes_out_with_the_next_version() {
     assert_eq!(list["data"].as_array().expect("a list").len(), 5);
     let health: Value = serde_json::from_str(&gateway.text("/health").await).expect("JSON");
     assert_eq!(health["parts"]["store"]["parked"], 5);
-    gateway.put("/applications/hooli/plugin/settings", json!({})).await;
+    gateway.settings("hooli", json!({})).await;
     let mut bodies: Vec<_> =
         receiver.wait_for("/ok", 5).await.iter().map(|r| r.body.clone()).collect();
     bodies.sort_unstable();
@@ -137,7 +143,7 @@ async fn a_slow_plugin_is_replaced_and_all_that_waited_goes_out_with_the_next_ve
         gateway.upload(uid, component("scripted")).await;
     }
     let script = json!({ "script": r#"{"do":"spin"}"# });
-    gateway.put("/applications/slow/plugin/settings", script).await;
+    gateway.settings("slow", script).await;
     // More than may wait for the plugin.
     const COUNT: usize = 1500;
     for n in 0..COUNT {
@@ -150,7 +156,7 @@ async fn a_slow_plugin_is_replaced_and_all_that_waited_goes_out_with_the_next_ve
 
     gateway.set("OCTOHOOKS_PLUGINS__CPU_MS", "100");
     gateway.restart().await;
-    gateway.put("/applications/slow/plugin/settings", json!({})).await;
+    gateway.settings("slow", json!({})).await;
     let received = receiver.wait_for("/ok/slow", COUNT).await;
     let mut numbers: Vec<_> = received.iter().map(Received::n).collect();
     numbers.sort_unstable();
@@ -170,12 +176,13 @@ async fn a_plugin_may_ask_to_see_a_message_again() {
     gateway.application("hooli", &[&receiver.url("/ok")]).await;
     gateway.upload("hooli", component("scripted")).await;
     let script = json!({ "script": r#"{"do":"retry","afterMs":3600000,"reason":"later"}"# });
-    gateway.put("/applications/hooli/plugin/settings", script).await;
+    gateway.settings("hooli", script).await;
     let message = gateway.message("hooli", json!({})).await;
     let held = gateway.held("hooli", &message, "retry").await;
     assert!(held["reason"].as_str().expect("a reason").contains("later"), "{held}");
+    assert_eq!(held["failure"]["kind"], "retry");
     let script = json!({ "script": r#"{"do":"retry","afterMs":10,"reason":"soon"}"# });
-    gateway.put("/applications/hooli/plugin/settings", script).await;
+    gateway.settings("hooli", script).await;
     let soon = gateway.message("hooli", json!({})).await;
     // Again and again, until it has asked too often.
     let parked = gateway.held("hooli", &soon, "parked").await;
@@ -250,7 +257,7 @@ async fn what_is_no_plugin_is_refused_and_changes_nothing() {
         let message = error["message"].as_str().expect("a text");
         assert!(!message.is_empty() && message.contains(why), "{why}: {message}");
     }
-    assert_eq!(gateway.get("/applications/hooli/plugin").await, good);
+    assert_eq!(gateway.get("/applications/hooli/plugins/main").await, good);
     gateway.message("hooli", report("DELIVRD")).await;
     receiver.wait_for("/ok", 1).await;
 }

@@ -234,11 +234,27 @@ impl Gateway {
         made["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Uploads a component.
+    /// Uploads a component as the application's plugin `main`.
     pub(crate) async fn upload(&self, application: &str, bytes: Vec<u8>) -> (StatusCode, Value) {
-        let path = format!("/applications/{application}/plugin");
+        self.upload_as(application, "main", bytes).await
+    }
+
+    /// Uploads a component as that plugin; a query may follow the name.
+    pub(crate) async fn upload_as(
+        &self,
+        application: &str,
+        plugin: &str,
+        bytes: Vec<u8>,
+    ) -> (StatusCode, Value) {
+        let path = format!("/applications/{application}/plugins/{plugin}");
         let answer = self.request(Method::PUT, &path).body(bytes).send().await.expect("an answer");
         (answer.status(), json_of(answer).await)
+    }
+
+    /// Gives the application's plugin `main` settings.
+    pub(crate) async fn settings(&self, application: &str, settings: Value) -> Value {
+        let path = format!("/applications/{application}/plugins/main");
+        self.good(Method::PATCH, &path, Some(&json!({ "settings": settings }))).await
     }
 
     /// The message's deliveries, once all have ended.

@@ -63,8 +63,18 @@ const ROUTES: &[(&str, &[(&str, For)])] = &[
     ("/operations", &[("GET", Owner)]),
     ("/operations/{operation}", &[("GET", Owner)]),
     ("/operations/{operation}/cancel", &[("POST", Owner)]),
-    ("/applications/{app}/plugin", &[("GET", Caller), ("PUT", Caller), ("DELETE", Caller)]),
-    ("/applications/{app}/plugin/settings", &[("PUT", Caller)]),
+    ("/applications/{app}/plugins", &[("GET", Caller)]),
+    (
+        "/applications/{app}/plugins/{plugin}",
+        &[("GET", Caller), ("PUT", Caller), ("PATCH", Caller), ("DELETE", Caller)],
+    ),
+    ("/applications/{app}/plugins/{plugin}/activate", &[("POST", Caller)]),
+    ("/applications/{app}/plugins/{plugin}/rollback", &[("POST", Caller)]),
+    ("/applications/{app}/plugins/{plugin}/release", &[("POST", Caller)]),
+    ("/applications/{app}/plugins/{plugin}/versions/{digest}", &[("DELETE", Caller)]),
+    ("/applications/{app}/grants", &[("GET", Caller), ("PUT", Caller)]),
+    ("/applications/{app}/secrets", &[("GET", Caller)]),
+    ("/applications/{app}/secrets/{secret}", &[("PUT", Caller), ("DELETE", Caller)]),
     ("/applications/{app}/tokens", &[("POST", Caller)]),
     ("/event-types", &[("GET", Caller), ("POST", Caller)]),
     ("/event-types/{name}", &[("GET", Caller), ("PUT", Caller), ("DELETE", Caller)]),
@@ -126,6 +136,9 @@ fn fill(path: &str, method: &str, message: &str) -> String {
         .replace("{endpoint}", gone("e0"))
         .replace("{message}", message)
         .replace("{name}", gone("t"))
+        .replace("{plugin}", "main")
+        .replace("{digest}", "none")
+        .replace("{secret}", gone("t"))
         .replace("{environment}", "default")
         .replace("{key}", "none")
 }

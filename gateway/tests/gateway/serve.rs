@@ -142,7 +142,7 @@ async fn declared_applications_are_reconciled_at_start_and_on_hangup() {
         let url = receiver.url(path);
         format!(
             "[[applications]]\nuid = \"hooli\"\nname = \"Hooli\"\n\
-             [applications.plugin]\npath = \"{}\"\n\
+             [[applications.plugins]]\nname = \"main\"\npath = \"{}\"\n\
              [[applications.endpoints]]\nuid = \"crm\"\nurl = \"{url}\"\n",
             gateway.path("sms.wasm").display()
         )

@@ -58,6 +58,8 @@ fn cases() -> Vec<Case> {
         },
         case("github-router", "push", json!({ "sender": { "login": "x[bot]" } })),
         case("github-router", "ping", json!([])),
+        case("capable", "a", json!({})),
+        case("capable", "a", json!({ "steps": [{ "use": "now" }] })),
         case("scripted", "a", json!({})),
         case("scripted", "a", json!({ "do": "echo-message" })),
         case("scripted", "a", json!({ "do": "echo-endpoints" })),
@@ -152,7 +154,8 @@ fn call(case: &Case) -> Call {
             updated: 1,
         },
         endpoints: [(endpoint.id, Arc::new(endpoint))].into(),
-        plugin: None,
+        plugins: Vec::new(),
+        grants: None,
     };
     let message = Message {
         content_until: None,
@@ -171,5 +174,6 @@ fn call(case: &Case) -> Call {
         message: Arc::new(message),
         tenant: Arc::new(tenant),
         settings: Arc::new(Settings::from(settings)),
+        content_type: None,
     }
 }

@@ -6,8 +6,9 @@ use crate::{
         Millis,
         application::Application,
         catalog::Tenant,
+        failure::Failure,
         id::MessageId,
-        message::Attributes,
+        message::{Attributes, HELD},
         name::{AttributeName, AttributeValue, Channel, EventType, Uid},
     },
     store::{Catalog, Forgotten, Log, MessageFilter, MessageRecord, Retention},
@@ -45,12 +46,16 @@ pub struct Shown {
     #[serde(skip_serializing_if = "Attributes::is_empty")]
     #[schema(value_type = BTreeMap<AttributeName, AttributeValue>, required = false)]
     attributes: Attributes,
-    /// `accepted`, or `parked`, `retry`, `crowded`, `dropped` with the reason.
-    #[schema(pattern = "^(accepted|parked|retry|crowded|dropped)$")]
+    /// `accepted`, or `parked`, `retry`, `crowded`, `dropped`, `dead` with the reason.
+    #[schema(pattern = "^(accepted|parked|retry|crowded|dropped|dead)$")]
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,
+    /// How a plugin failed on it. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    failure: Option<Failure>,
     created: Millis,
     updated: Millis,
 }
@@ -71,9 +76,15 @@ impl Shown {
             attributes: message.attributes.clone(),
             state: held.map_or("accepted", |(held, _)| held.state()),
             reason: held.map(|(held, _)| held.reason().to_owned()),
+            failure: None,
             created: message.accepted,
             updated: held.map_or(message.accepted, |(_, noted)| *noted),
         }
+    }
+
+    /// The same, with how a plugin failed on it.
+    fn whole(record: &MessageRecord) -> Self {
+        Self { failure: record.failure.clone(), ..Self::new(record) }
     }
 }
 
@@ -82,8 +93,8 @@ impl Shown {
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
-    /// `parked`, `retry`, `crowded` or `dropped`.
-    #[param(pattern = "^(parked|retry|crowded|dropped)$")]
+    /// `parked`, `retry`, `crowded`, `dropped` or `dead`.
+    #[param(pattern = "^(parked|retry|crowded|dropped|dead)$")]
     state: Option<String>,
     /// Only those of this type.
     event_type: Option<EventType>,
@@ -116,9 +127,8 @@ pub async fn list(
     let tenant = owner.tenant(&catalog, &app)?;
     let Application { environment, id, .. } = tenant.application;
     let limit = page.limit()?;
-    let states = ["parked", "retry", "crowded", "dropped"];
-    if wanted.state.as_deref().is_some_and(|state| !states.contains(&state)) {
-        return Err(ApiError::field("?state", "must be parked, retry, crowded or dropped"));
+    if wanted.state.as_deref().is_some_and(|state| !HELD.contains(&state)) {
+        return Err(ApiError::field("?state", format!("must be one of {}", HELD.join(", "))));
     }
     let filter = MessageFilter {
         held: wanted.state,
@@ -166,7 +176,7 @@ pub async fn get(
     Path((app, message)): Path<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
     let tenant = owner.tenant(&catalog, &app)?;
-    Ok(Json(Shown::new(&find(&log, &tenant, &message).await?)))
+    Ok(Json(Shown::whole(&find(&log, &tenant, &message).await?)))
 }
 
 /// Removes a message's payload; the rest of it stays.

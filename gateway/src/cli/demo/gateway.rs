@@ -112,7 +112,7 @@ impl Gateway {
     pub async fn set_up(&self, receiver: SocketAddr) -> Result<HashMap<Endpoint, String>> {
         let application = json!({ "name": "Hooli, SMS partner", "uid": APPLICATION });
         self.call(Method::POST, "/applications", application.to_string()).await?;
-        let plugin = format!("/applications/{APPLICATION}/plugin");
+        let plugin = format!("/applications/{APPLICATION}/plugins/main");
         self.call(Method::PUT, &plugin, PLUGIN).await?;
         let mut secrets = HashMap::new();
         for endpoint in Endpoint::ALL {

@@ -1,6 +1,6 @@
 //! The rules that a change of the catalog must keep, for whoever applies one: both store engines ask before they write.
 
-use super::{Change, Conflict, MAX_EVENT_TYPES, MAX_KEYS, MAX_TOKENS, Snapshot};
+use super::{Change, Conflict, MAX_EVENT_TYPES, MAX_KEYS, MAX_PLUGINS, MAX_TOKENS, Snapshot};
 use crate::model::{
     application::Application,
     endpoint::Endpoint,
@@ -8,6 +8,7 @@ use crate::model::{
     event_type::Listed,
     id::EnvironmentId,
     key::{Key, Scope},
+    plugin::Plugin,
 };
 use std::sync::Arc;
 
@@ -27,20 +28,23 @@ impl Snapshot {
             }
             Change::PutApplication(new) => self.check_application(new),
             Change::PutEndpoint(new) => self.check_endpoint(new),
-            Change::PutPlugin(plugin) => {
-                must(self.tenants.contains_key(&plugin.application), Conflict::NoApplication)
+            Change::PutPlugin(new, _) => self.check_plugin(new),
+            Change::QuarantinePlugin(id, name, digest, _) => {
+                let good = |p: &Arc<Plugin>| p.active == Some(*digest) && p.quarantined.is_none();
+                must(self.plugin(*id, name).is_some_and(good), Conflict::Stale)
             }
-            Change::QuarantinePlugin(id, digest, _) => {
-                let active = self.tenants.get(id).and_then(|tenant| tenant.plugin.as_ref());
-                let good = active.is_some_and(|p| p.digest == *digest && p.quarantined.is_none());
-                must(good, Conflict::Stale)
+            Change::DeletePlugin(id, name) => {
+                must(self.plugin(*id, name).is_some(), Conflict::Stale)
             }
-            Change::DeleteApplication(id) | Change::DeletePlugin(id) => {
-                must(self.tenants.contains_key(id), Conflict::Stale)
-            }
+            Change::DeleteApplication(id) => must(self.tenants.contains_key(id), Conflict::Stale),
             Change::DeleteEndpoint(application, id) => {
                 let tenant = self.tenants.get(application).ok_or(Conflict::Stale)?;
                 must(tenant.endpoints.contains_key(id), Conflict::Stale)
+            }
+            Change::PutGrants(new) => {
+                let tenant = self.tenants.get(&new.application).ok_or(Conflict::NoApplication)?;
+                let old = tenant.grants.as_ref().map_or(0, |grants| grants.revision);
+                must(new.revision == old + 1, Conflict::Stale)
             }
             Change::PutKey(new) => self.check_key(new),
             Change::DeleteKey(id) => must(self.keys.contains_key(id), Conflict::Stale),
@@ -59,6 +63,8 @@ impl Snapshot {
         }
         match self.environments.get(&new.id) {
             Some(old) => must(!old.deleted && new.revision == old.revision + 1, Conflict::Stale),
+            // Paths take its id as well.
+            None if new.name.bytes().all(|byte| byte.is_ascii_digit()) => Err(Conflict::NameTaken),
             None => must(new.id == self.free_environment(), Conflict::Stale),
         }
     }
@@ -69,7 +75,10 @@ impl Snapshot {
         must(new.revision == old + 1, Conflict::Stale)?;
         let Some(uid) = &new.uid else { return Ok(()) };
         let known = self.uids.get(&(new.environment, uid.to_string()));
-        must(known.is_none_or(|known| *known == new.id), Conflict::UidTaken)
+        must(known.is_none_or(|known| *known == new.id), Conflict::UidTaken)?;
+        // Paths take either: the other would be shadowed, or shadow it.
+        let as_id = uid.parse().ok().filter(|id| *id != new.id);
+        must(as_id.is_none_or(|id| !self.tenants.contains_key(&id)), Conflict::UidTaken)
     }
 
     fn check_endpoint(&self, new: &Endpoint) -> Result<(), Conflict> {
@@ -78,9 +87,18 @@ impl Snapshot {
         must(new.revision == old + 1, Conflict::Stale)?;
         let room = old > 0 || tenant.endpoints.len() < self.max_endpoints;
         must(room, Conflict::TooManyEndpoints)?;
-        let taken = |e: &Arc<Endpoint>| e.id != new.id && e.uid == new.uid;
+        let as_id = new.uid.as_ref().and_then(|uid| uid.parse().ok());
+        let taken = |e: &Arc<Endpoint>| e.id != new.id && (e.uid == new.uid || as_id == Some(e.id));
         let taken = new.uid.is_some() && tenant.endpoints.values().any(taken);
         must(!taken, Conflict::UidTaken)
+    }
+
+    fn check_plugin(&self, new: &Plugin) -> Result<(), Conflict> {
+        let tenant = self.tenants.get(&new.application).ok_or(Conflict::NoApplication)?;
+        let old = tenant.plugin(&new.name);
+        must(new.revision == old.map_or(0, |plugin| plugin.revision) + 1, Conflict::Stale)?;
+        must(old.is_none_or(|old| old.kind == new.kind), Conflict::OtherKind)?;
+        must(old.is_some() || tenant.plugins.len() < MAX_PLUGINS, Conflict::TooManyPlugins)
     }
 
     fn check_key(&self, new: &Key) -> Result<(), Conflict> {

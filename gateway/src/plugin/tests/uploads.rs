@@ -144,6 +144,25 @@ fn an_entry_does_not_stand_in_for_another_component() {
 }
 
 #[test]
+fn what_was_compiled_of_components_that_nobody_wants_goes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cache = Cache { directory: directory.path().into(), key: [1; 32] };
+    let options = Options { concurrency: 1, ..Options::default() };
+    let host = Host::new(options, Some(cache)).expect("a host");
+    let (a, b) = (component(1, ""), component(2, ""));
+    let wanted = host.load(&a).expect("loads").digest;
+    host.load(&b).expect("loads");
+    let of_another_engine = directory.path().join(format!("{wanted}-0123456789abcdef.cwasm"));
+    for path in [&of_another_engine, &directory.path().join("being-written.tmp")] {
+        fs::write(path, "").expect("is written");
+    }
+    host.forget_compiled(|digest| *digest == wanted);
+    assert!(host.load(&a).expect("loads").compiled_in.is_none(), "it is kept");
+    assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 2);
+    assert!(host.load(&b).expect("loads").compiled_in.is_some(), "it is compiled again");
+}
+
+#[test]
 fn the_registry_finds_by_digest_and_forgets_what_is_not_wanted() {
     let stage = Stage::new();
     let other = stage.host.load(&component(1, "")).expect("loads");

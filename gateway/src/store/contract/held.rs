@@ -3,8 +3,13 @@
 use super::*;
 use crate::{
     clock,
-    model::{catalog::Conflict, id::Digest, plugin::Plugin},
-    store::{MessageFilter, MessageRecord},
+    model::{
+        failure::{Failure, Level, LogLine},
+        id::Digest,
+        name::PluginName,
+        plugin::{Kind, Plugin, Version},
+    },
+    store::{Again, Forgotten, MessageFilter, MessageRecord},
 };
 
 on_every_engine![
@@ -17,7 +22,10 @@ on_every_engine![
     a_deleted_application_has_nothing_held,
     what_is_held_after_its_application_is_dropped,
     what_a_replaced_plugin_parks_is_for_the_new_one,
-    a_quarantine_releases_nothing_and_the_next_version_does,
+    what_several_plugins_parked_is_released_in_one_order,
+    only_a_change_of_how_plugins_run_releases_what_is_parked,
+    a_failure_is_kept_with_its_message_and_goes_with_its_content,
+    a_dead_message_ends_like_a_dropped_one,
     crowded_messages_are_taken_in_order_when_there_is_room,
     what_is_due_again_keeps_nobody_else_out,
 ];
@@ -31,31 +39,24 @@ fn retry(due: u64) -> Held {
 }
 
 fn plugin(tenant: &Tenant) -> Change {
-    Change::PutPlugin(Plugin {
-        environment: tenant.application.environment,
-        application: tenant.application.id,
-        digest: Digest([7; 32]),
-        size: 1,
-        settings: serde_json::Map::new(),
-        declared: false,
-        quarantined: None,
-        created: 1,
-        updated: 1,
-    })
+    Change::PutPlugin(sample::plugin(tenant.application.id, "main"), None)
 }
 
 async fn what_a_replaced_plugin_parks_is_for_the_new_one(store: &Store) {
     let tenant = store.tenant(1).await;
     store.change(plugin(&tenant)).await;
     let leased = store.leased(&tenant, 2).await;
-    let called = |store: &Store| {
-        let tenant = store.catalog.snapshot().tenant(tenant.application.id).cloned();
-        tenant.and_then(|tenant| tenant.plugin.clone())
-    };
-    let (old, Change::PutPlugin(new)) = (called(store), plugin(&tenant)) else { panic!() };
+    let called = |store: &Store| store.cause(&tenant, None);
+    let (old, mut new) = (called(store), sample::plugin(tenant.application.id, "main").next(2));
     store.queue.dispatched(leased[0].clone(), Dispatched::Held(parked(), old.clone()));
     assert_eq!(store.depths().await.parked, 1);
-    store.change(Change::PutPlugin(Plugin { digest: Digest([8; 32]), ..new })).await;
+    let digest = Digest([8; 32]);
+    new.add(Version { digest, size: 1, created: 1, signed_by: None });
+    store.change(Change::PutPlugin(new.clone(), None)).await;
+    store.assert_nothing_comes().await;
+    let mut new = new.next(3);
+    new.activate(digest);
+    store.change(Change::PutPlugin(new, None)).await;
     let again = store.lease(1).await;
     assert_eq!(sequences(&again), [leased[0].sequence]);
     // It ran under the old one all this time.
@@ -66,29 +67,147 @@ async fn what_a_replaced_plugin_parks_is_for_the_new_one(store: &Store) {
     assert_eq!(store.depths().await.parked, 1);
 }
 
-async fn a_quarantine_releases_nothing_and_the_next_version_does(store: &Store) {
+async fn what_several_plugins_parked_is_released_in_one_order(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let id = tenant.application.id;
+    let plugins = ["one", "two"].map(|name| sample::plugin(id, name));
+    for plugin in &plugins {
+        store.change(Change::PutPlugin(plugin.clone(), None)).await;
+    }
+    let leased = store.leased(&tenant, 6).await;
+    for number in [5, 0, 3, 2, 4, 1] {
+        let plugin = plugins[number % 2].name.clone();
+        let cause = store.cause(&tenant, Some(Failure { plugin, ..failure() }));
+        store.queue.dispatched(leased[number].clone(), Dispatched::Held(parked(), cause));
+    }
+    assert_eq!(store.depths().await.parked, 6);
+    let mut mended = plugins[1].next(2);
+    mended.renew();
+    store.change(Change::PutPlugin(mended, None)).await;
+    let mut again = Vec::new();
+    while again.len() < leased.len() {
+        again.extend(store.lease(1).await);
+    }
+    assert_eq!(sequences(&again), sequences(&leased));
+    // The one that is not mended parks its own again.
+    for leased in &again {
+        match leased.sequence.0 % 2 == again[0].sequence.0 % 2 {
+            true => store.queue.dispatched(
+                leased.clone(),
+                Dispatched::Held(parked(), store.cause(&tenant, Some(failure()))),
+            ),
+            false => store.dispatch(leased, Vec::new()),
+        }
+    }
+    assert_eq!(store.depths().await.parked, 3);
+    store.assert_nothing_comes().await;
+}
+
+async fn only_a_change_of_how_plugins_run_releases_what_is_parked(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let id = tenant.application.id;
+    let put = async |plugin: &Plugin| {
+        store.change(Change::PutPlugin(plugin.clone(), None)).await;
+        store.depths().await.parked
+    };
+    let (one, two) = (sample::plugin(id, "one"), sample::plugin(id, "two"));
+    put(&one).await;
+    let leased = store.leased(&tenant, 2).await;
+    store
+        .queue
+        .dispatched(leased[0].clone(), Dispatched::Held(parked(), store.cause(&tenant, None)));
+    let digest = one.active.expect("one");
+    let quarantine = Change::QuarantinePlugin(id, one.name.clone(), digest, "why".into());
+    store.change(quarantine).await;
+    let mut more = one.next(2).next(3);
+    more.add(Version { digest: Digest([8; 32]), size: 1, created: 1, signed_by: None });
+    assert_eq!(put(&more).await, 1, "a version that is not called");
+    let mut inactive = sample::plugin(id, "three");
+    inactive.active = None;
+    assert_eq!(put(&inactive).await, 1, "a plugin that is not called");
+    let signer = Plugin { kind: Kind::Sign, ..sample::plugin(id, "signer") };
+    assert_eq!(put(&signer).await, 1, "one of another kind");
+    // One that is new may make another message of it, and so it may for what was among the others meanwhile.
+    let cause = store.cause(&tenant, None);
+    assert_eq!(put(&two).await, 0);
+    assert_eq!(sequences(&store.lease(1).await), [leased[0].sequence]);
+    store.queue.dispatched(leased[1].clone(), Dispatched::Held(parked(), cause));
+    let again = store.lease(1).await.remove(0);
+    assert_eq!(again.sequence, leased[1].sequence);
+    store.queue.dispatched(again, Dispatched::Held(parked(), store.cause(&tenant, None)));
+    store.change(Change::DeletePlugin(id, two.name.clone())).await;
+    assert_eq!(store.depths().await.parked, 1, "without one");
+    let mut released = more.next(4);
+    released.renew();
+    assert_eq!(put(&released).await, 0);
+}
+
+fn failure() -> Failure {
+    Failure {
+        plugin: PluginName::new("main").expect("legal"),
+        digest: Digest([7; 32]),
+        kind: "trap".into(),
+        reason: "unreachable".into(),
+        backtrace: "0: x".into(),
+        log: vec![LogLine { level: Level::Warn, text: "why".into() }],
+    }
+}
+
+async fn a_failure_is_kept_with_its_message_and_goes_with_its_content(store: &Store) {
     let tenant = store.tenant(1).await;
     store.change(plugin(&tenant)).await;
-    let leased = store.leased(&tenant, 1).await;
-    store.hold(&leased[0], parked());
-    let id = tenant.application.id;
-    let quarantine = |digest| Change::QuarantinePlugin(id, Digest([digest; 32]), "traps".into());
-    let is_refused = async |change| {
-        let refused = soon(store.catalog.change(change)).await;
-        matches!(refused, Err(StoreError::Conflict(Conflict::Stale)))
+    let found = async |leased: &LeasedMessage| {
+        store.flush().await;
+        let (application, id) = (tenant.application.id, leased.message.id.to_string());
+        let found = store.log.message(EnvironmentId::DEFAULT, application, &id);
+        soon(found).await.expect("reads").expect("is there").failure
     };
-    assert!(is_refused(quarantine(8)).await, "another version");
-    store.change(quarantine(7)).await;
-    let reason = |store: &Store| {
-        let tenant = store.catalog.snapshot().tenant(id).cloned();
-        tenant.and_then(|tenant| tenant.plugin.as_ref()?.quarantined.clone())
-    };
-    assert_eq!(reason(store).as_deref(), Some("traps"));
-    assert!(is_refused(quarantine(7)).await, "it is in quarantine");
-    assert_eq!(store.depths().await.parked, 1);
+    let leased = store.leased(&tenant, 3).await;
+    let [parked, dead, retry] =
+        [parked(), Held::Dead { kind: "trap".into(), reason: "unreachable".into() }, retry(0)];
+    for (leased, held) in leased.iter().zip([&parked, &dead, &retry]) {
+        let cause = store.cause(&tenant, Some(failure()));
+        store.queue.dispatched(leased.clone(), Dispatched::Held(held.clone(), cause));
+        assert_eq!(found(leased).await, Some(failure()));
+    }
+    // One that goes on in the end has not failed.
+    let again = store.lease(1).await.remove(0);
+    store.dispatch(&again, Vec::new());
+    assert_eq!(found(&again).await, None);
+    let sequences = leased.iter().map(|leased| leased.sequence).collect();
+    let forgotten = store.retention.forget(Forgotten::Content, sequences, None);
+    assert_eq!(soon(forgotten).await.expect("are forgotten"), 3);
+    assert_eq!(found(&leased[0]).await, None);
+    assert_eq!(found(&leased[1]).await, None);
+}
+
+async fn a_dead_message_ends_like_a_dropped_one(store: &Store) {
+    let tenant = store.tenant(2).await;
+    let leased = store.leased(&tenant, 2).await;
+    let held = Held::Dead { kind: "trap".into(), reason: "a test".into() };
+    leased.iter().for_each(|leased| store.hold(leased, held.clone()));
+    let seen = held_as(store, &tenant, "dead").await;
+    assert_eq!(seen[1].held.as_ref().map(|(held, _)| held), Some(&held));
+    assert_eq!(store.depths().await, Depths::default());
     store.change(plugin(&tenant)).await;
-    assert_eq!(reason(store), None);
-    assert_eq!(sequences(&store.lease(1).await), sequences(&leased));
+    store.assert_nothing_comes().await;
+    // Sent again, it is for that endpoint, and may die once more: for nobody then.
+    let endpoint = first_endpoint(&tenant);
+    let again = || store.recovery.again(vec![Again::Message(leased[0].sequence, endpoint)], None);
+    for _ in 0..2 {
+        assert_eq!(soon(again()).await.expect("is due"), 1);
+        let due = store.lease(1).await.remove(0);
+        assert_eq!((due.sequence, &due.only[..]), (leased[0].sequence, &[endpoint][..]));
+        store.hold(&due, held.clone());
+        store.flush().await;
+    }
+    let all = Forgotten::All;
+    let old = store.retention.forget(all, vec![leased[1].sequence], None);
+    assert_eq!(soon(old).await.expect("is forgotten"), 1);
+    store.change(Change::DeleteApplication(tenant.application.id)).await;
+    assert_eq!(store.depths().await, Depths::default());
+    let seen = held_as(store, &tenant, "dead").await;
+    assert_eq!(seen.len(), 1, "it has ended already");
 }
 
 async fn crowded_messages_are_taken_in_order_when_there_is_room(store: &Store) {

@@ -174,7 +174,7 @@ async fn what_is_for_another_endpoint_comes_for_this_one_too(store: &Store) {
     let due = store.recovery.again(third, Some(Operation { cursor: message, ..other }));
     store.flush().await;
     assert_eq!(soon(due).await.expect("is done"), 1);
-    store.change(Change::PutPlugin(plugin(&tenant))).await;
+    store.change(Change::PutPlugin(sample::plugin(tenant.application.id, "main"), None)).await;
     let leased = store.lease(1).await.remove(0);
     assert_eq!(leased.only, endpoints[1..]);
     store.dispatch(&leased, vec![]);
@@ -200,20 +200,6 @@ async fn what_is_held_for_another_endpoint_comes_for_this_one_too(store: &Store)
     assert!(clock::now() >= due, "it came too early");
     store.dispatch(&leased, Vec::new());
     store.assert_nothing_comes().await;
-}
-
-fn plugin(tenant: &Tenant) -> crate::model::plugin::Plugin {
-    crate::model::plugin::Plugin {
-        environment: EnvironmentId::DEFAULT,
-        application: tenant.application.id,
-        digest: crate::model::id::Digest([1; 32]),
-        size: 1,
-        settings: serde_json::Map::new(),
-        declared: false,
-        quarantined: None,
-        created: 1,
-        updated: 1,
-    }
 }
 
 async fn a_message_that_is_held_or_there_already_is_left_alone(store: &Store) {

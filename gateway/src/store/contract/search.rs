@@ -11,6 +11,7 @@ use crate::{
 
 on_every_engine![
     messages_come_by_pages_newest_first,
+    a_page_is_cut_where_its_payloads_are_large,
     messages_are_found_by_type_channel_and_time,
     messages_are_found_and_grow_old_also_where_the_clock_was_wrong,
     pages_stay_where_they_are_while_messages_arrive,
@@ -45,6 +46,24 @@ async fn messages_come_by_pages_newest_first(store: &Store) {
     expected.reverse();
     let found: Vec<Message> = page.records.into_iter().map(|record| record.message).collect();
     assert_eq!((found, page.next), (expected, None));
+}
+
+async fn a_page_is_cut_where_its_payloads_are_large(store: &Store) {
+    let of = sample::application().id;
+    let sizes = [1, 5 << 20, 2 << 20, 2 << 20, 1];
+    store
+        .accept(
+            sizes.map(|size| Message { payload: vec![b' '; size].into(), ..sample::message(of) }),
+        )
+        .await;
+    let (mut filter, mut pages) = (MessageFilter::default(), Vec::new());
+    loop {
+        let page = store.page(of, filter.clone(), 100).await;
+        pages.push(page.records.iter().map(|r| r.message.payload.len()).collect::<Vec<_>>());
+        let Some(next) = page.next else { break };
+        filter.before = Some(next);
+    }
+    assert_eq!(pages, [vec![1, 2 << 20], vec![2 << 20], vec![5 << 20], vec![1]]);
 }
 
 async fn messages_are_found_by_type_channel_and_time(store: &Store) {

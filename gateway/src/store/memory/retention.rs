@@ -21,7 +21,7 @@ impl Tables {
         let held = self.held.get(&message).map(|(held, _)| held);
         front.is_settled(message)
             && self.messages.contains_key(&message)
-            && matches!(held, None | Some(Held::Dropped { .. } | Held::Parked { .. }))
+            && held.is_none_or(|held| held.is_final() || matches!(held, Held::Parked { .. }))
             && self.rows(message).all(|row| row.state.is_final())
     }
 
@@ -49,6 +49,7 @@ impl Tables {
             Forgotten::All => {
                 self.deliveries.retain(|key, _| key.message != message);
                 self.held.remove(&message);
+                self.failures.remove(&message);
                 let Some(message) = self.messages.remove(&message) else { return };
                 self.ids.remove(&message.id);
                 self.keys.retain(|_, first| *first != message.id);
@@ -69,6 +70,7 @@ impl Tables {
             ..Message::clone(message)
         });
         *message = bare.clone();
+        self.failures.remove(&sequence);
         for (_, row) in self.deliveries.iter_mut().filter(|(key, _)| key.message == sequence) {
             let content = row.delivery.content.as_deref();
             let content = content.map(|c| Arc::new(Content { payload: None, ..c.clone() }));

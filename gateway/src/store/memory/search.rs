@@ -14,6 +14,7 @@ use crate::{
     store::{
         Again, Candidate, DeliveryFilter, MessageFilter, MessageRecord, Page, Summary,
         handover::{Found, Handover, Resent, again_reason},
+        log::PAGE_BYTES,
     },
 };
 use std::sync::Arc;
@@ -33,8 +34,15 @@ impl Tables {
         let own = own.filter(|(_, m)| (m.environment, m.application) == of);
         let records = own.map(|(sequence, message)| self.record(*sequence, message));
         let wanted = |record: &MessageRecord| filter.takes(record);
-        let records: Vec<_> = records.filter(wanted).take(limit).collect();
-        let full = records.len() == limit;
+        let mut bytes = 0;
+        let has_room = |record: &MessageRecord| {
+            let is_first = bytes == 0;
+            bytes += record.message.payload.len();
+            is_first || bytes <= PAGE_BYTES
+        };
+        let wanted = records.filter(wanted).take(limit);
+        let records: Vec<_> = wanted.take_while(has_room).collect();
+        let full = records.len() == limit || bytes > PAGE_BYTES;
         let next = records.last().map(|record| record.sequence).filter(|_| full);
         Page { records, next }
     }
@@ -110,7 +118,7 @@ impl Tables {
                     _ => false,
                 };
                 match (held, self.only.get_mut(&sequence)) {
-                    (None | Some(Held::Dropped { .. }), _) => {}
+                    (None | Some(Held::Dropped { .. } | Held::Dead { .. }), _) => {}
                     (Some(_), None) => return Some(Found::Nothing),
                     (Some(_), Some(only)) if only.contains(&endpoint) => {
                         return Some(Found::Nothing);
@@ -123,6 +131,7 @@ impl Tables {
                 }
                 let held = Held::Retry { due: now, calls: 0, reason: again_reason().to_owned() };
                 self.held.insert(sequence, (held, now));
+                self.failures.remove(&sequence);
                 self.only.insert(sequence, vec![endpoint]);
                 Some(Found::Due(Resent::Message(sequence)))
             }

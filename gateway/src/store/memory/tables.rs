@@ -1,5 +1,6 @@
 //! The rows of the engine in memory: what the embedded engine has in its file.
 
+use super::keyvalue::Values;
 use crate::{
     invariant::{Invariant, check},
     model::{
@@ -8,6 +9,7 @@ use crate::{
         catalog::{Change, Snapshot},
         delivery::{Content, Delivery, DeliveryKey, Next, State},
         endpoint::Version,
+        failure::Failure,
         id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId, OperationId},
         message::{Held, Message, Sequence},
         name::Uid,
@@ -33,6 +35,8 @@ pub struct Tables {
     pub(super) uids: HashMap<(EnvironmentId, ApplicationId, Uid), Sequence>,
     pub(super) keys: HashMap<(EnvironmentId, ApplicationId, Box<str>), MessageId>,
     pub(super) held: BTreeMap<Sequence, (Held, Millis)>,
+    /// How plugins failed on held messages.
+    pub(super) failures: HashMap<Sequence, Failure>,
     /// The endpoints that held messages are dispatched again for.
     pub(super) only: HashMap<Sequence, Vec<EndpointId>>,
     pub(super) deliveries: BTreeMap<DeliveryKey, Row>,
@@ -44,6 +48,8 @@ pub struct Tables {
     pub(super) answers: HashMap<(EnvironmentId, Digest), (KeptAnswer, Option<Sequence>, Millis)>,
     /// How far environments' messages have come in being forgotten.
     pub forgotten: HashMap<(Forgotten, EnvironmentId), Sequence>,
+    /// What plugins remember.
+    pub(super) values: HashMap<ApplicationId, Values>,
     /// Components, by digest.
     pub code: HashMap<Digest, Bytes>,
 }
@@ -168,13 +174,19 @@ impl Tables {
     }
 
     /// Notes why a message goes nowhere for now.
-    pub fn hold(&mut self, sequence: Sequence, held: Held, now: Millis) {
+    pub fn hold(&mut self, sequence: Sequence, held: Held, failure: Option<Failure>, now: Millis) {
+        self.failures.remove(&sequence);
+        self.failures.extend(failure.map(|failure| (sequence, failure)));
+        if held.is_final() {
+            self.only.remove(&sequence);
+        }
         self.held.insert(sequence, (held, now));
     }
 
     /// The message goes on.
     pub fn unhold(&mut self, sequence: Sequence) {
         self.held.remove(&sequence);
+        self.failures.remove(&sequence);
         self.only.remove(&sequence);
     }
 
@@ -193,8 +205,15 @@ impl Tables {
                 effects.ended.extend(endpoints.into_iter().flatten());
                 effects.dropped = self.drop_held(*id, now);
                 effects.gone = Some(*id);
+                self.delete_values(*id);
             }
-            Change::PutPlugin(plugin) => effects.released = self.release(plugin.application, now),
+            Change::PutPlugin(plugin, code) => {
+                self.code.extend(code.iter().cloned());
+                if catalog.releases(plugin) {
+                    effects.released = self.release(plugin.application, now);
+                }
+            }
+            Change::PutGrants(grants) => effects.released = self.release(grants.application, now),
             _ => {}
         }
         self.disable(&effects.ended, now);
@@ -219,7 +238,7 @@ impl Tables {
             let due = match &held.0 {
                 Held::Parked { .. } => None,
                 Held::Retry { due, .. } => Some(*due),
-                Held::Dropped { .. } => continue,
+                Held::Dropped { .. } | Held::Dead { .. } => continue,
                 Held::Crowded { .. } => {
                     *held = (orphaned(), now);
                     continue;
@@ -318,7 +337,8 @@ impl Tables {
 
     pub(super) fn record(&self, sequence: Sequence, message: &Message) -> MessageRecord {
         let held = self.held.get(&sequence).cloned();
-        MessageRecord { sequence, message: message.clone(), held }
+        let failure = self.failures.get(&sequence).cloned();
+        MessageRecord { sequence, message: message.clone(), held, failure }
     }
 
     /// The application's message with that id or uid.

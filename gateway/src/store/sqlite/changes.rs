@@ -1,7 +1,7 @@
 //! A catalog change's statements, with what it means for deliveries and messages that wait: one step, so that no
 //! crash can fall between the two.
 
-use super::{rows, sealing};
+use super::{keyvalue, rows, sealing};
 use crate::{
     model::{
         Millis,
@@ -9,8 +9,9 @@ use crate::{
         delivery::State,
         endpoint::{Endpoint, Version},
         environment::Environment,
-        id::{ApplicationId, EndpointId, EnvironmentId},
+        id::{ApplicationId, Digest, EndpointId, EnvironmentId},
         message::Sequence,
+        name::PluginName,
         plugin::Plugin,
     },
     store::{
@@ -24,7 +25,7 @@ use rusqlite::{Connection, Result, Row, params};
 pub const APPLICATION: u8 = 1;
 /// An endpoint's kind.
 pub const ENDPOINT: u8 = 2;
-/// A plugin's kind; its id is its application's.
+/// A plugin's kind; its id is its application's, and its name.
 pub const PLUGIN: u8 = 3;
 /// A key's kind.
 pub const KEY: u8 = 4;
@@ -32,6 +33,8 @@ pub const KEY: u8 = 4;
 pub const ENVIRONMENT: u8 = 5;
 /// An event type's kind.
 pub const EVENT_TYPE: u8 = 6;
+/// The kind of what an application's plugins may use; its id is its application's.
+pub const GRANTS: u8 = 7;
 
 /// Applies a change that was checked to the tables and to the draft of the next snapshot.
 pub fn apply(
@@ -54,16 +57,22 @@ pub fn apply(
                 effects.ended.push(e.id);
             }
         }
-        Change::PutPlugin(p) => {
-            put(c, PLUGIN, p.environment, p.application.0.as_bytes(), &rows::json(p))?;
-            effects.released = release(c, p.environment, p.application, now)?;
+        Change::PutPlugin(p, code) => {
+            put_plugin(c, p)?;
+            code.iter().try_for_each(|(digest, bytes)| put_code(c, digest, bytes))?;
+            if draft.releases(p) {
+                effects.released = release(c, p.environment, p.application, now)?;
+            }
         }
-        Change::QuarantinePlugin(id, _, reason) => {
+        Change::PutGrants(g) => {
+            put(c, GRANTS, g.environment, g.application.0.as_bytes(), &sealing::grants(vault, g))?;
+            // What was parked because something was not granted goes on.
+            effects.released = release(c, g.environment, g.application, now)?;
+        }
+        Change::QuarantinePlugin(id, name, _, reason) => {
             // What it parked stays parked.
-            let active = draft.tenant(*id).and_then(|tenant| tenant.plugin.as_deref());
-            if let Some(plugin) = active.cloned() {
-                let p = Plugin { quarantined: Some(reason.clone()), ..plugin };
-                put(c, PLUGIN, p.environment, id.0.as_bytes(), &rows::json(&p))?;
+            if let Some(plugin) = draft.plugin(*id, name) {
+                put_plugin(c, &plugin.in_quarantine(reason.clone()))?;
             }
         }
         Change::DeleteEnvironment(id) => delete_environment(c, draft, *id)?,
@@ -83,12 +92,16 @@ pub fn apply(
             delete(c, ENDPOINT, id.0.as_bytes())?;
             effects.ended.push(*id);
         }
-        Change::DeletePlugin(id) => delete(c, PLUGIN, id.0.as_bytes())?,
+        Change::DeletePlugin(id, name) => delete(c, PLUGIN, &plugin_id(*id, name))?,
     }
     for endpoint in &effects.ended {
         disable(c, *endpoint, now)?;
     }
+    let gone = draft.lets_go(change);
     draft.apply(change.clone());
+    for digest in draft.without_use(gone) {
+        c.prepare_cached("DELETE FROM code WHERE digest = ?")?.execute([&digest.0[..]])?;
+    }
     Ok(effects)
 }
 
@@ -96,7 +109,7 @@ fn put(
     c: &Connection,
     kind: u8,
     environment: EnvironmentId,
-    id: &[u8; 16],
+    id: &[u8],
     document: &str,
 ) -> Result<()> {
     c.prepare_cached("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)")?
@@ -116,7 +129,23 @@ fn put_version(c: &Connection, endpoint: &Endpoint) -> Result<()> {
     .map(|_| ())
 }
 
-fn delete(c: &Connection, kind: u8, id: &[u8; 16]) -> Result<()> {
+fn plugin_id(application: ApplicationId, name: &PluginName) -> Vec<u8> {
+    [application.0.as_bytes(), name.as_bytes()].concat()
+}
+
+fn put_plugin(c: &Connection, plugin: &Plugin) -> Result<()> {
+    let id = plugin_id(plugin.application, &plugin.name);
+    put(c, PLUGIN, plugin.environment, &id, &rows::json(plugin))
+}
+
+/// Keeps a component's bytes.
+fn put_code(c: &Connection, digest: &Digest, bytes: &[u8]) -> Result<()> {
+    c.prepare_cached("INSERT OR IGNORE INTO code VALUES (?, ?)")?
+        .execute(params![&digest.0[..], bytes])
+        .map(|_| ())
+}
+
+fn delete(c: &Connection, kind: u8, id: &[u8]) -> Result<()> {
     c.prepare_cached("DELETE FROM object WHERE kind = ? AND id = ?")?
         .execute(params![kind, id])
         .map(|_| ())
@@ -146,8 +175,12 @@ fn delete_application(
 ) -> Result<Effects> {
     let mut effects = Effects { gone: Some(id), ..Effects::default() };
     delete(c, APPLICATION, id.0.as_bytes())?;
-    delete(c, PLUGIN, id.0.as_bytes())?;
+    delete(c, GRANTS, id.0.as_bytes())?;
+    keyvalue::delete_all(c, id)?;
     if let Some(tenant) = draft.tenant(id) {
+        for plugin in &tenant.plugins {
+            delete(c, PLUGIN, &plugin_id(id, &plugin.name))?;
+        }
         for endpoint in tenant.endpoints.keys() {
             delete(c, ENDPOINT, endpoint.0.as_bytes())?;
             effects.ended.push(*endpoint);
@@ -194,7 +227,7 @@ fn drop_held(
 ) -> Result<Vec<(Sequence, Option<Millis>)>> {
     let mut find = c.prepare_cached(
         "SELECT sequence, due, state = 'crowded' FROM held
-         WHERE environment = ? AND application = ? AND state <> 'dropped'",
+         WHERE environment = ? AND application = ? AND state NOT IN ('dropped', 'dead')",
     )?;
     let found = find.query_map(params![environment.0, application.0.as_bytes()], |row| {
         let due = row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs);

@@ -2,7 +2,8 @@
 //! stands in the writer's way.
 
 use super::{
-    changes::{APPLICATION, ENDPOINT, ENVIRONMENT, EVENT_TYPE, KEY, PLUGIN},
+    changes::{APPLICATION, ENDPOINT, ENVIRONMENT, EVENT_TYPE, GRANTS, KEY, PLUGIN},
+    held::{self, HELD},
     rows::{self, BEHIND, MESSAGE},
     sealing,
 };
@@ -56,10 +57,11 @@ pub fn catalog(c: &Connection, max_endpoints: usize, vault: &Vault) -> Result<Sn
         let change = match kind {
             APPLICATION => Change::PutApplication(serde_json::from_str(&document).map_err(bad)?),
             ENDPOINT => Change::PutEndpoint(sealing::endpoint(vault, &document)?),
-            PLUGIN => Change::PutPlugin(serde_json::from_str(&document).map_err(bad)?),
+            PLUGIN => Change::PutPlugin(serde_json::from_str(&document).map_err(bad)?, None),
             KEY => Change::PutKey(serde_json::from_str(&document).map_err(bad)?),
             ENVIRONMENT => Change::PutEnvironment(serde_json::from_str(&document).map_err(bad)?),
             EVENT_TYPE => Change::PutEventType(listed(&document)?),
+            GRANTS => Change::PutGrants(sealing::granted(vault, &document)?),
             other => return Err(format!("a document of the unknown kind {other}")),
         };
         snapshot.apply(change);
@@ -162,7 +164,7 @@ pub fn messages_due(c: &Connection, sequences: &[Sequence]) -> Result<Vec<Leased
         "SELECT {MESSAGE}, h.calls, h.endpoint FROM message m JOIN held h USING (sequence)
          WHERE m.sequence = ? AND h.due IS NOT NULL"
     );
-    held(c, &sql, sequences)
+    leases(c, &sql, sequences)
 }
 
 /// Crowded messages, to be dispatched again. Their rows may not be written yet.
@@ -172,16 +174,16 @@ pub fn messages_crowded(c: &Connection, sequences: &[Sequence]) -> Result<Vec<Le
          FROM message m LEFT JOIN held h USING (sequence)
          WHERE m.sequence = ?"
     );
-    held(c, &sql, sequences)
+    leases(c, &sql, sequences)
 }
 
-fn held(c: &Connection, sql: &str, sequences: &[Sequence]) -> Result<Vec<LeasedMessage>> {
+fn leases(c: &Connection, sql: &str, sequences: &[Sequence]) -> Result<Vec<LeasedMessage>> {
     let mut leased = Vec::new();
     for sequence in sequences {
         let found = c
             .prepare_cached(sql)?
             .query_row([rows::signed(sequence.0)], |row| {
-                let only = rows::endpoints(row, BEHIND + 1)?;
+                let only = held::endpoints(row, BEHIND + 1)?;
                 Ok((rows::message(row)?.1, (row.get(BEHIND)?, only)))
             })
             .optional()?;
@@ -208,13 +210,11 @@ fn lease(
     Ok(LeasedMessage { sequence, message, done, only, calls, held: is_held })
 }
 
-/// The columns that tell why a message is held.
-pub const HELD: &str = "h.state, h.due, h.calls, h.kind, h.reason, h.noted";
-
 /// A message from the columns `MESSAGE` and `HELD`.
 pub fn record(row: &Row<'_>) -> Result<MessageRecord> {
     let (sequence, message) = rows::message(row)?;
-    Ok(MessageRecord { sequence, message, held: rows::held(row, BEHIND)? })
+    let (held, failure) = (held::held(row, BEHIND)?, held::failure(row, BEHIND)?);
+    Ok(MessageRecord { sequence, message, held, failure })
 }
 
 /// The application's message with that id or uid.

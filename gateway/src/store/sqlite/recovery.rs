@@ -1,6 +1,7 @@
 //! What is sent again: the statements that make it due, and the search for an operation's candidates.
 
 use super::{
+    held,
     rows::{self, HEAD, signed},
     search::between,
     writer::put_row,
@@ -106,14 +107,14 @@ fn message(
     let held = find
         .query_row([number], |row| {
             let due = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
-            Ok((row.get::<_, String>(0)?, rows::endpoints(row, 1)?, due))
+            Ok((row.get::<_, String>(0)?, held::endpoints(row, 1)?, due))
         })
         .optional()?;
     // Nobody leases it until this is written.
     let keep =
         |due: Option<u64>| due.is_some_and(|due| handover.waiting().keep_message(sequence, due));
     match held {
-        Some((state, ..)) if state == "dropped" => {}
+        Some((state, ..)) if state == "dropped" || state == "dead" => {}
         // It reaches the endpoint when it is dispatched or released.
         Some((_, only, _)) if only.is_empty() || only.contains(&endpoint) => {
             return Ok(Found::Nothing);
@@ -131,7 +132,8 @@ fn message(
     let inserted = c
         .prepare_cached(
             "INSERT OR REPLACE INTO held
-             SELECT m.sequence, m.environment, m.application, 'retry', ?3, 0, NULL, ?4, ?3, ?2 FROM message m
+             SELECT m.sequence, m.environment, m.application, 'retry', ?3, 0, NULL, ?4, ?3, ?2, NULL
+             FROM message m
              WHERE m.sequence = ?1 AND length(m.payload) > 0
                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = ?1 AND d.endpoint = ?2)",
         )?

@@ -17,7 +17,8 @@ const YOUNG: usize = 1_000;
 /// Nothing of the message `m` waits, and it does not itself, but for a person or a new plugin.
 const ENDED: &str =
     "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.state < 2)
-     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence AND h.state NOT IN ('dropped', 'parked'))";
+     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence
+         AND h.state NOT IN ('dropped', 'dead', 'parked'))";
 
 /// Whether the message is there and settled, and nothing of it waits.
 fn has_ended(c: &Connection, message: Sequence, front: &Front) -> Result<bool> {
@@ -39,6 +40,7 @@ pub fn forget(
     let statements: &[&str] = match what {
         Forgotten::Content => &[
             "UPDATE delivery SET payload = NULL WHERE message = ? AND payload IS NOT NULL",
+            "UPDATE held SET failure = NULL WHERE sequence = ? AND failure IS NOT NULL",
             "UPDATE message SET payload = x'', attributes = NULL, content_until = NULL WHERE sequence = ?",
         ],
         Forgotten::Attempts => &[

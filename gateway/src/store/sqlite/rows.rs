@@ -6,10 +6,10 @@ use crate::model::{
     attempt::{Answer, Attempt, Failure, Outcome},
     delivery::{Content, Delivery, DeliveryKey, State},
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
-    message::{Attributes, Head, Held, Message, Sequence},
+    message::{Attributes, Head, Message, Sequence},
     name::{Channel, EventType, Uid},
 };
-use crate::store::{Accepted, LeasedMessage, Submission};
+use crate::store::{Accepted, Submission};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -20,7 +20,8 @@ pub fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(row: &Row<'_>, index: usize) -> Result<u64> {
+/// The number in that column.
+pub fn unsigned(row: &Row<'_>, index: usize) -> Result<u64> {
     row.get::<_, i64>(index).map(|n| u64::try_from(n).unwrap_or(0))
 }
 
@@ -337,61 +338,6 @@ pub fn content(row: &Row<'_>, at: usize, payload: Option<Vec<u8>>) -> Result<Opt
         headers: stored.headers,
         ordering_key: stored.ordering_key,
     })))
-}
-
-/// Notes why a message waits or was dropped.
-pub fn put_held(c: &Connection, leased: &LeasedMessage, held: &Held, now: Millis) -> Result<()> {
-    let LeasedMessage { sequence, message: m, only, .. } = leased;
-    let (due, calls, kind) = match held {
-        Held::Parked { kind, .. } => (None, 0, Some(kind)),
-        Held::Retry { due, calls, .. } => (Some(signed(*due)), *calls, None),
-        Held::Crowded { calls } => (None, *calls, None),
-        Held::Dropped { .. } => (None, 0, None),
-    };
-    // One after the other. What was dropped is for nobody any more.
-    let only = only.iter().flat_map(|endpoint| endpoint.0.into_bytes()).collect::<Vec<u8>>();
-    let only = Some(only).filter(|only| !only.is_empty() && !matches!(held, Held::Dropped { .. }));
-    c.prepare_cached(
-        "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?
-    .execute(params![
-        signed(sequence.0),
-        m.environment.0,
-        m.application.0.as_bytes(),
-        held.state(),
-        due,
-        calls,
-        kind,
-        held.reason(),
-        signed(now),
-        only,
-    ])?;
-    Ok(())
-}
-
-/// The endpoints that a held message is for: their ids one after the other.
-pub fn endpoints(row: &Row<'_>, at: usize) -> Result<Vec<EndpointId>> {
-    let bytes = row.get::<_, Option<Vec<u8>>>(at)?.unwrap_or_default();
-    let ids = bytes.chunks(16).map(|id| Uuid::from_slice(id).map(EndpointId));
-    ids.collect::<std::result::Result<_, _>>().map_err(|_| bad(at, "ids have 16 bytes each"))
-}
-
-/// What is noted in the columns from `at` on: state, due, calls, kind, reason, noted. None if no row was joined.
-pub fn held(row: &Row<'_>, at: usize) -> Result<Option<(Held, Millis)>> {
-    let Some(state) = row.get::<_, Option<String>>(at)? else { return Ok(None) };
-    let reason: String = row.get(at + 4)?;
-    let held = match state.as_str() {
-        "parked" => {
-            Held::Parked { kind: row.get::<_, Option<String>>(at + 3)?.unwrap_or_default(), reason }
-        }
-        "retry" => {
-            let due = row.get::<_, Option<i64>>(at + 1)?.unwrap_or(0);
-            Held::Retry { due: due.unsigned_abs(), calls: row.get(at + 2)?, reason }
-        }
-        "crowded" => Held::Crowded { calls: row.get(at + 2)? },
-        _ => Held::Dropped { reason },
-    };
-    Ok(Some((held, unsigned(row, at + 5)?)))
 }
 
 /// A document of ours as JSON text; ours always serialise.

@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 /// Each version's step, from the one before.
-const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -109,6 +109,38 @@ CREATE TABLE operation (
 CREATE INDEX operation_running ON operation (id) WHERE running;
 ";
 
+/// Plugins have names and versions: the one that an application had becomes its `main`, the component it ran a version of
+/// that. Components that nobody runs any more were kept until now.
+const VERSION_5: &str = "
+DELETE FROM code WHERE lower(hex(digest)) NOT IN
+    (SELECT document ->> '$.digest' FROM object WHERE kind = 3);
+-- A plugin's id is its application's, and its name.
+UPDATE object SET id = CAST(id || 'main' AS BLOB), document = json_remove(json_set(document,
+        '$.name', 'main', '$.kind', 'transform', '$.place', 0, '$.policy', 'park',
+        '$.versions', json_array(json_object('digest', document ->> '$.digest',
+            'size', document ->> '$.size', 'created', document ->> '$.updated')),
+        '$.active', document ->> '$.digest', '$.revision', 1, '$.runs_since', 1),
+    '$.digest', '$.size') WHERE kind = 3;
+
+-- How a plugin failed on the message, as JSON text.
+ALTER TABLE held ADD COLUMN failure TEXT;
+";
+
+/// What plugins remember, and how much of it each application has.
+const VERSION_6: &str = "
+CREATE TABLE value (
+    application BLOB NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL,
+    expires INTEGER,
+    PRIMARY KEY (application, key)
+);
+CREATE INDEX value_expires ON value (expires) WHERE expires IS NOT NULL;
+CREATE INDEX value_own_expires ON value (application, expires) WHERE expires IS NOT NULL;
+-- The version is that of the last write: no two of an application's have the same.
+CREATE TABLE value_total (
+    application BLOB PRIMARY KEY, keys INTEGER NOT NULL, bytes INTEGER NOT NULL, version INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
 /// Sets the connection's ways and brings the file to the newest version.
 pub fn prepare(connection: &mut Connection, max_pages: Option<u64>) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
@@ -168,6 +200,47 @@ mod tests {
             })
             .expect("is there");
         assert_eq!(found, (7, "a".to_owned(), None::<String>));
+    }
+
+    #[test]
+    fn a_plugin_of_before_becomes_the_plugin_main_with_one_version() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut connection = Connection::open(directory.path().join("store.db")).expect("opens");
+        for step in &STEPS[..4] {
+            connection.execute_batch(step).expect("is written");
+        }
+        let plugin = crate::model::sample::plugin(crate::model::sample::application().id, "main");
+        let (digest, application) = (plugin.versions[0].digest, plugin.application);
+        let old = serde_json::json!({
+            "environment": 1, "application": application, "digest": digest, "size": 9,
+            "settings": { "a": [1, "b", null] }, "declared": true, "quarantined": null,
+            "created": 3, "updated": 5,
+        });
+        let id = application.0.as_bytes();
+        connection
+            .execute("INSERT INTO object VALUES (3, 1, ?, ?)", (id, old.to_string()))
+            .expect("is written");
+        for kept in [digest.0, [9; 32]] {
+            connection.execute("INSERT INTO code VALUES (?, x'00')", [&kept[..]]).expect("writes");
+        }
+        connection.pragma_update(None, "user_version", 4).expect("updates");
+        prepare(&mut connection, None).expect("migrates");
+        let (id, document): (Vec<u8>, String) = connection
+            .query_row("SELECT id, document FROM object WHERE kind = 3", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .expect("is there");
+        assert_eq!(id, [application.0.as_bytes(), &b"main"[..]].concat());
+        let found: crate::model::plugin::Plugin = serde_json::from_str(&document).expect("is one");
+        let mut expected = plugin;
+        expected.settings = old["settings"].as_object().expect("an object").clone();
+        (expected.declared, expected.created, expected.updated) = (true, 3, 5);
+        (expected.versions[0].size, expected.versions[0].created) = (9, 5);
+        assert_eq!(found, expected);
+        let left: Vec<u8> = connection
+            .query_row("SELECT digest FROM code", [], |row| row.get(0))
+            .expect("the other is gone");
+        assert_eq!(left, digest.0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::{
     disorder::{self, DISORDER},
-    read::HELD,
+    held::HELD,
     rows::{self, HEAD, MESSAGE, signed},
 };
 use crate::{
@@ -13,7 +13,10 @@ use crate::{
         id::{ApplicationId, EndpointId, EnvironmentId},
         message::Sequence,
     },
-    store::{DeliveryFilter, MessageFilter, MessageRecord, Page, Summary, log::SCAN},
+    store::{
+        DeliveryFilter, MessageFilter, MessageRecord, Page, Summary,
+        log::{PAGE_BYTES, SCAN},
+    },
 };
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
@@ -116,12 +119,23 @@ pub fn messages(
         "SELECT {MESSAGE}, {HELD} FROM message m LEFT JOIN held h USING (sequence) WHERE m.sequence = ?"
     );
     let mut whole = c.prepare_cached(&sql)?;
-    let records = found
-        .iter()
-        .map(|sequence| whole.query_row([signed(sequence.0)], super::read::record).optional());
-    let records: Vec<_> = records.collect::<Result<_>>()?;
-    // One may have been deleted meanwhile.
-    Ok(Page { records: records.into_iter().flatten().collect(), next })
+    let (mut records, mut bytes): (Vec<MessageRecord>, _) = (Vec::new(), 0);
+    for sequence in found {
+        // One may have been deleted meanwhile.
+        let Some(record) = whole.query_row([signed(sequence.0)], super::read::record).optional()?
+        else {
+            continue;
+        };
+        bytes += record.message.payload.len();
+        if bytes > PAGE_BYTES
+            && let Some(last) = records.last()
+        {
+            next = Some(last.sequence);
+            break;
+        }
+        records.push(record);
+    }
+    Ok(Page { records, next })
 }
 
 type Place = (Sequence, u32);

@@ -9,27 +9,26 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{answers, checkpoint::Wal, disorder, retention, rows};
+use super::{answers, checkpoint::Wal, disorder, held, keyvalue, retention, rows};
 use crate::{
     clock,
     model::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::{Delivery, DeliveryKey, State},
-        id::{Digest, EnvironmentId},
+        id::EnvironmentId,
+        keyvalue::{Write, Written},
         message::{Held, Message, Sequence},
         operation::Operation,
-        plugin::Plugin,
     },
     store::{
-        Accepted, Again, BatchAnswer, Forgotten, KeptAnswer, LeasedMessage, Settlement, StoreError,
-        Submission,
+        Accepted, Again, BatchAnswer, Cause, Forgotten, KeptAnswer, LeasedMessage, Settlement,
+        StoreError, Submission,
         handover::{Effects, Follows, Handover, Resent, follows, held_as},
         vault::Vault,
     },
 };
-use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use std::{
     collections::HashSet,
     sync::{
@@ -46,7 +45,7 @@ mod tell;
 mod tests;
 
 pub use apply::put_row;
-use apply::{alter, insert_messages, resend, settle, wait};
+use apply::{alter, forget, insert_messages, remember, resend, settle, wait};
 pub use tell::failure;
 
 /// At most this many operations share a commit, beside those that are owed.
@@ -70,21 +69,23 @@ pub enum Op {
     /// Give a delivery that is leased a row, for the next start only.
     Note(Arc<Delivery>),
     /// Note why a message goes nowhere for now.
-    Hold(LeasedMessage, Held, Option<Arc<Plugin>>),
+    Hold(LeasedMessage, Held, Option<Box<Cause>>),
     /// Give a held message's deliveries their rows and end the hold.
     Unhold(Sequence, Vec<Arc<Delivery>>),
     /// Change the catalog.
     Change(Box<Change>, Option<Box<KeptAnswer>>, Reply<()>),
     /// Keep an answer.
     Keep(Box<KeptAnswer>, Reply<()>),
-    /// Keep a component.
-    PutCode(Digest, Bytes, Reply<()>),
     /// Make these due again, and keep the operation that found them.
     Again(Vec<Again>, Option<Box<Operation>>, Option<Box<KeptAnswer>>, Reply<u64>),
     /// Forget that of these messages, and note how far an environment's have come.
     Forget(Forgotten, Vec<Sequence>, Option<(EnvironmentId, Sequence)>, Reply<u64>),
     /// Forget old answers and operations.
     ForgetAnswers((Millis, Millis), usize, Reply<u64>),
+    /// Write what a plugin remembers.
+    Remember(Box<Write>, Reply<Written>),
+    /// Forget at most so many of what plugins remembered until then.
+    ForgetValues(Millis, usize, Reply<u64>),
     /// Answer when all before is durable.
     Flush(Reply<()>),
     /// End the thread.
@@ -107,7 +108,11 @@ impl Op {
 
     /// Whether it needs room, and somebody is there to be told that there is none.
     const fn sent(&self) -> bool {
-        matches!(self, Self::Accept(..) | Self::PutCode(..))
+        match self {
+            Self::Accept(..) | Self::Remember(..) => true,
+            Self::Change(change, ..) => matches!(**change, Change::PutPlugin(_, Some(_))),
+            _ => false,
+        }
     }
 
     /// Whether the gateway owes it to itself, and it must not be given up.
@@ -139,6 +144,8 @@ pub enum Applied {
     Count(u64),
     /// Of how many something was forgotten, and how many of them were parked.
     Forgotten(u64, u64),
+    /// What came of a plugin's write.
+    Remembered(Written),
     /// These are due again.
     Resent(Vec<Resent>),
 }
@@ -201,7 +208,9 @@ impl Writer {
             until = until.or_else(|| Some(clock::instant() + LAZY));
             match op {
                 // It makes room for the rest.
-                Op::Forget(..) | Op::ForgetAnswers(..) => batch.insert(0, op),
+                Op::Forget(..) | Op::ForgetAnswers(..) | Op::ForgetValues(..) => {
+                    batch.insert(0, op);
+                }
                 op => batch.push(op),
             }
         }
@@ -281,10 +290,12 @@ impl Writer {
                     put_row(&transaction, delivery, State::Waiting, now)?;
                     Applied::Done
                 }
-                Op::Hold(leased, held, called) => {
+                Op::Hold(leased, held, cause) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
-                    let held = held_as(catalog, &leased.message, held, called.as_ref(), now);
-                    rows::put_held(&transaction, leased, &held, now)?;
+                    let called = cause.as_deref().map(|cause| &*cause.tenant);
+                    let failure = cause.as_deref().and_then(|cause| cause.failure.as_ref());
+                    let held = held_as(catalog, &leased.message, held, called, now);
+                    held::put(&transaction, leased, &held, failure, now)?;
                     Applied::Held(held)
                 }
                 Op::Unhold(sequence, deliveries) => {
@@ -313,12 +324,6 @@ impl Writer {
                         }
                     }
                 }
-                Op::PutCode(digest, bytes, _) => {
-                    transaction
-                        .prepare_cached("INSERT OR IGNORE INTO code VALUES (?, ?)")?
-                        .execute(params![&digest.0[..], &bytes[..]])?;
-                    Applied::Done
-                }
                 Op::Again(again, operation, answer, _) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     let asked = (&again[..], operation.as_deref(), answer.as_deref());
@@ -326,20 +331,17 @@ impl Writer {
                     resend(&transaction, catalog, &self.vault, asked, handed, now)?
                 }
                 Op::Forget(what, messages, upto, _) => {
-                    if let Some((environment, upto)) = upto {
-                        retention::put_upto(&transaction, *what, *environment, *upto)?;
-                    }
-                    let gone = retention::forget(
-                        &transaction,
-                        *what,
-                        messages,
-                        &self.handover.front,
-                        now,
-                    )?;
-                    Applied::Forgotten(gone.0, gone.1)
+                    let asked = (*what, &messages[..], *upto);
+                    forget(&transaction, asked, &self.handover.front, now)?
                 }
                 Op::ForgetAnswers(before, max, _) => {
                     Applied::Count(retention::forget_answers(&transaction, *before, *max)?)
+                }
+                Op::Remember(write, _) => {
+                    remember(&transaction, draft.as_ref().unwrap_or(snapshot), write, now)?
+                }
+                Op::ForgetValues(until, max, _) => {
+                    Applied::Count(keyvalue::forget(&transaction, None, *until, *max)?)
                 }
                 Op::Flush(_) | Op::Stop => Applied::Done,
             });

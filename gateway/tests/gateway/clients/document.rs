@@ -40,6 +40,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
     let root = async |path: &str, body| made(gateway, ROOT, path, body).await;
     let app = own("/applications", json!({ "name": "hooli" })).await;
     let other = own("/applications", json!({ "name": "doomed" })).await;
+    let versioned = own("/applications", json!({ "name": "versioned" })).await;
     let endpoints = format!("/applications/{app}/endpoints");
     let endpoint = own(&endpoints, json!({ "url": receiver })).await;
     let [message, forgotten] =
@@ -51,10 +52,14 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
     let keys = format!("/environments/{environment}/keys");
     let component =
         format!("{}/../plugins/prebuilt/github-router.wasm", env!("CARGO_MANIFEST_DIR"));
-    for app in [&app, &other] {
-        let bytes = fs::read(&component).expect("a component");
-        assert_eq!(gateway.upload(app, bytes).await.0, 200);
+    let other_component = &component.replace("github-router", "sms-status");
+    for app in [&app, &other, &versioned] {
+        for file in [other_component, &component] {
+            let bytes = fs::read(file).expect("a component");
+            assert_eq!(gateway.upload(app, bytes).await.0, 200);
+        }
     }
+    let plugin = gateway.get(&format!("/applications/{versioned}/plugins/main")).await;
     for name in ["sms.sent", "doomed"] {
         own("/event-types", json!({ "name": name })).await;
     }
@@ -69,6 +74,8 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "message": message,
             "delivery": endpoint,
             "operation": own(&recover, json!({ "since": 0, "dryRun": true })).await,
+            "plugin": "main",
+            "digest": plugin["active"],
             "name": "sms.sent",
             "environment": environment,
             "key": root(&keys, json!({ "name": "a", "scope": "admin" })).await,
@@ -80,7 +87,9 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "delete /applications/{app}/endpoints/{endpoint}":
                 { "endpoint": own(&endpoints, json!({ "url": receiver })).await },
             "delete /applications/{app}/messages/{message}/payload": { "message": forgotten },
-            "delete /applications/{app}/plugin": { "app": other },
+            "delete /applications/{app}/plugins/{plugin}": { "app": other },
+            "delete /applications/{app}/plugins/{plugin}/versions/{digest}":
+                { "app": versioned, "digest": plugin["previous"] },
             "delete /event-types/{name}": { "name": "doomed" },
             "delete /environments/{environment}":
                 { "environment": root("/environments", json!({ "name": "doomed" })).await },

@@ -1,22 +1,24 @@
 //! What the writer's operations are in statements.
 
 use super::{
-    super::{answers, changes, recovery, rows},
+    super::{answers, changes, keyvalue, recovery, retention, rows},
     Applied,
 };
 use crate::{
     clock,
     model::{
         Millis,
-        catalog::{Change, Snapshot},
+        catalog::{Change, Conflict, Snapshot},
         delivery::{Delivery, DeliveryKey, Next, State},
         id::{EnvironmentId, MessageId},
+        keyvalue::Write,
         message::{Message, Sequence},
         notice::{self, Notice},
         operation::Operation,
     },
     store::{
-        Accepted, Again, BatchAnswer, KeptAnswer, Settlement, Submission,
+        Accepted, Again, BatchAnswer, Forgotten, KeptAnswer, Settlement, Submission,
+        front::Front,
         handover::{Follows, Found, Handover, Resent},
         vault::Vault,
     },
@@ -164,6 +166,33 @@ pub fn settle(
     rows::put_delivery(c, change)?;
     let told = follows.notice(settlement).map(|message| tell(c, message, next)).transpose()?;
     Ok(Applied::Settled(follows, told))
+}
+
+/// Forgets that of these messages, and notes how far the environment's have come.
+pub fn forget(
+    c: &Connection,
+    (what, messages, upto): (Forgotten, &[Sequence], Option<(EnvironmentId, Sequence)>),
+    front: &Front,
+    now: Millis,
+) -> rusqlite::Result<Applied> {
+    if let Some((environment, upto)) = upto {
+        retention::put_upto(c, what, environment, upto)?;
+    }
+    let (count, emptied) = retention::forget(c, what, messages, front, now)?;
+    Ok(Applied::Forgotten(count, emptied))
+}
+
+/// Writes what a plugin remembers, unless its application is gone.
+pub fn remember(
+    c: &Connection,
+    catalog: &Snapshot,
+    write: &Write,
+    now: Millis,
+) -> rusqlite::Result<Applied> {
+    match catalog.tenant(write.application) {
+        Some(_) => keyvalue::write(c, write, now).map(Applied::Remembered),
+        None => Ok(Applied::Refused(Conflict::NoApplication.into())),
+    }
 }
 
 /// Gives a delivery a row in which it waits. What waits for an endpoint that is disabled or gone has ended: set aside,

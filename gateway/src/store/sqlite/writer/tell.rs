@@ -31,16 +31,21 @@ impl Writer {
                     answer(reply, Ok(()));
                 }
                 (Op::Change(_, _, reply), Applied::Refused(error)) => answer(reply, Err(error)),
-                (Op::PutCode(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply), _) => {
+                (Op::Keep(_, reply) | Op::Flush(reply), _) => {
                     answer(reply, Ok(()));
                 }
                 (Op::Forget(_, _, _, reply), Applied::Forgotten(count, emptied)) => {
                     self.handover.emptied(emptied);
                     answer(reply, Ok(count));
                 }
-                (Op::ForgetAnswers(_, _, reply), Applied::Count(count)) => {
-                    answer(reply, Ok(count));
+                (
+                    Op::ForgetAnswers(_, _, reply) | Op::ForgetValues(_, _, reply),
+                    Applied::Count(count),
+                ) => answer(reply, Ok(count)),
+                (Op::Remember(_, reply), Applied::Remembered(written)) => {
+                    answer(reply, Ok(written));
                 }
+                (Op::Remember(_, reply), Applied::Refused(error)) => answer(reply, Err(error)),
                 (Op::Again(_, _, _, reply), Applied::Resent(resent)) => {
                     let count = resent.len() as u64;
                     self.handover.resent(resent);
@@ -81,13 +86,14 @@ impl Writer {
 pub fn refuse(op: Op, error: &rusqlite::Error) {
     match op {
         Op::Accept(_, _, reply) => answer(reply, Err(failure(error))),
-        Op::Change(_, _, reply)
-        | Op::Keep(_, reply)
-        | Op::PutCode(_, _, reply)
-        | Op::Flush(reply) => {
+        Op::Change(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply) => {
             answer(reply, Err(failure(error)));
         }
-        Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply) | Op::Again(_, _, _, reply) => {
+        Op::Remember(_, reply) => answer(reply, Err(failure(error))),
+        Op::Forget(_, _, _, reply)
+        | Op::ForgetAnswers(_, _, reply)
+        | Op::ForgetValues(_, _, reply)
+        | Op::Again(_, _, _, reply) => {
             answer(reply, Err(failure(error)));
         }
         Op::Settle(_) | Op::Wait(..) | Op::Note(_) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}

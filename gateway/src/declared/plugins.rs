@@ -1,0 +1,123 @@
+//! Declared plugins: components on this machine, which its operator trusts.
+
+use super::Reconciler;
+use crate::{
+    clock,
+    model::{
+        catalog::{Change, Tenant},
+        id::Digest,
+        name::PluginName,
+        plugin::{Plugin, Policy, Version},
+    },
+    plugin::{Loaded, Rejected},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use std::{path::PathBuf, sync::Arc};
+
+/// A plugin: a component on this machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredPlugin {
+    /// What tells it from the application's others.
+    pub name: PluginName,
+    /// The component's file, from where the gateway is started.
+    pub path: PathBuf,
+    /// What the plugin reads as its settings.
+    #[serde(default)]
+    pub settings: Map<String, Value>,
+    /// Where it stands among the application's others.
+    #[serde(default)]
+    pub place: u32,
+    /// What becomes of a message on which it fails.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+impl DeclaredPlugin {
+    fn is_like(&self, plugin: &Plugin, digest: Digest) -> bool {
+        plugin.active == Some(digest)
+            && (&plugin.settings, plugin.place, plugin.policy, plugin.declared)
+                == (&self.settings, self.place, self.policy, true)
+    }
+}
+
+impl Reconciler {
+    /// Makes the application's plugins agree with what is declared; how many changes that took.
+    pub(super) async fn plugins(
+        &self,
+        tenant: &Tenant,
+        declared: &[DeclaredPlugin],
+    ) -> Result<usize, String> {
+        let mut changes = 0;
+        for (index, plugin) in declared.iter().enumerate() {
+            let in_file = |text: String| format!("plugin `{}`: {text}", plugin.name);
+            if declared[..index].iter().any(|before| before.name == plugin.name) {
+                return Err(in_file("is there twice".to_owned()));
+            }
+            changes += self.plugin(tenant, plugin).await.map_err(in_file)?;
+        }
+        for plugin in &tenant.plugins {
+            if plugin.declared && declared.iter().all(|kept| kept.name != plugin.name) {
+                let gone = Change::DeletePlugin(plugin.application, plugin.name.clone());
+                self.change(gone).await?;
+                changes += 1;
+            }
+        }
+        Ok(changes)
+    }
+
+    async fn plugin(&self, tenant: &Tenant, declared: &DeclaredPlugin) -> Result<usize, String> {
+        let path = declared.path.display();
+        let bytes = std::fs::read(&declared.path).map_err(|error| format!("{path}: {error}"))?;
+        let digest = Digest(Sha256::digest(&bytes).into());
+        let old = tenant.plugin(&declared.name);
+        if old.is_some_and(|old| declared.is_like(old, digest)) {
+            return Ok(0);
+        }
+        let (host, code) = (self.host.clone(), bytes.clone());
+        let settings = declared.settings.clone();
+        // What it is not granted yet fails when it is used, and waits for the grant.
+        let load = move || {
+            let loaded = host.load(&code)?;
+            let wrong = host.check_settings(&loaded, &settings)?;
+            match wrong.into_iter().next() {
+                Some(v) => Err(Rejected::Settings(format!("/settings{} {}", v.path, v.message))),
+                None => Ok(loaded),
+            }
+        };
+        let loaded = tokio::task::spawn_blocking(load)
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|rejected| format!("{path}: {rejected}"))?;
+        self.registry.insert(&loaded);
+        let plugin = next(tenant, declared, old, &loaded);
+        let change = Change::PutPlugin(plugin, Some((digest, bytes.into())));
+        self.change(change).await.map(|()| 1)
+    }
+}
+
+/// The plugin as it is declared.
+fn next(
+    tenant: &Tenant,
+    declared: &DeclaredPlugin,
+    old: Option<&Arc<Plugin>>,
+    loaded: &Loaded,
+) -> Plugin {
+    let now = clock::now();
+    let of = (tenant.application.environment, tenant.application.id);
+    let new = || Plugin::new(of, declared.name.clone(), loaded.kind, now);
+    let mut plugin = Plugin {
+        kind: loaded.kind,
+        settings: declared.settings.clone(),
+        place: declared.place,
+        policy: declared.policy,
+        declared: true,
+        ..old.map_or_else(new, |old| old.next(now))
+    };
+    let (digest, size) = (loaded.digest, loaded.size);
+    plugin.add(Version { digest, size, created: now, signed_by: None });
+    plugin.activate(digest);
+    plugin
+}

@@ -1,0 +1,58 @@
+//! What a call needs beside its message: the component, loaded once, and the plugin's settings, made ready once.
+
+use super::Dispatcher;
+use crate::{
+    model::{id::Digest, plugin::Plugin},
+    plugin::{Loaded, Settings},
+    store::StoreError,
+};
+use std::sync::{Arc, PoisonError};
+
+/// A plugin, and its settings as calls take them.
+pub type Prepared = (Arc<Plugin>, Arc<Settings>);
+
+/// Why a component that was checked when it came is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLoaded {
+    /// Not the component's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It will not be there next time either.
+    #[error("{0}")]
+    Bad(String),
+}
+
+impl Dispatcher {
+    /// The component, compiled when it was uploaded or declared, or now after a start.
+    pub(super) async fn loaded(&self, digest: Digest) -> Result<Arc<Loaded>, NotLoaded> {
+        let load = async {
+            let code = self.catalog.code(digest).await?;
+            let missing = || NotLoaded::Bad(format!("the component {digest} is not in the store"));
+            let (code, host) = (code.ok_or_else(missing)?, self.host.clone());
+            let load = tokio::task::spawn_blocking(move || host.load(&code)).await;
+            let bad = |error: &dyn std::fmt::Display| NotLoaded::Bad(error.to_string());
+            load.map_err(|error| bad(&error))?.map_err(|error| bad(&error))
+        };
+        self.registry.get_or_load(&digest, load).await
+    }
+
+    pub(super) fn settings_of(&self, plugin: &Arc<Plugin>) -> Arc<Settings> {
+        let known = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        let own = known.get(&plugin.application).into_iter().flatten();
+        if let Some((_, settings)) = own.clone().find(|(of, _)| Arc::ptr_eq(of, plugin)) {
+            return settings.clone();
+        }
+        drop(known);
+        let settings = Arc::new(Settings::from(plugin.settings.clone()));
+        let mut known = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let own = known.entry(plugin.application).or_default();
+        own.retain(|(of, _)| {
+            of.name != plugin.name && {
+                let tenant = self.catalog.snapshot();
+                tenant.plugin(of.application, &of.name).is_some()
+            }
+        });
+        own.push((plugin.clone(), settings.clone()));
+        settings
+    }
+}

@@ -1,0 +1,80 @@
+//! Why messages are held: a row for each that waits, was dropped or has died.
+
+use super::rows::{bad, json, signed, unsigned};
+use crate::{
+    model::{Millis, failure::Failure, id::EndpointId, message::Held},
+    store::LeasedMessage,
+};
+use rusqlite::{Connection, Result, Row, params};
+use uuid::Uuid;
+
+/// Notes why a message waits or has ended, and how a plugin failed on it.
+pub fn put(
+    c: &Connection,
+    leased: &LeasedMessage,
+    held: &Held,
+    failure: Option<&Failure>,
+    now: Millis,
+) -> Result<()> {
+    let LeasedMessage { sequence, message: m, only, .. } = leased;
+    let (due, calls, kind) = match held {
+        Held::Parked { kind, .. } | Held::Dead { kind, .. } => (None, 0, Some(kind)),
+        Held::Retry { due, calls, .. } => (Some(signed(*due)), *calls, None),
+        Held::Crowded { calls } => (None, *calls, None),
+        Held::Dropped { .. } => (None, 0, None),
+    };
+    // One after the other. What has ended is for nobody any more.
+    let only = only.iter().flat_map(|endpoint| endpoint.0.into_bytes()).collect::<Vec<u8>>();
+    let only = Some(only).filter(|only| !only.is_empty() && !held.is_final());
+    c.prepare_cached(
+        "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        signed(sequence.0),
+        m.environment.0,
+        m.application.0.as_bytes(),
+        held.state(),
+        due,
+        calls,
+        kind,
+        held.reason(),
+        signed(now),
+        only,
+        failure.map(json),
+    ])?;
+    Ok(())
+}
+
+/// The endpoints that a held message is for: their ids one after the other.
+pub fn endpoints(row: &Row<'_>, at: usize) -> Result<Vec<EndpointId>> {
+    let bytes = row.get::<_, Option<Vec<u8>>>(at)?.unwrap_or_default();
+    let ids = bytes.chunks(16).map(|id| Uuid::from_slice(id).map(EndpointId));
+    ids.collect::<std::result::Result<_, _>>().map_err(|_| bad(at, "ids have 16 bytes each"))
+}
+
+/// The columns `held` and `failure` read.
+pub const HELD: &str = "h.state, h.due, h.calls, h.kind, h.reason, h.noted, h.failure";
+
+/// What is noted in the columns [`HELD`] from `at` on. None if no row was joined.
+pub fn held(row: &Row<'_>, at: usize) -> Result<Option<(Held, Millis)>> {
+    let Some(state) = row.get::<_, Option<String>>(at)? else { return Ok(None) };
+    let reason: String = row.get(at + 4)?;
+    let kind = || row.get::<_, Option<String>>(at + 3).map(Option::unwrap_or_default);
+    let held = match state.as_str() {
+        "parked" => Held::Parked { kind: kind()?, reason },
+        "dead" => Held::Dead { kind: kind()?, reason },
+        "retry" => {
+            let due = row.get::<_, Option<i64>>(at + 1)?.unwrap_or(0);
+            Held::Retry { due: due.unsigned_abs(), calls: row.get(at + 2)?, reason }
+        }
+        "crowded" => Held::Crowded { calls: row.get(at + 2)? },
+        _ => Held::Dropped { reason },
+    };
+    Ok(Some((held, unsigned(row, at + 5)?)))
+}
+
+/// How a plugin failed on the message, from the columns [`HELD`] from `at` on.
+pub fn failure(row: &Row<'_>, at: usize) -> Result<Option<Failure>> {
+    let text = row.get::<_, Option<String>>(at + 6)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| bad(at + 6, "a failure"))).transpose()
+}
