@@ -79,6 +79,7 @@ pub struct Call<'a> {
     query: Vec<(&'static str, String)>,
     body: Option<Vec<u8>>,
     content_type: &'static str,
+    header: Option<(&'static str, String)>,
     once: Option<String>,
     again: bool,
 }
@@ -87,7 +88,8 @@ impl<'a> Call<'a> {
     /// A call without a body.
     pub fn new(method: Method, path: &[&'a str]) -> Self {
         let (path, query, content_type) = (path.to_vec(), Vec::new(), JSON);
-        Self { method, path, query, body: None, content_type, once: None, again: false }
+        let (body, header, once) = (None, None, None);
+        Self { method, path, query, body, content_type, header, once, again: false }
     }
 
     /// With these behind the `?`.
@@ -103,6 +105,11 @@ impl<'a> Call<'a> {
     /// With these bytes, which are of that type.
     pub fn bytes(self, bytes: Vec<u8>, content_type: &'static str) -> Self {
         Self { body: Some(bytes), content_type, ..self }
+    }
+
+    /// With this header.
+    pub fn header(self, name: &'static str, value: String) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     /// Under this idempotency key, so that it can be tried again.
@@ -187,6 +194,9 @@ impl Client {
         request = request.header(CONTENT_TYPE, call.content_type);
         if let Some(key) = &call.once {
             request = request.header("idempotency-key", key);
+        }
+        if let Some((name, value)) = &call.header {
+            request = request.header(*name, value);
         }
         if let Some(body) = &call.body {
             request = request.body(body.clone());

@@ -79,7 +79,7 @@ impl Anatomy {
         let imports = imports.into_iter().map(|name| Import { needs: needs(&name), name });
         Ok(Self {
             kind,
-            digest: Digest(Sha256::digest(bytes).into()),
+            digest: digest(bytes),
             size: bytes.len() as u64,
             contract,
             imports: imports.collect(),
@@ -87,6 +87,12 @@ impl Anatomy {
             refused,
         })
     }
+}
+
+/// What a gateway knows a component by: the SHA-256 of its bytes.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
 }
 
 /// The interface and the version, if it is of the contract.

@@ -77,6 +77,9 @@ struct Given<'a> {
     attributes: Attributes,
     #[serde(default)]
     accepted_at: Option<u64>,
+    /// What another plugin before this one said that its payload is.
+    #[serde(default)]
+    content_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -181,12 +184,14 @@ fn call(file: File<'_>) -> Result<Call, Problem> {
         created: 0,
         updated: 0,
     };
-    let mut tenant = Tenant { application: named, endpoints: Default::default(), plugin: None };
+    let mut tenant =
+        Tenant { application: named, endpoints: Default::default(), plugins: Vec::new() };
     for (at, target) in file.endpoints.into_iter().enumerate() {
         let endpoint = endpoint(application, at, &target)
             .map_err(|error| Problem::new(error.to_string()).at(format!("endpoints[{at}]")))?;
         tenant.endpoints.insert(endpoint.id, Arc::new(endpoint));
     }
+    let content_type = file.message.content_type;
     let message = Message {
         environment,
         application,
@@ -203,6 +208,7 @@ fn call(file: File<'_>) -> Result<Call, Problem> {
         message: Arc::new(message),
         tenant: Arc::new(tenant),
         settings: Arc::new(file.settings.into()),
+        content_type,
     })
 }
 

@@ -11,6 +11,9 @@ use std::{sync::Arc, thread, time::Duration};
 /// Lines around a difference.
 const CONTEXT: usize = 3;
 
+/// Milliseconds that a call may take at least.
+const PATIENCE: u64 = 60_000;
+
 /// A component that can be called.
 pub struct Trial {
     host: Host,
@@ -43,8 +46,10 @@ pub struct Ended {
 impl Trial {
     /// Compiles it, under the gateway's limits, and again where fuel is counted if that is wanted.
     pub fn new(bytes: &[u8], options: Options, fuel: bool) -> Result<Self, Problem> {
-        // One call after the other needs no more room.
-        let options = Options { concurrency: 1, per_application: 1, ..options };
+        // One call after the other needs no more room. What takes long without CPU time says something of a busy machine,
+        // where a gateway would call again.
+        let timeout_ms = options.timeout_ms.max(PATIENCE);
+        let options = Options { concurrency: 1, per_application: 1, timeout_ms, ..options };
         let with = |host: Result<Host, _>| {
             let host = host.map_err(|error: crate::plugin::HostError| error.to_string())?;
             let loaded = host.load(bytes).map_err(|refused| refused.to_string())?;

@@ -1,14 +1,11 @@
 //! `octohooks plugin`, with a component that is kept: what needs a compiler is in `xtask/src/plugins/authors.rs`.
 
-use super::{Ended, Shell};
-use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::Method, http::Uri};
+use super::{Ended, Gateway, KEY, Shell};
 use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
 };
-use tokio::net::TcpListener;
 
 fn prebuilt(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../plugins/prebuilt/{name}.wasm"))
@@ -201,45 +198,30 @@ async fn a_component_is_shown_with_what_it_needs() {
     );
 }
 
-/// What a gateway was asked, and the answer of one that has the plugin.
-type Asked = Arc<Mutex<Vec<(Method, Uri, String, usize)>>>;
-
-async fn keep(
-    State(asked): State<Asked>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> axum::Json<Value> {
-    let content_type = headers["content-type"].to_str().expect("text").to_owned();
-    asked.lock().expect("whole").push((method, uri, content_type, body.len()));
-    axum::Json(json!({ "name": "scripted", "active": "abcd" }))
-}
-
 #[tokio::test]
-async fn a_component_is_deployed_as_it_is() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let server = format!("http://{}", listener.local_addr().expect("an address"));
-    let asked = Asked::default();
-    let router = Router::new().fallback(keep).with_state(asked.clone());
-    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-    let shell = bench(&[]);
-    let connection = format!("--server {server} --key k");
-    let said = shell.good(&format!("plugin deploy scripted.wasm --app hooli {connection}")).await;
-    assert_eq!(said, "scripted is active for hooli: abcd\n");
-    let kept =
-        format!("plugin deploy scripted.wasm --app hooli --name other --no-activate {connection}");
-    assert_eq!(shell.good(&kept).await, "kept a version of other for hooli; active is abcd\n");
-    serving.abort();
-    let size = fs::metadata(prebuilt("scripted")).expect("there").len();
-    let expected = [
-        "/api/v1/applications/hooli/plugins/scripted",
-        "/api/v1/applications/hooli/plugins/other?activate=false",
-    ];
-    let asked = asked.lock().expect("whole");
-    assert_eq!(asked.len(), expected.len());
-    for ((method, uri, content_type, bytes), expected) in asked.iter().zip(expected) {
-        assert_eq!((method, &*uri.to_string()), (&Method::PUT, expected));
-        assert_eq!((&**content_type, *bytes as u64), ("application/wasm", size));
-    }
+async fn a_component_is_deployed_and_sees_the_applications_messages() {
+    let gateway = Gateway::start(&[]).await;
+    let shell = Shell::of(&gateway, KEY);
+    fs::copy(prebuilt("scripted"), shell.path().join("scripted.wasm")).expect("copied");
+    fs::copy(prebuilt("sms-status"), shell.path().join("sms.wasm")).expect("copied");
+    shell.good("app create --uid hooli").await;
+    let said = shell.good("plugin deploy scripted.wasm --app hooli --no-activate").await;
+    assert!(said.starts_with("kept ") && said.ends_with("; none is active\n"), "{said}");
+    let said = shell.good("plugin deploy scripted.wasm --app hooli").await;
+    assert!(said.starts_with("scripted is active for hooli: "), "{said}");
+    let active = said.trim_end().rsplit(' ').next().expect("a digest").to_owned();
+    let said = shell.good("plugin deploy sms.wasm --app hooli --name scripted --no-activate").await;
+    assert!(said.ends_with(&format!(" of scripted for hooli; active is {active}\n")), "{said}");
+    let plugin = gateway.get("/applications/hooli/plugins/scripted").await;
+    assert_eq!(
+        (&plugin["active"], plugin["versions"].as_array().map(Vec::len)),
+        (&json!(active), Some(2))
+    );
+    let message = gateway.message("hooli", json!({ "do": "drop", "reason": "spam" })).await;
+    let held = gateway.held("hooli", &message, "dropped").await;
+    assert!(held.to_string().contains("spam"), "{held}");
+
+    fs::write(shell.path().join("text.wasm"), "text").expect("written");
+    shell.bad("plugin deploy text.wasm --app hooli", 4, "this is not WebAssembly").await;
+    shell.bad("plugin deploy scripted.wasm --app lost", 3, "no such application").await;
 }

@@ -1,10 +1,11 @@
 //! Makes one message of each element of a list in the payload. The settings are in this crate's `README.md`.
 //!
-//! Numbers keep what JSON says of them: a double, or an integer of 64 bits.
+//! Every value goes out as its publisher wrote it: `1.50` stays `1.50`, and no digit of a long number is lost.
 
 use octohooks_plugin::{Dispatch, Failure, Message, Verdict, settings};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, value::RawValue};
+use std::collections::BTreeMap;
 
 /// What an application configures.
 #[derive(Deserialize, Default)]
@@ -23,32 +24,59 @@ struct Settings {
 #[allow(clippy::needless_pass_by_value, reason = "a plugin is given its message")]
 fn on_message(message: Message) -> Result<Verdict, Failure> {
     let settings: Settings = settings()?;
-    let payload: Value = message.json()?;
-    let Some(elements) = payload.pointer(&settings.at).and_then(Value::as_array) else {
+    let payload: &RawValue = message.json()?;
+    let elements = at(payload, &settings.at).and_then(list_of);
+    let Some(elements) = elements else {
         return Err(Failure::reject(format!("payload: there is no list at `{}`", settings.at)));
     };
     if elements.is_empty() {
         return Ok(Verdict::drop("the list is empty"));
     }
-    let parts =
-        elements.iter().enumerate().map(|(at, element)| part(&settings, &payload, at, element));
+    let fields = object_of(payload).unwrap_or_default();
+    let parts = elements.iter().enumerate();
+    let parts = parts.map(|(number, element)| part(&settings, &fields, number, element));
     Ok(Verdict::Send(parts.collect::<Result<_, _>>()?))
 }
 
 octohooks_plugin::export!(on_message);
 
+/// An object's fields, each as it was written.
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
+
+fn object_of(value: &RawValue) -> Option<Fields<'_>> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn list_of(value: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// What is at a JSON pointer (RFC 6901), as it was written.
+fn at<'a>(value: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
+    if pointer.is_empty() {
+        return Some(value);
+    }
+    pointer.strip_prefix('/')?.split('/').try_fold(value, |value, part| {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        match object_of(value) {
+            Some(fields) => fields.get(&part).copied(),
+            None => list_of(value)?.get(part.parse::<usize>().ok()?).copied(),
+        }
+    })
+}
+
 fn part(
     settings: &Settings,
-    payload: &Value,
-    at: usize,
-    element: &Value,
+    fields: &Fields<'_>,
+    number: usize,
+    element: &RawValue,
 ) -> Result<Dispatch, Failure> {
     let mut dispatch = Dispatch::to_subscribed();
     if let Some(event_type) = &settings.event_type {
         dispatch = dispatch.event_type(event_type);
     }
-    let key = settings.ordering_key.as_ref().and_then(|pointer| element.pointer(pointer));
-    match key {
+    let key = settings.ordering_key.as_ref().and_then(|pointer| at(element, pointer));
+    match key.and_then(|key| serde_json::from_str(key.get()).ok()) {
         Some(Value::String(key)) if !key.is_empty() => dispatch = dispatch.ordering_key(key),
         Some(Value::Number(key)) => dispatch = dispatch.ordering_key(key.to_string()),
         _ => {}
@@ -56,17 +84,13 @@ fn part(
     if settings.with.is_empty() {
         return dispatch.payload_json(element);
     }
-    let Some(element) = element.as_object() else {
-        return Err(Failure::reject(format!("payload: element {at} is no object")));
+    let Some(own) = object_of(element) else {
+        return Err(Failure::reject(format!("payload: element {number} is no object")));
     };
-    let mut whole = Map::new();
-    for name in &settings.with {
-        if let Some(value) = payload.get(name) {
-            whole.insert(name.clone(), value.clone());
-        }
-    }
+    let given = settings.with.iter().filter_map(|name| Some((name.clone(), *fields.get(name)?)));
+    let mut whole: Fields<'_> = given.collect();
     // What the element says itself wins.
-    whole.extend(element.clone());
+    whole.extend(own);
     dispatch.payload_json(&whole)
 }
 
@@ -93,6 +117,25 @@ mod tests {
             item(json!({ "id": 2, "order": 8 })).ordering_key("2"),
         ];
         assert_eq!(parts(settings, payload), Ok(Verdict::send(expected)));
+    }
+
+    #[test]
+    fn a_number_stays_as_it_was_written() {
+        let long = r#"[1.50, 123456789012345678901234567890, {"a" : 1.0}]"#;
+        let sent = match Host::new().call(on_message, message("a", long)) {
+            Ok(Verdict::Send(sent)) => sent,
+            other => panic!("{other:?}"),
+        };
+        let payloads: Vec<_> = sent.into_iter().filter_map(|one| one.payload).collect();
+        let expected = ["1.50", "123456789012345678901234567890", r#"{"a" : 1.0}"#];
+        assert_eq!(payloads, expected.map(|text| text.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_place_may_be_deep_and_strangely_named() {
+        let payload = json!({ "a/b": [{ "~": [7] }] });
+        let sent = Dispatch::to_subscribed().payload_json(&7).expect("JSON");
+        assert_eq!(parts(json!({ "at": "/a~1b/0/~0" }), payload), Ok(Verdict::send([sent])));
     }
 
     #[test]
