@@ -23,6 +23,7 @@ fn bench(cases: &[(&str, Value)]) -> Shell {
     shell
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the tables read better so")]
 fn case(script: Value, expected: Value) -> Value {
     json!({ "message": { "eventType": "a.b", "payload": script }, "expected": expected })
 }

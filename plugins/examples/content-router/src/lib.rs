@@ -55,7 +55,7 @@ fn on_message(message: Message) -> Result<Verdict, Failure> {
             Otherwise::Drop => Verdict::drop("no route wants it"),
         });
     }
-    let mut all = message.channels.clone();
+    let mut all = message.channels;
     for channel in channels {
         if !all.contains(channel) {
             all.push(channel.clone());
@@ -127,7 +127,7 @@ mod tests {
     fn an_expression_that_is_none_is_named() {
         match routed(json!({ "routes": [{ "when": "@.amount >", "channels": [] }] })) {
             Err(Failure::Other(said)) => {
-                assert!(said.contains("the expression `@.amount >`"), "{said}")
+                assert!(said.contains("the expression `@.amount >`"), "{said}");
             }
             other => panic!("{other:?}"),
         }

@@ -100,6 +100,7 @@ mod tests {
     use octohooks_plugin::testing::{Host, message};
     use serde_json::json;
 
+    #[allow(clippy::needless_pass_by_value, reason = "the tables read better so")]
     fn parts(settings: Value, payload: Value) -> Result<Verdict, Failure> {
         Host::new().settings(settings).call(on_message, message("a", payload.to_string()))
     }
