@@ -1,6 +1,6 @@
 //! What an author of plugins has on a machine of their own: a folder for a new plugin ([`template`]), its component
 //! ([`build`], by [`manifest`]), a look into one ([`anatomy`]), and golden cases ([`case`]) that run in the very host that
-//! the gateway has ([`trial`]). For `octohooks plugin`, which prints; nothing here does, and nothing here is on a
+//! the gateway has ([`trial`], before a [`world`] in memory). For `octohooks plugin`, which prints; nothing here does, and nothing here is on a
 //! message's path.
 
 pub mod manifest;
@@ -8,6 +8,7 @@ pub mod template;
 pub mod build;
 pub mod case;
 pub mod verdict;
+pub mod world;
 pub mod trial;
 pub mod anatomy;
 

@@ -28,9 +28,10 @@ const GUESTS: [(&str, &str); 6] = [
 ];
 
 /// The same of the examples in Rust, below `plugins/examples`; nothing needs their components, so they are not kept.
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 5] = [
     ("octohooks-cloudevents", "cloudevents"),
     ("octohooks-content-router", "content-router"),
+    ("octohooks-dedup", "dedup"),
     ("octohooks-fan-out", "fan-out"),
     ("octohooks-redact", "redact"),
 ];

@@ -6,6 +6,7 @@ use crate::{
     plugin::{Host, Options, Surface},
 };
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// The package of the contract, as names begin.
@@ -27,6 +28,8 @@ pub struct Anatomy {
     pub imports: Vec<Import>,
     /// What it exports.
     pub exports: Vec<String>,
+    /// What its settings must look like, if it says: a JSON Schema.
+    pub schema: Option<Value>,
     /// Why a gateway would refuse it; none if one would take it.
     pub refused: Option<String>,
 }
@@ -75,7 +78,12 @@ impl Anatomy {
         let (kind, contract) = kind.unzip();
         let host = Host::new(Options { concurrency: 1, per_application: 1, ..options }, None)
             .map_err(|error| Problem::new(error.to_string()))?;
-        let refused = host.load(bytes).err().map(|refused| refused.to_string());
+        let loaded = host.load(bytes);
+        let asked = loaded.and_then(|loaded| host.settings_schema(&loaded));
+        let (schema, refused) = match asked {
+            Ok(schema) => (schema.map(|schema| schema.schema.clone()), None),
+            Err(refused) => (None, Some(refused.to_string())),
+        };
         let imports = imports.into_iter().map(|name| Import { needs: needs(&name), name });
         Ok(Self {
             kind,
@@ -84,6 +92,7 @@ impl Anatomy {
             contract,
             imports: imports.collect(),
             exports,
+            schema,
             refused,
         })
     }

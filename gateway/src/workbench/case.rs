@@ -10,15 +10,18 @@ use crate::{
         application::Application,
         catalog::Tenant,
         endpoint::Endpoint,
+        grants::{Capabilities, Grants, KeyValueGrant},
         id::{ApplicationId, EndpointId, EnvironmentId, MessageId},
         message::{Attributes, Message},
-        name::{Channel, EventType, Uid},
+        name::{Channel, EventType, SecretName, Uid},
+        secret::Secret,
     },
     plugin::Call,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -40,7 +43,8 @@ pub struct Case {
     text: String,
     /// Where `expected` is in the text.
     place: Option<(usize, usize)>,
-    call: Call,
+    /// What comes before, and the case's own at the end.
+    calls: Vec<Call>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +53,9 @@ struct File<'a> {
     /// What the case is about, for people.
     #[serde(default, rename = "description")]
     _description: Option<String>,
+    /// Messages that the plugin was given before, in the same world.
+    #[serde(default, borrow)]
+    before: Vec<Given<'a>>,
     #[serde(borrow)]
     message: Given<'a>,
     #[serde(default)]
@@ -57,6 +64,9 @@ struct File<'a> {
     endpoints: Vec<Target>,
     #[serde(default)]
     settings: Map<String, Value>,
+    /// The application's named secrets.
+    #[serde(default)]
+    secrets: BTreeMap<SecretName, String>,
     #[serde(default, borrow)]
     expected: Option<&'a RawValue>,
 }
@@ -138,15 +148,15 @@ impl Case {
         let place = file.expected.map(|raw| (start(raw), start(raw) + raw.get().len()));
         let expected = file.expected.map(|raw| serde_json::from_str(raw.get())).transpose();
         let expected = expected.map_err(|error| wrong(error).at("expected"))?;
-        let call = call(file)?;
+        let calls = calls(file)?;
         let name = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into());
-        Ok(Self { name, expected, path: path.to_owned(), text, place, call })
+        Ok(Self { name, expected, path: path.to_owned(), text, place, calls })
     }
 
-    /// The call that a gateway would make.
+    /// The calls that a gateway would make: what comes of the last is what the case is about.
     #[must_use]
-    pub fn call(&self) -> Call {
-        self.call.clone()
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
     }
 
     /// Writes what came of it into the file, as what is expected from now on.
@@ -168,7 +178,7 @@ impl Case {
     }
 }
 
-fn call(file: File<'_>) -> Result<Call, Problem> {
+fn calls(file: File<'_>) -> Result<Vec<Call>, Problem> {
     let (environment, application) = (EnvironmentId::DEFAULT, ApplicationId(Uuid::from_u128(1)));
     let uid = match file.application {
         Some(uid) => Some(uid),
@@ -184,32 +194,60 @@ fn call(file: File<'_>) -> Result<Call, Problem> {
         created: 0,
         updated: 0,
     };
-    let mut tenant =
-        Tenant { application: named, endpoints: Default::default(), plugins: Vec::new() };
+    let mut tenant = Tenant {
+        application: named,
+        endpoints: Default::default(),
+        plugins: Vec::new(),
+        grants: None,
+    };
     for (at, target) in file.endpoints.into_iter().enumerate() {
         let endpoint = endpoint(application, at, &target)
             .map_err(|error| Problem::new(error.to_string()).at(format!("endpoints[{at}]")))?;
         tenant.endpoints.insert(endpoint.id, Arc::new(endpoint));
     }
-    let content_type = file.message.content_type;
-    let message = Message {
+    tenant.grants = Some(Arc::new(grants(environment, application, file.secrets)));
+    let (tenant, settings) = (Arc::new(tenant), Arc::new(file.settings.into()));
+    let messages = file.before.into_iter().chain([file.message]);
+    let calls = messages.map(|given| Call {
+        content_type: given.content_type.clone(),
+        message: Arc::new(message(environment, application, given)),
+        tenant: Arc::clone(&tenant),
+        settings: Arc::clone(&settings),
+    });
+    Ok(calls.collect())
+}
+
+fn message(environment: EnvironmentId, application: ApplicationId, given: Given<'_>) -> Message {
+    Message {
         environment,
         application,
-        id: file.message.id.unwrap_or(MessageId(ID)),
-        uid: file.message.uid,
-        event_type: file.message.event_type,
-        channels: file.message.channels,
-        payload: file.message.payload.get().to_owned().into(),
-        attributes: file.message.attributes,
-        accepted: file.message.accepted_at.unwrap_or(ACCEPTED),
+        id: given.id.unwrap_or(MessageId(ID)),
+        uid: given.uid,
+        event_type: given.event_type,
+        channels: given.channels,
+        payload: given.payload.get().to_owned().into(),
+        attributes: given.attributes,
+        accepted: given.accepted_at.unwrap_or(ACCEPTED),
         content_until: None,
+    }
+}
+
+/// All that can be granted but the network. Time and chance are real: what depends on them differs from run to run.
+fn grants(
+    environment: EnvironmentId,
+    application: ApplicationId,
+    secrets: BTreeMap<SecretName, String>,
+) -> Grants {
+    let mut grants = Grants::none(environment, application);
+    grants.capabilities = Capabilities {
+        keyvalue: Some(KeyValueGrant::default()),
+        secrets: true,
+        clock: true,
+        random: true,
+        http: None,
     };
-    Ok(Call {
-        message: Arc::new(message),
-        tenant: Arc::new(tenant),
-        settings: Arc::new(file.settings.into()),
-        content_type,
-    })
+    grants.named = secrets.into_iter().map(|(name, text)| (name, Secret::new(text))).collect();
+    grants
 }
 
 /// The endpoint, with what a case does not say.

@@ -16,8 +16,25 @@ macro_rules! files {
     };
 }
 
+macro_rules! contract {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../../wit/since-v0.1/", $name)))
+    };
+}
+
 /// The contract, for languages whose tools want it in a folder. A test holds that it is the whole of it.
-const CONTRACT: &[File] = &[("plugin.wit", include_str!("../../../wit/since-v0.1/plugin.wit"))];
+const CONTRACT: &[File] = &[
+    contract!("always.wit"),
+    contract!("capabilities.wit"),
+    contract!("classify.wit"),
+    contract!("configuration.wit"),
+    contract!("http.wit"),
+    contract!("keyvalue.wit"),
+    contract!("plugin.wit"),
+    contract!("sign.wit"),
+    contract!("transform.wit"),
+    contract!("types.wit"),
+];
 
 const RUST: &[File] = files!("rust":
     "Cargo.toml" = "Cargo.toml.txt", "src/lib.rs" = "lib.rs.txt", ".gitignore" = "gitignore",

@@ -1,9 +1,9 @@
 //! A component in the very host that the gateway has, given one case after the other. For `octohooks plugin test`.
 
-use super::{Problem, case::Case, verdict::Expected};
+use super::{Problem, case::Case, verdict::Expected, world::World};
 use crate::{
     model::id::Digest,
-    plugin::{CallFailure, Host, Loaded, LogLine, Options},
+    plugin::{CallFailure, Called, Host, HostError, Loaded, LogLine, Options},
 };
 use similar::{ChangeTag, TextDiff};
 use std::{sync::Arc, thread, time::Duration};
@@ -16,10 +16,38 @@ const PATIENCE: u64 = 60_000;
 
 /// A component that can be called.
 pub struct Trial {
+    own: Stage,
+    /// The same once more where fuel is counted.
+    counting: Option<Stage>,
+}
+
+/// A component in one host, with a world of its own.
+struct Stage {
     host: Host,
     loaded: Arc<Loaded>,
-    /// The same once more where fuel is counted.
-    counting: Option<(Host, Arc<Loaded>)>,
+    world: Arc<World>,
+}
+
+impl Stage {
+    fn new(
+        bytes: &[u8],
+        host: impl FnOnce(Arc<World>) -> Result<Host, HostError>,
+    ) -> Result<Self, String> {
+        let world = Arc::new(World::default());
+        let host = host(Arc::clone(&world)).map_err(|error| error.to_string())?;
+        let loaded = host.load(bytes).map_err(|refused| refused.to_string())?;
+        Ok(Self { host, loaded, world })
+    }
+
+    /// All calls of a case, in a new world: what came of the last.
+    async fn run(&self, case: &Case) -> Option<Called> {
+        self.world.forget();
+        let mut last = None;
+        for call in case.calls() {
+            last = Some(self.host.call(&self.loaded, call.clone()).await);
+        }
+        last
+    }
 }
 
 /// What came of a case.
@@ -50,39 +78,35 @@ impl Trial {
         // where a gateway would call again.
         let timeout_ms = options.timeout_ms.max(PATIENCE);
         let options = Options { concurrency: 1, per_application: 1, timeout_ms, ..options };
-        let with = |host: Result<Host, _>| {
-            let host = host.map_err(|error: crate::plugin::HostError| error.to_string())?;
-            let loaded = host.load(bytes).map_err(|refused| refused.to_string())?;
-            Ok::<_, String>((host, loaded))
-        };
-        let (host, counting) = thread::scope(|scope| {
+        let (own, counting) = thread::scope(|scope| {
             let counted = options.clone();
-            let counting = fuel.then(|| scope.spawn(move || with(Host::counting(counted))));
-            let host = with(Host::new(options, None));
+            let counting = move || Stage::new(bytes, |world| Host::counting(counted, world));
+            let counting = fuel.then(|| scope.spawn(counting));
+            let own = Stage::new(bytes, |world| Host::open(options, None, world));
             let ended = |_| Err("the compiler ended unexpectedly".to_owned());
-            (host, counting.map(|thread| thread.join().unwrap_or_else(ended)))
+            (own, counting.map(|thread| thread.join().unwrap_or_else(ended)))
         });
-        let (host, loaded) = host.map_err(Problem::new)?;
-        Ok(Self { host, loaded, counting: counting.transpose().map_err(Problem::new)? })
+        let own = own.map_err(Problem::new)?;
+        Ok(Self { own, counting: counting.transpose().map_err(Problem::new)? })
     }
 
     /// The component's digest.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.loaded.digest
+        self.own.loaded.digest
     }
 
     /// How long it took to compile.
     #[must_use]
     pub fn compiled_in(&self) -> Option<Duration> {
-        self.loaded.compiled_in
+        self.own.loaded.compiled_in
     }
 
-    /// Runs one case.
-    pub async fn run(&self, case: &Case) -> Ended {
-        let called = self.host.call(&self.loaded, case.call()).await;
+    /// Runs one case; none came of a case without a message.
+    pub async fn run(&self, case: &Case) -> Option<Ended> {
+        let called = self.own.run(case).await?;
         let fuel = match &self.counting {
-            Some((host, loaded)) => host.call(loaded, case.call()).await.cost.fuel,
+            Some(stage) => stage.run(case).await?.cost.fuel,
             None => None,
         };
         let got = Expected::from(&called.result);
@@ -90,7 +114,7 @@ impl Trial {
             Err(CallFailure::Trap { backtrace, .. }) => backtrace,
             _ => String::new(),
         };
-        Ended {
+        Some(Ended {
             difference: case
                 .expected
                 .as_ref()
@@ -103,7 +127,7 @@ impl Trial {
             log: called.log,
             log_dropped: called.log_dropped,
             backtrace,
-        }
+        })
     }
 }
 

@@ -255,7 +255,7 @@ fn rust_examples_pass_their_cases() {
         passes(&mut command, &guest.name);
         tested += 1;
     }
-    assert_eq!(tested, 6);
+    assert_eq!(tested, 7);
 }
 
 #[test]

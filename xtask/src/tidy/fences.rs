@@ -77,7 +77,7 @@ const WALLS: [Wall; 18] = [
     Wall { of: "api", imports: Not(&["ingest", "dispatch", "deliver", "app", "cli"]) },
     Wall { of: "store", imports: Only(&["store", "model", "clock", "invariant"]) },
     Wall { of: "plugin", imports: Only(&["plugin", "model", "clock", "invariant", "gate"]) },
-    Wall { of: "workbench", imports: Only(&["workbench", "plugin", "model"]) },
+    Wall { of: "workbench", imports: Only(&["workbench", "plugin", "model", "clock"]) },
     Wall { of: "web", imports: Only(&["web", "model", "clock", "store"]) },
     Wall { of: "observe", imports: Only(&["observe", "model"]) },
     Wall { of: "model", imports: Only(&["model"]) },

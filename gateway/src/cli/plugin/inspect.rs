@@ -3,7 +3,7 @@
 use super::{OUTPUT, component, failed, limits, size};
 use crate::{
     cli::{
-        failure::{Failure, Outcome, plain},
+        failure::{Failure, Outcome, plain, plain_lines},
         table::Details,
     },
     workbench::{
@@ -76,6 +76,10 @@ fn shown(anatomy: &Anatomy) -> String {
     text.push_str("exports\n");
     for export in &anatomy.exports {
         text.push_str(&format!("  {}\n", plain(export)));
+    }
+    if let Some(schema) = &anatomy.schema {
+        let schema = serde_json::to_string_pretty(schema).unwrap_or_default();
+        text.push_str(&format!("settings\n{}\n", plain_lines(&schema).trim_end()));
     }
     text
 }

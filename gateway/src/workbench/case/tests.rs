@@ -13,7 +13,7 @@ const SHORT: &str = r#"{ "message": { "eventType": "a.b", "payload": { "n": 1.50
 fn what_a_case_leaves_out_is_there() {
     let case = parse(SHORT).expect("a case");
     assert_eq!((&*case.name, &case.expected), ("one", &None));
-    let call = case.call();
+    let call = &case.calls()[0];
     assert_eq!(&call.message.payload[..], br#"{ "n": 1.50 }"#, "byte for byte");
     assert_eq!(call.message.accepted, ACCEPTED);
     assert_eq!(call.tenant.application.uid.as_deref(), Some("test"));
@@ -28,13 +28,23 @@ fn what_a_case_says_is_what_the_plugin_gets() {
             "channels": ["c"], "payload": 1, "attributes": { "ce-source": "/s" }, "acceptedAt": 5 },
         "endpoints": [ { "uid": "crm", "url": "https://crm.example/", "channels": ["c"] }, { "enabled": false } ]
     }"#;
-    let call = parse(text).expect("a case").call();
+    let case = parse(text).expect("a case");
+    let call = &case.calls()[0];
     assert_eq!(call.message.id.0, Uuid::from_u128(7));
     assert_eq!((call.message.uid.as_deref(), call.message.accepted), (Some("u"), 5));
     assert_eq!(call.tenant.application.uid.as_deref(), Some("acme"));
     assert_eq!(call.tenant.endpoint("crm").expect("one").url.as_str(), "https://crm.example/");
     let other = call.tenant.endpoints.values().find(|endpoint| endpoint.uid.is_none());
     assert!(!other.expect("another").enabled);
+}
+
+#[test]
+fn what_came_before_comes_first() {
+    let text = r#"{ "before": [ { "eventType": "a", "payload": 1 }, { "eventType": "b", "payload": 2 } ],
+        "message": { "eventType": "c", "payload": 3 } }"#;
+    let case = parse(text).expect("a case");
+    let types = case.calls().iter().map(|call| call.message.event_type.to_string());
+    assert_eq!(types.collect::<Vec<_>>(), ["a", "b", "c"]);
 }
 
 #[test]
