@@ -7,16 +7,18 @@
 //! nothing survives from one call to the next, and a call that traps or runs over harms no other. What a
 //! plugin answers is checked and turned into the model's nouns before anyone else sees it.
 //!
-//! Who does what: `host` owns engine, pool and calls; `limits` counts, and `state` is what one call has; `compile` says
-//! whether a component may run and `cache` keeps its compiled form; `v1` speaks the contract's version 0.1, `wasi` the
-//! empty WASI behind it; `outside` is what capabilities lead to; `check` says whether an answer can be used, and
-//! `settings` whether a plugin can be configured so.
+//! Who does what: `host` owns engine, pool and calls; `limits` counts, and `fuel` for trials; `state` is what one call has;
+//! `compile` says whether a component may run, `surface` what it has outside, and `cache` keeps its compiled form; `v1`
+//! speaks the contract's version 0.1, `wasi` the empty WASI behind it; `outside` is what capabilities lead to; `check` says
+//! whether an answer can be used, and `settings` whether a plugin can be configured so.
 
 mod call;
 mod limits;
+mod fuel;
 mod outside;
 mod host;
 mod compile;
+mod surface;
 mod cache;
 mod registry;
 mod settings;
@@ -36,3 +38,4 @@ pub use limits::Options;
 pub use outside::{Nothing, Outside, Request, Response, Unsent};
 pub use registry::Registry;
 pub use settings::Schema;
+pub use surface::Surface;

@@ -143,6 +143,9 @@ pub struct Cost {
     pub cpu: Duration,
     /// The size of its linear memories, in bytes.
     pub memory_peak: u64,
+    /// What the guest executed, in wasmtime's units, of which most instructions take one. Only a host that counts knows
+    /// it ([`Host::counting`](super::Host::counting)); it does not depend on the machine. Of a call that was stopped it is a part.
+    pub fuel: Option<u64>,
 }
 
 /// Why a call gave no verdict. Every text a plugin had a hand in is cut at [`REASON`].

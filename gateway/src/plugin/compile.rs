@@ -219,7 +219,9 @@ fn features() -> WasmFeatures {
 }
 
 /// The names of the outermost component's imports and exports.
-fn outside(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), wasmparser::BinaryReaderError> {
+pub(super) fn outside(
+    bytes: &[u8],
+) -> Result<(Vec<&str>, Vec<&str>), wasmparser::BinaryReaderError> {
     let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0_u32);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {

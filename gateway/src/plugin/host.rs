@@ -7,6 +7,7 @@ use super::{
     call::{Call, CallFailure, Called, Cost, Done, Task, ToClassify, ToSign, cut, reason},
     check, compile,
     compile::{Loaded, Rejected},
+    fuel,
     limits::{self, Meter, Options, TICK},
     outside::{NotGranted, Nothing, Outlet, Outside},
     state::{NOT_GRANTED, State},
@@ -41,6 +42,8 @@ struct Inner {
     cache: Option<Cache>,
     gate: Gate,
     outlet: Arc<Outlet>,
+    /// Whether calls say how much fuel they took.
+    counts: bool,
 }
 
 /// Why there is no host.
@@ -84,7 +87,27 @@ impl Host {
         outside: Arc<dyn Outside>,
     ) -> Result<Self, HostError> {
         validate(&options)?;
-        let engine = Engine::new(&config(&options)).map_err(|error| {
+        let config = config(&options);
+        Self::of(options, &config, cache, outside, false)
+    }
+
+    /// A host whose calls say how much fuel they took, the same at every call: for a trial, never for
+    /// messages. It compiles for itself what it loads, runs it many times slower, and allows it that much more time.
+    pub fn counting(options: Options, outside: Arc<dyn Outside>) -> Result<Self, HostError> {
+        validate(&options)?;
+        let options = fuel::options(options);
+        let config = fuel::config(config(&options));
+        Self::of(options, &config, None, outside, true)
+    }
+
+    fn of(
+        options: Options,
+        config: &Config,
+        cache: Option<Cache>,
+        outside: Arc<dyn Outside>,
+        counts: bool,
+    ) -> Result<Self, HostError> {
+        let engine = Engine::new(config).map_err(|error| {
             let reserved = options.concurrency * limits::MEMORIES as usize * 4;
             HostError::Pool(options.concurrency, reserved, error)
         })?;
@@ -101,7 +124,7 @@ impl Host {
         // The rest of the pool is for calls that do not wait.
         let places = Semaphore::new(options.concurrency.div_ceil(4));
         let outlet = Arc::new(Outlet { outside, places });
-        Ok(Self(Arc::new(Inner { options, engine, linker, cache, gate, outlet })))
+        Ok(Self(Arc::new(Inner { options, engine, linker, cache, gate, outlet, counts })))
     }
 
     /// The limits it keeps.
@@ -224,9 +247,11 @@ impl Host {
             None => Err(CallFailure::Timeout(options.timeout_ms)),
             Some(ran) => outcome(ran, store.data(), options),
         };
+        let fuel = self.0.counts.then(|| fuel::used(&store));
         let (memory_peak, log, log_dropped) = store.into_data().ended();
         drop(turn);
-        let cost = Cost { wall: start.elapsed(), cpu: meter.total(), memory_peak };
+        let (wall, cpu) = (start.elapsed(), meter.total());
+        let cost = Cost { wall, cpu, memory_peak, fuel };
         Called { result, cost, log, log_dropped }
     }
 
@@ -236,6 +261,9 @@ impl Host {
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(options.fuel());
+        if self.0.counts {
+            fuel::fill(&mut store);
+        }
         store.set_epoch_deadline(1);
         let (meter, budget) = (Arc::clone(meter), Duration::from_millis(options.cpu_ms));
         store.epoch_deadline_callback(move |_| {
@@ -322,22 +350,7 @@ fn tick(engine: &EngineWeak) {
 }
 
 fn validate(options: &Options) -> Result<(), HostError> {
-    let positive = [
-        ("timeout_ms", options.timeout_ms > 0),
-        ("cpu_ms", options.cpu_ms > 0),
-        ("dispatches", options.dispatches > 0),
-        ("per_application", options.per_application > 0),
-    ];
-    if let Some((name, _)) = positive.into_iter().find(|(_, good)| !good) {
-        return Err(HostError::Option(name, "at least 1"));
-    }
-    if !(1..=10_000).contains(&options.concurrency) {
-        return Err(HostError::Option("concurrency", "from 1 to 10000"));
-    }
-    if !(1 << 16..=1 << 32).contains(&options.memory_bytes) {
-        return Err(HostError::Option("memory_bytes", "from 65536 to 4294967296"));
-    }
-    Ok(())
+    options.wrong().map_or(Ok(()), |(name, must)| Err(HostError::Option(name, must)))
 }
 
 /// One for compiling and running. The numbers of the pool are measured: resident pages are reset in place
