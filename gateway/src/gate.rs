@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 #[derive(Debug)]
 pub struct Gate {
     all: Semaphore,
+    places: usize,
     per_application: usize,
     applications: Mutex<HashMap<ApplicationId, Arc<Semaphore>>>,
 }
@@ -19,7 +20,8 @@ pub struct Gate {
 /// A place, given back when dropped.
 #[derive(Debug)]
 pub struct Turn<'g> {
-    _application: Waiting<'g>,
+    /// None: it takes none of its application's places.
+    _application: Option<Waiting<'g>>,
     _all: Option<SemaphorePermit<'g>>,
 }
 
@@ -36,7 +38,15 @@ impl Gate {
     /// A gate before that many places, of which an application may have so many.
     #[must_use]
     pub fn new(places: usize, per_application: usize) -> Self {
-        Self { all: Semaphore::new(places), per_application, applications: Mutex::default() }
+        let (all, applications) = (Semaphore::new(places), Mutex::default());
+        Self { all, places, per_application, applications }
+    }
+
+    /// A place that nobody misses: while more than half of all are free, and none of an application's.
+    pub fn spare(&self) -> Option<Turn<'_>> {
+        let is_quiet = self.all.available_permits() > self.places / 2;
+        let place = is_quiet.then(|| self.all.try_acquire().ok()).flatten()?;
+        Some(Turn { _all: Some(place), _application: None })
     }
 
     /// Waits for a turn. Giving up is dropping the future. Neither queue is ever closed, so that waiting
@@ -52,7 +62,7 @@ impl Gate {
             permit.forget();
             waiting.admitted = true;
         }
-        Turn { _all: self.all.acquire().await.ok(), _application: waiting }
+        Turn { _all: self.all.acquire().await.ok(), _application: Some(waiting) }
     }
 
     fn applications(&self) -> MutexGuard<'_, HashMap<ApplicationId, Arc<Semaphore>>> {
@@ -95,5 +105,20 @@ mod tests {
         drop((_second, third, other));
         assert!(gate.applications().is_empty());
         assert_eq!(gate.all.available_permits(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_spare_place_is_there_while_more_than_half_are_free_and_is_no_applications() {
+        let gate = Gate::new(4, 1);
+        let application = ApplicationId(Uuid::from_u128(1));
+        let turn = gate.turn(application).await;
+        let spare = gate.spare().expect("three of four are free");
+        assert!(gate.spare().is_none(), "two are free");
+        drop(turn);
+        let turn = gate.turn(application).await;
+        assert!(gate.spare().is_none());
+        drop((turn, spare));
+        assert_eq!(gate.all.available_permits(), 4);
+        assert!(Gate::new(1, 1).spare().is_some(), "also of one");
     }
 }

@@ -9,13 +9,15 @@
 //!
 //! Who does what: `host` owns engine, pool and calls; `limits` counts, and `fuel` for trials; `state` is what one call has;
 //! `compile` says whether a component may run, `surface` what it has outside, and `cache` keeps its compiled form; `v1`
-//! speaks the contract's version 0.1, `wasi` the empty WASI behind it; `outside` is what capabilities lead to; `check` says
-//! whether an answer can be used, and `settings` whether a plugin can be configured so.
+//! speaks the contract's version 0.1, `wasi` the empty WASI behind it; `outside` is what capabilities lead to, and `apart`
+//! what a call without effects sees of that; `check` says whether an answer can be used, and `settings` whether a plugin
+//! can be configured so.
 
 mod call;
 mod limits;
 mod fuel;
 mod outside;
+mod apart;
 mod host;
 mod compile;
 mod surface;

@@ -123,7 +123,8 @@ impl Guests {
         let settings = Arc::new(Settings::from(plugin.settings.clone()));
         let (message, content_type) = (delivery.message.clone(), None);
         let loaded = self.loaded(digest).await?;
-        Ok(Ready { loaded, call: Call { message, tenant, settings, content_type } })
+        let call = Call { message, tenant, settings, content_type, effects: true };
+        Ok(Ready { loaded, call })
     }
 
     async fn loaded(&self, digest: Digest) -> Result<Arc<Loaded>, String> {

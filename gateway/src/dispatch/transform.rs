@@ -112,7 +112,7 @@ impl Dispatcher {
         };
         let content_type = given.and_then(|given| given.content_type.clone());
         let (tenant, settings) = (run.tenant.clone(), self.settings_of(plugin));
-        let call = Call { message, tenant, settings, content_type };
+        let call = Call { message, tenant, settings, content_type, effects: true };
         let turn = match run.turn.take() {
             Some(turn) => turn,
             None => self.host.turn(run.tenant.application.id).await,

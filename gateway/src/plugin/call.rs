@@ -25,6 +25,9 @@ pub struct Call {
     pub settings: Arc<Settings>,
     /// The type of the payload, if another plugin has made it and said so.
     pub content_type: Option<String>,
+    /// Whether what it does outside counts. If not, it reads what there is, what it writes is gone at its end, and what it
+    /// would send is refused.
+    pub effects: bool,
 }
 
 /// A plugin's settings, with their JSON text written once and not at every call.

@@ -31,6 +31,8 @@ use wasmtime::{
     Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker,
 };
 
+mod beside;
+
 /// Runs plugins. Cheap to clone.
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);

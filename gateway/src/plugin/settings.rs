@@ -114,7 +114,7 @@ fn nobody() -> Result<Call, String> {
     let tenant = Tenant { application, endpoints, plugins, grants };
     let (message, tenant) = (Arc::new(message), Arc::new(tenant));
     let settings = Arc::new(Settings::from(Map::new()));
-    Ok(Call { message, tenant, settings, content_type: None })
+    Ok(Call { message, tenant, settings, content_type: None, effects: false })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! outside.
 
 use super::{
+    apart::Apart,
     call::{Call, Level, LogLine, Settings, cut},
     limits::{Memory, Meter, Options},
     outside::Outlet,
@@ -9,6 +10,7 @@ use super::{
 };
 use crate::model::{catalog::Tenant, grants::Capabilities, message::Message, secret::Secret};
 use std::{future::Future, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// What a call's store holds: the limits, and what the imports answer from.
 pub(super) struct State {
@@ -61,7 +63,13 @@ impl State {
             settings: Arc::clone(&call.settings),
             wasi: None,
             keys: Vec::new(),
-            outlet: Arc::clone(outlet),
+            outlet: match call.effects {
+                true => Arc::clone(outlet),
+                false => {
+                    let outside = Arc::new(Apart::new(Arc::clone(&outlet.outside)));
+                    Arc::new(Outlet { outside, places: Semaphore::new(1) })
+                }
+            },
             spent: Spent::default(),
             meter: Arc::clone(meter),
             log: Vec::new(),

@@ -140,6 +140,7 @@ fn call_of(
         tenant: Arc::new(tenant(application)),
         settings: Arc::new(settings.into()),
         content_type: None,
+        effects: true,
     }
 }
 

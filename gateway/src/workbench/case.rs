@@ -209,6 +209,7 @@ fn calls(file: File<'_>) -> Result<Vec<Call>, Problem> {
     let (tenant, settings) = (Arc::new(tenant), Arc::new(file.settings.into()));
     let messages = file.before.into_iter().chain([file.message]);
     let calls = messages.map(|given| Call {
+        effects: true,
         content_type: given.content_type.clone(),
         message: Arc::new(message(environment, application, given)),
         tenant: Arc::clone(&tenant),

@@ -175,5 +175,6 @@ fn call(case: &Case) -> Call {
         tenant: Arc::new(tenant),
         settings: Arc::new(Settings::from(settings)),
         content_type: None,
+        effects: true,
     }
 }

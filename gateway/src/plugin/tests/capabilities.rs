@@ -354,3 +354,30 @@ fn settings_are_held_against_what_the_plugin_says() {
     let any = host.check_settings(&scripted, &settings(json!({ "any": "thing" })));
     assert_eq!(any, Ok(vec![]), "it does not say");
 }
+
+#[tokio::test]
+async fn a_call_without_effects_sees_what_it_writes_and_leaves_nothing() {
+    let scene = scene(Options::default());
+    scene.steps(&json!([{ "use": "set", "key": "a", "value": "there" }])).await;
+    let before = scene.world.writes.lock().expect("one").len();
+    let steps = json!([
+        { "use": "get", "key": "a" },
+        { "use": "set", "key": "a", "value": "own" },
+        { "use": "get", "key": "a" },
+        { "use": "http", "url": "http://a.test/" },
+    ]);
+    let call = call(json!({ "steps": steps }).to_string());
+    let tenant = Arc::new(granted(call.tenant.application.id, Some(grants(&everything()))));
+    let call = Call { tenant, effects: false, ..call };
+    for _ in 0..2 {
+        let called = scene.host.call(&scene.capable, call.clone()).await;
+        let Ok(Verdict::Send(sent)) = called.result else { panic!("{called:?}") };
+        let payload = sent[0].payload.as_ref().expect("a payload");
+        let came: Vec<Value> = serde_json::from_slice(payload).expect("JSON");
+        let value = |step: usize| &came[step]["ok"]["value"];
+        assert_eq!((value(0), value(2)), (&json!("there"), &json!("own")), "{came:?}");
+        assert!(came[3]["error"].as_str().is_some_and(|why| why.contains("tried")), "{came:?}");
+    }
+    assert_eq!(scene.world.writes.lock().expect("one").len(), before);
+    assert!(scene.world.sent.lock().expect("one").is_empty());
+}
