@@ -17,6 +17,7 @@ pub mod subject;
 pub mod secret;
 pub mod endpoint;
 pub mod plugin;
+pub mod trial;
 pub mod failure;
 pub mod grants;
 pub mod keyvalue;

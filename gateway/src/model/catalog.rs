@@ -38,7 +38,8 @@ pub enum Change {
     DeleteEndpoint(ApplicationId, EndpointId),
     /// Create or replace a plugin, and keep the component of a version that is new.
     PutPlugin(Plugin, Option<(Digest, Bytes)>),
-    /// Put the application's plugin of that name in quarantine, if this version is active: why.
+    /// Put the application's plugin of that name in quarantine if this version is active, or its trial if the version is
+    /// tried: why.
     QuarantinePlugin(ApplicationId, PluginName, Digest, String),
     /// Remove an application's plugin with its versions.
     DeletePlugin(ApplicationId, PluginName),
@@ -305,11 +306,12 @@ impl Snapshot {
                     tenant.endpoints.remove(&id);
                 });
             }
-            Change::QuarantinePlugin(application, name, _, reason) => {
-                self.alter(application, |tenant| {
-                    let plugin = tenant.plugin(&name).map(|plugin| plugin.in_quarantine(reason));
-                    plugin.into_iter().for_each(|plugin| tenant.put_plugin(plugin));
-                });
+            Change::QuarantinePlugin(application, name, digest, reason) => {
+                let plugin = self.plugin(application, &name);
+                let plugin = plugin.map(|plugin| plugin.in_quarantine(digest, reason));
+                if let Some(plugin) = plugin {
+                    self.alter(application, |tenant| tenant.put_plugin(plugin));
+                }
             }
             Change::PutPlugin(plugin, _) => {
                 self.alter(plugin.application, |tenant| tenant.put_plugin(plugin));

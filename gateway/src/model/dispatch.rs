@@ -15,7 +15,7 @@ pub enum Verdict {
 }
 
 /// One thing to send. Where a field is absent the message's own value is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dispatch {
     /// Where to.
     pub target: Target,
@@ -65,7 +65,7 @@ impl Dispatch {
 }
 
 /// Which endpoints a dispatch goes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Every enabled endpoint whose subscription matches.
     Subscribed,

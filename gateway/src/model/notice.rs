@@ -125,10 +125,12 @@ pub fn of_change(catalog: &Snapshot, change: &Change) -> Vec<Notice> {
 
 fn quarantined(tenant: &Tenant, name: &PluginName, digest: &Digest, reason: &str) -> Notice {
     let event_type = "plugin.quarantined";
+    // Of a version that is tried the plugin goes on without.
+    let is_tried = tenant.plugin(name).is_some_and(|plugin| plugin.active != Some(*digest));
     let payload = json!({
         "type": event_type,
         "application": of_application(tenant),
-        "plugin": { "name": name, "digest": digest, "reason": reason },
+        "plugin": { "name": name, "digest": digest, "reason": reason, "trial": is_tried },
     });
     Notice { event_type, payload }
 }

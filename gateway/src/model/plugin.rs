@@ -6,8 +6,9 @@
 
 use super::{
     Millis,
-    id::{ApplicationId, Digest, EnvironmentId},
+    id::{ApplicationId, Digest, EnvironmentId, MessageId},
     name::PluginName,
+    trial::{Mode, Trial},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -80,6 +81,9 @@ pub struct Plugin {
     pub settings: Map<String, Value>,
     /// What becomes of a message on which it fails.
     pub policy: Policy,
+    /// Which of its versions is tried beside the active one.
+    #[serde(default)]
+    pub trial: Option<Trial>,
     /// Why it is in quarantine, and is not called: it failed too often in a row.
     #[serde(default)]
     pub quarantined: Option<String>,
@@ -116,6 +120,7 @@ impl Plugin {
             previous: None,
             settings: Map::new(),
             policy: Policy::default(),
+            trial: None,
             quarantined: None,
             declared: false,
             revision: 1,
@@ -137,7 +142,8 @@ impl Plugin {
         self.versions.iter().find(|version| version.digest == digest)
     }
 
-    /// Adds a version; where there are too many, the oldest goes that nobody calls and that none is rolled back to.
+    /// Adds a version; where there are too many, the oldest goes that nobody calls or tries and that none is rolled back
+    /// to.
     pub fn add(&mut self, version: Version) {
         if let Some(known) = self.versions.iter_mut().find(|v| v.digest == version.digest) {
             known.signed_by = version.signed_by.or_else(|| known.signed_by.take());
@@ -145,20 +151,24 @@ impl Plugin {
         }
         self.versions.push(version);
         if self.versions.len() > MAX_VERSIONS {
-            let needed = [self.active, self.previous, self.versions.last().map(|v| v.digest)];
+            let tried = self.trial.as_ref().map(|trial| trial.digest);
+            let last = self.versions.last().map(|v| v.digest);
+            let needed = [self.active, self.previous, tried, last];
             let spare = self.versions.iter().position(|v| !needed.contains(&Some(v.digest)));
             spare.map(|index| self.versions.remove(index));
         }
     }
 
-    /// Removes a version that is not the active one.
+    /// Removes a version that is not the active one, and ends its trial.
     pub fn remove(&mut self, digest: Digest) {
+        self.end_trial_of(digest);
         self.versions.retain(|version| version.digest != digest);
         self.previous = self.previous.filter(|previous| *previous != digest);
     }
 
-    /// Calls that version from now on.
+    /// Calls that version from now on, and ends its trial.
     pub fn activate(&mut self, digest: Digest) {
+        self.end_trial_of(digest);
         if self.active != Some(digest) {
             self.previous = self.active.replace(digest);
         }
@@ -171,10 +181,53 @@ impl Plugin {
         self.runs_since = self.revision;
     }
 
-    /// The plugin in quarantine.
+    /// Tries that version, or none, from now on.
+    pub fn try_out(&mut self, trial: Option<Trial>) {
+        self.let_go();
+        self.trial = trial;
+    }
+
+    fn end_trial_of(&mut self, digest: Digest) {
+        if self.trial.as_ref().is_some_and(|trial| trial.digest == digest) {
+            self.try_out(None);
+        }
+    }
+
+    /// What a canary has parked is for the active version now.
+    fn let_go(&mut self) {
+        let decides = |trial: &Trial| trial.stopped.is_none() && trial.mode != Mode::Shadow;
+        if self.trial.as_ref().is_some_and(decides) {
+            self.runs_since = self.revision;
+        }
+    }
+
+    /// Which version decides on that message, while this one is active.
     #[must_use]
-    pub fn in_quarantine(&self, reason: String) -> Self {
-        Self { quarantined: Some(reason), revision: self.revision + 1, ..self.clone() }
+    pub fn decides(&self, active: Digest, message: MessageId) -> Digest {
+        let tried = self.trial.as_ref().filter(|trial| trial.decides(message));
+        tried.map_or(active, |trial| trial.digest)
+    }
+
+    /// Whether a version may be put in quarantine: it is called, or tried.
+    #[must_use]
+    pub fn runs(&self, digest: Digest) -> bool {
+        let tried = |trial: &Trial| trial.digest == digest && trial.stopped.is_none();
+        let active = self.active == Some(digest) && self.quarantined.is_none();
+        active || self.trial.as_ref().is_some_and(tried)
+    }
+
+    /// The plugin with that version in quarantine: if it is one that is tried, its trial is, and the plugin goes on.
+    #[must_use]
+    pub fn in_quarantine(&self, digest: Digest, reason: String) -> Self {
+        let mut next = Self { revision: self.revision + 1, ..self.clone() };
+        match &self.trial {
+            Some(trial) if trial.digest == digest => {
+                next.let_go();
+                next.trial = Some(Trial { stopped: Some(reason), ..trial.clone() });
+            }
+            _ => next.quarantined = Some(reason),
+        }
+        next
     }
 
     /// Whether a message fares with this as with the other.
@@ -233,8 +286,56 @@ mod tests {
         let old = sample::plugin(sample::application().id, "main");
         let mut new = old.next(5);
         new.add(version(9));
-        assert!(new.runs_as(&old) && old.in_quarantine("why".into()).runs_as(&old));
+        let active = old.active.expect("one");
+        assert!(new.runs_as(&old) && old.in_quarantine(active, "why".into()).runs_as(&old));
         new.renew();
         assert!(!new.runs_as(&old));
+    }
+
+    fn tried(mode: Mode) -> Plugin {
+        let mut plugin = sample::plugin(sample::application().id, "main").next(2);
+        plugin.add(version(2));
+        let trial = Trial { digest: version(2).digest, mode, since: 2, stopped: None };
+        plugin.try_out(Some(trial));
+        plugin
+    }
+
+    #[test]
+    fn a_trial_ends_with_its_version_or_when_that_is_activated() {
+        let plugin = tried(Mode::Shadow);
+        let digest = version(2).digest;
+        let mut others = plugin.next(3);
+        others.add(version(3));
+        others.activate(version(3).digest);
+        assert_eq!(others.trial, plugin.trial, "another version is activated");
+        let (mut activated, mut removed) = (plugin.next(3), plugin.next(3));
+        activated.activate(digest);
+        removed.remove(digest);
+        assert_eq!((activated.trial, removed.trial), (None, None));
+        let mut full = plugin.next(3);
+        for number in 3..=MAX_VERSIONS + 3 {
+            full.add(version(number));
+        }
+        assert!(full.version(digest).is_some(), "the version that is tried is kept");
+    }
+
+    #[test]
+    fn what_a_canary_parked_is_released_when_that_ends_and_what_a_shadow_saw_is_not() {
+        let canary = tried(Mode::Canary { percent: 5 });
+        let shadow = tried(Mode::Shadow);
+        let digest = version(2).digest;
+        for (plugin, releases) in [(&canary, true), (&shadow, false)] {
+            let mut ended = plugin.next(3);
+            ended.try_out(None);
+            assert_eq!(!ended.runs_as(plugin), releases);
+            let stopped = plugin.in_quarantine(digest, "why".into());
+            assert_eq!(!stopped.runs_as(plugin), releases);
+            assert_eq!(stopped.quarantined, None);
+            assert_eq!(stopped.trial.as_ref().and_then(|t| t.stopped.as_deref()), Some("why"));
+            assert!(plugin.runs(digest) && !stopped.runs(digest));
+            let mut over = stopped.next(4);
+            over.try_out(None);
+            assert!(over.runs_as(&stopped), "it was over before");
+        }
     }
 }

@@ -35,6 +35,7 @@ mod messages;
 mod operations;
 mod recovery;
 mod search;
+mod trials;
 
 /// Runs these tests on every engine.
 macro_rules! on_every_engine {

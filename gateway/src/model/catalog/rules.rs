@@ -30,7 +30,7 @@ impl Snapshot {
             Change::PutEndpoint(new) => self.check_endpoint(new),
             Change::PutPlugin(new, _) => self.check_plugin(new),
             Change::QuarantinePlugin(id, name, digest, _) => {
-                let good = |p: &Arc<Plugin>| p.active == Some(*digest) && p.quarantined.is_none();
+                let good = |plugin: &Arc<Plugin>| plugin.runs(*digest);
                 must(self.plugin(*id, name).is_some_and(good), Conflict::Stale)
             }
             Change::DeletePlugin(id, name) => {

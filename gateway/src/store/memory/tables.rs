@@ -214,6 +214,13 @@ impl Tables {
                 }
             }
             Change::PutGrants(grants) => effects.released = self.release(grants.application, now),
+            Change::QuarantinePlugin(id, name, digest, reason) => {
+                let plugin = catalog.plugin(*id, name);
+                let plugin = plugin.map(|plugin| plugin.in_quarantine(*digest, reason.clone()));
+                if plugin.is_some_and(|plugin| catalog.releases(&plugin)) {
+                    effects.released = self.release(*id, now);
+                }
+            }
             _ => {}
         }
         self.disable(&effects.ended, now);

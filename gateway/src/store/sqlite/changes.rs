@@ -69,10 +69,14 @@ pub fn apply(
             // What was parked because something was not granted goes on.
             effects.released = release(c, g.environment, g.application, now)?;
         }
-        Change::QuarantinePlugin(id, name, _, reason) => {
-            // What it parked stays parked.
+        Change::QuarantinePlugin(id, name, digest, reason) => {
+            // What the plugin parked stays parked; what a canary did is for the active version.
             if let Some(plugin) = draft.plugin(*id, name) {
-                put_plugin(c, &plugin.in_quarantine(reason.clone()))?;
+                let plugin = plugin.in_quarantine(*digest, reason.clone());
+                put_plugin(c, &plugin)?;
+                if draft.releases(&plugin) {
+                    effects.released = release(c, plugin.environment, *id, now)?;
+                }
             }
         }
         Change::DeleteEnvironment(id) => delete_environment(c, draft, *id)?,
