@@ -5,6 +5,7 @@ use crate::{
     model::application::Application,
     plugin::{Host, Registry},
     store::{Catalog, Log, Queue, Recovery, Retention},
+    trials::{Trials, simulate::Simulator},
     web::auth::Keys,
 };
 use axum::{
@@ -14,7 +15,7 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use octohooks::{applications, attempts, deliveries, endpoints, messages, recovery, secrets};
-use plugins::{settings, upload, versions};
+use plugins::{settings, simulate, trial, upload, versions};
 use std::sync::Arc;
 use url::Url;
 
@@ -49,6 +50,10 @@ pub struct Api {
     pub host: Host,
     /// Where compiled plugins are found.
     pub registry: Arc<Registry>,
+    /// What plugins wrote, and what those came to that are tried.
+    pub trials: Arc<Trials>,
+    /// Runs versions of plugins beside others.
+    pub simulator: Arc<Simulator>,
     /// The guard.
     pub check_url: CheckUrl,
     /// Renders `/metrics`.
@@ -110,6 +115,10 @@ pub fn router(api: Api) -> Router {
             "/applications/{app}/secrets/{secret}",
             put(grants::put_secret).delete(grants::delete_secret),
         )
+        .route("/applications/{app}/plugins/{plugin}/simulate", post(simulate::simulate))
+        .route("/applications/{app}/plugins/{plugin}/trial", get(trial::report))
+        .route("/applications/{app}/plugins/{plugin}/promote", post(trial::promote))
+        .route("/applications/{app}/plugins/{plugin}/log", get(trial::log))
         .route("/applications/{app}/tokens", post(keys::token))
         .route("/event-types", get(event_types::list).post(event_types::create))
         .route(

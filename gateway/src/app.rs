@@ -7,7 +7,7 @@ use crate::{
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
-    deliver::{self, Deliver, client::Client, guard::Guard, guests::Guests, wires::Wires},
+    deliver::{Deliver, client::Client, guard::Guard, guests::Guests, wires::Wires},
     descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{
@@ -22,10 +22,11 @@ use crate::{
     },
     nats::State,
     observe,
-    plugin::{Cache, Host, Registry},
+    plugin::{Host, Registry},
     recover::Recoverer,
     retention::Keeper,
     store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
+    trials::{Trials, simulate::Simulator},
     web::{
         self,
         auth::{Fixed, Keys, hash},
@@ -43,7 +44,6 @@ use axum::{
 use doors::Connections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -60,6 +60,7 @@ use tokio::{
 use utoipa::OpenApi;
 
 mod chores;
+mod compiled;
 mod doors;
 mod outside;
 
@@ -125,7 +126,7 @@ impl App {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // What is wrong with the configuration is said before the store is opened, and perhaps a master key made.
-        let cache = cache(&config.data.dir)?;
+        let cache = compiled::cache(&config.data.dir)?;
         let outside = Arc::new(outside::Gateway::default());
         let host = Host::open(config.plugins.clone(), Some(cache), outside.clone())
             .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
@@ -162,14 +163,11 @@ impl App {
             delivery,
             descriptors.requests,
         );
+        let trials = Arc::new(Trials::default());
+        let simulator = Simulator::new(&host, &registry, &catalog, &log, guests.clone());
         let dispatcher =
-            Dispatcher::new(queue.clone(), catalog.clone(), host.clone(), registry.clone(), guests);
-        let check_url: api::CheckUrl = Arc::new(move |url, application| match url.scheme() {
-            deliver::nats::SCHEME => {
-                subjects.check(url, application).map(drop).map_err(|refusal| refusal.to_string())
-            }
-            _ => guard.check_url(url).map_err(|refusal| refusal.to_string()),
-        });
+            Dispatcher::new(queue.clone(), catalog.clone(), &host, &registry, &trials, guests);
+        let check_url = doors::check_url(subjects, guard);
         let reconciler = Reconciler {
             catalog: catalog.clone(),
             host: host.clone(),
@@ -199,6 +197,8 @@ impl App {
             keys,
             host,
             registry,
+            trials,
+            simulator,
             check_url,
             metrics,
             parts,
@@ -368,33 +368,4 @@ async fn make_key(catalog: &dyn Catalog) -> anyhow::Result<()> {
 )]
 fn print_key(text: &str) {
     println!("API key of the default environment, shown only now: {text}");
-}
-
-/// Where compiled plugins are kept.
-fn cache(data: &Path) -> anyhow::Result<Cache> {
-    let key = cache_key(data).context("the key of compiled plugins")?;
-    Ok(Cache { directory: data.join("compiled"), key })
-}
-
-/// The key that authenticates compiled plugins: random, made once, readable by the owner only.
-fn cache_key(directory: &Path) -> anyhow::Result<[u8; 32]> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot create {}", directory.display()))?;
-    let path = directory.join("compiled.key");
-    if let Ok(bytes) = std::fs::read(&path)
-        && let Ok(key) = bytes.try_into()
-    {
-        return Ok(key);
-    }
-    let key = clock::random_bytes();
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    Ok(key)
 }

@@ -14,6 +14,7 @@ use crate::{
     },
     plugin::{Host, Registry},
     store::{Catalog, Dispatched, LeasedMessage, Queue, StoreError},
+    trials::Trials,
 };
 use components::Prepared;
 use deliveries::deliveries;
@@ -34,6 +35,7 @@ mod components;
 mod deliveries;
 mod hold;
 mod quarantine;
+mod trial;
 pub mod route;
 pub mod turnstile;
 
@@ -50,6 +52,7 @@ pub struct Dispatcher {
     settings: RwLock<HashMap<ApplicationId, Vec<Prepared>>>,
     turnstiles: Mutex<HashMap<ApplicationId, Turnstile>>,
     failures: Failures,
+    trials: Arc<Trials>,
     meters: Meters,
 }
 
@@ -64,12 +67,13 @@ struct Meters {
 }
 
 impl Dispatcher {
-    /// A stage that is not running yet. Plugins run on `guests`.
+    /// A stage that is not running yet. Plugins run on `guests`; what is known of them goes to `trials`.
     pub fn new(
         queue: Arc<dyn Queue>,
         catalog: Arc<dyn Catalog>,
-        host: Host,
-        registry: Arc<Registry>,
+        host: &Host,
+        registry: &Arc<Registry>,
+        trials: &Arc<Trials>,
         guests: Handle,
     ) -> Arc<Self> {
         let meters = Meters {
@@ -83,6 +87,7 @@ impl Dispatcher {
         };
         let (settings, turnstiles) = (RwLock::default(), Mutex::default());
         let failures = Failures::default();
+        let (host, registry, trials) = (host.clone(), registry.clone(), trials.clone());
         Arc::new(Self {
             queue,
             catalog,
@@ -92,6 +97,7 @@ impl Dispatcher {
             settings,
             turnstiles,
             failures,
+            trials,
             meters,
         })
     }

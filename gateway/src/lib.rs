@@ -20,6 +20,7 @@ pub mod ingest;
 pub mod dispatch;
 pub mod plugin;
 pub mod workbench;
+pub mod trials;
 pub mod deliver;
 pub mod recover;
 pub mod retention;

@@ -15,6 +15,7 @@ mod gateway {
     mod plugins;
     mod capabilities;
     mod signers;
+    mod trials;
     mod serve;
     mod refused;
     mod keys;

@@ -1,5 +1,6 @@
 //! An application's plugins, by name: looked at and removed here, uploaded ([`upload`]), configured ([`settings`]), and
-//! changed from one version to another ([`versions`]).
+//! changed from one version to another ([`versions`]). A version is tried on live traffic ([`trial`]) or on what was
+//! recorded ([`simulate`]).
 //!
 //! Each change is made of the plugin as it is, and of what it is by then if somebody else was quicker.
 
@@ -37,6 +38,8 @@ use utoipa::ToSchema;
 pub mod upload;
 pub mod settings;
 pub mod versions;
+pub mod trial;
+pub mod simulate;
 
 /// How often a change is tried while others change the same plugin.
 const TRIES: usize = 10;
@@ -61,6 +64,9 @@ pub struct Shown {
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
     policy: Policy,
+    /// Which version is tried beside the active one.
+    #[schema(required)]
+    trial: Option<trial::Shown>,
     /// Why it is not called: it failed too often in a row. Another version, other settings or `release` end that.
     #[schema(required)]
     quarantined: Option<String>,
@@ -100,6 +106,7 @@ impl From<&Plugin> for Shown {
             versions: p.versions.iter().map(ShownVersion::from).collect(),
             settings: p.settings.clone(),
             policy: p.policy,
+            trial: p.trial.as_ref().map(trial::Shown::from),
             quarantined: p.quarantined.clone(),
             created: p.created,
             updated: p.updated,
@@ -210,8 +217,9 @@ fn fit(schema: Option<&Schema>, settings: &Map<String, Value>) -> Result<(), Api
 fn unload(catalog: &Arc<dyn Catalog>, registry: &Registry) {
     let catalog = catalog.snapshot();
     let plugins = catalog.tenants().flat_map(|tenant| &tenant.plugins);
-    let active: HashSet<_> = plugins.filter_map(|plugin| plugin.active).collect();
-    registry.retain(|digest| active.contains(digest));
+    let tried = |plugin: &Plugin| plugin.trial.as_ref().map(|trial| trial.digest);
+    let called: HashSet<_> = plugins.flat_map(|p| [p.active, tried(p)]).flatten().collect();
+    registry.retain(|digest| called.contains(digest));
 }
 
 /// Lists an application's plugins, in the order in which they are called.

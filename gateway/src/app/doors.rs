@@ -3,8 +3,12 @@
 
 use super::Failure;
 use crate::{
+    api::CheckUrl,
     config::Config,
-    deliver::nats::{Publisher, Subjects},
+    deliver::{
+        guard::Guard,
+        nats::{Publisher, SCHEME, Subjects},
+    },
     ingest::{
         accept::Acceptor,
         nats::{Door, replies::Replies},
@@ -20,6 +24,14 @@ pub fn subjects(on: bool, config: &Config, catalog: &Snapshot) -> Subjects {
     let declared = config.environments.iter().filter_map(|environment| named(&environment.name));
     let environments = named(EnvironmentId::DEFAULT_NAME).into_iter().chain(declared).collect();
     Subjects::new(on, &config.delivery.nats, config.ingest.nats.prefixes(), environments)
+}
+
+/// Whether a URL may be an endpoint's: a subject, or an address.
+pub fn check_url(subjects: Subjects, guard: Guard) -> CheckUrl {
+    Arc::new(move |url, application| match url.scheme() {
+        SCHEME => subjects.check(url, application).map(drop).map_err(|bad| bad.to_string()),
+        _ => guard.check_url(url).map_err(|bad| bad.to_string()),
+    })
 }
 
 /// What publishes deliveries: of an environment whose door is in an account of its own, there.

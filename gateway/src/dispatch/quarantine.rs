@@ -12,18 +12,31 @@ use std::{
 
 /// How often the plugins that fail have failed in a row.
 #[derive(Debug, Default)]
-pub struct Failures(Mutex<HashMap<(ApplicationId, PluginName), (Digest, u32)>>);
+pub struct Failures(Mutex<HashMap<(ApplicationId, PluginName), Runs>>);
+
+/// A plugin's runs of failures, of each version that is called: the active one, and one that is tried.
+type Runs = Vec<(Digest, u32)>;
+
+/// How many versions of a plugin are called.
+const CALLED: usize = 2;
 
 impl Failures {
-    /// The application's plugin did what it should.
-    pub fn succeeded(&self, application: ApplicationId, plugin: &PluginName) {
+    /// The version of the application's plugin did what it should.
+    pub fn succeeded(&self, application: ApplicationId, plugin: &PluginName, version: Digest) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !failures.is_empty() {
-            failures.remove(&(application, plugin.clone()));
+        if failures.is_empty() {
+            return;
+        }
+        let key = (application, plugin.clone());
+        if let Some(runs) = failures.get_mut(&key) {
+            runs.retain(|(of, _)| *of != version);
+            if runs.is_empty() {
+                failures.remove(&key);
+            }
         }
     }
 
-    /// The application's plugin failed; whether that was the last of so many in a row. 0: never.
+    /// The version of the application's plugin failed; whether that was the last of so many in a row. 0: never.
     pub fn failed(
         &self,
         application: ApplicationId,
@@ -33,13 +46,18 @@ impl Failures {
     ) -> bool {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (application, plugin.clone());
-        let run = failures.entry(key.clone()).or_insert((version, 0));
-        if run.0 != version {
-            *run = (version, 0);
-        }
-        run.1 = run.1.saturating_add(1);
-        let is_last = most > 0 && run.1 >= most;
-        if is_last {
+        let runs = failures.entry(key.clone()).or_default();
+        let (_, so_far) = match runs.iter().position(|(of, _)| *of == version) {
+            Some(index) => runs.remove(index),
+            None => (version, 0),
+        };
+        let count = so_far.saturating_add(1);
+        let is_last = most > 0 && count >= most;
+        if !is_last {
+            runs.push((version, count));
+            let over = runs.len().saturating_sub(CALLED);
+            runs.drain(..over);
+        } else if runs.is_empty() {
             failures.remove(&key);
         }
         is_last
@@ -58,14 +76,20 @@ mod tests {
         let [main, next] = ["main", "next"].map(|name| PluginName::new(name).expect("legal"));
         let (old, new) = (Digest([1; 32]), Digest([2; 32]));
         assert!(!failures.failed(one, &main, old, 2));
-        failures.succeeded(one, &main);
+        failures.succeeded(one, &main, old);
         assert!(!failures.failed(one, &main, old, 2), "one went well between");
         assert!(!failures.failed(two, &main, old, 2), "another's");
         assert!(!failures.failed(one, &next, old, 2), "another plugin");
-        failures.succeeded(one, &next);
+        failures.succeeded(one, &next, old);
         assert!(!failures.failed(one, &main, new, 2), "another version");
         assert!(failures.failed(one, &main, new, 2));
         assert!(!failures.failed(one, &main, new, 2), "it is told once");
+        failures.succeeded(one, &main, Digest([3; 32]));
+        assert!(failures.failed(one, &main, old, 2), "that another does well changes nothing");
+        for version in [4, 5, 6] {
+            assert!(!failures.failed(one, &main, Digest([version; 32]), 2));
+        }
+        assert!(!failures.failed(one, &main, Digest([4; 32]), 2), "so many versions are counted");
         assert!((0..1000).all(|_| !failures.failed(two, &main, old, 0)));
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Dispatcher,
     chain::{self, Limits, Parts},
     hold::{Failed, hold, note_log},
+    trial::Watched,
 };
 use crate::{
     clock,
@@ -18,7 +19,7 @@ use crate::{
         message::Held,
         plugin::{Plugin, Policy},
     },
-    plugin::{Call, CallFailure},
+    plugin::{Call, CallFailure, Called},
     store::{Cause, Dispatched, LeasedMessage},
 };
 use std::sync::Arc;
@@ -33,14 +34,14 @@ struct Run<'m> {
 
 /// A plugin of the chain, and the version that is called.
 #[derive(Clone, Copy)]
-struct Link<'p> {
-    plugin: &'p Arc<Plugin>,
-    digest: Digest,
+pub(super) struct Link<'p> {
+    pub(super) plugin: &'p Arc<Plugin>,
+    pub(super) digest: Digest,
 }
 
 impl Dispatcher {
     /// Runs the plugins: what they make of the message, or why that waits.
-    pub(super) async fn transform(&self, leased: &LeasedMessage) -> Dispatched {
+    pub(super) async fn transform(self: &Arc<Self>, leased: &LeasedMessage) -> Dispatched {
         let arrived = clock::instant();
         let application = leased.message.application;
         let turn = self.host.turn(application).await;
@@ -50,7 +51,8 @@ impl Dispatcher {
         let Some(tenant) = tenant else { return self.untouched(leased) };
         let mut run = Run { leased, tenant: tenant.clone(), turn: Some(turn) };
         let (mut made, mut last) = (Verdict::Pass, None);
-        for (plugin, digest) in tenant.transforms() {
+        for (plugin, active) in tenant.transforms() {
+            let digest = plugin.decides(active, leased.message.id);
             last = Some(digest);
             made = match self.link(&mut run, Link { plugin, digest }, made).await {
                 Ok(Verdict::Drop(reason)) => return run.held(Held::Dropped { reason }, None),
@@ -63,7 +65,7 @@ impl Dispatcher {
 
     /// What one plugin makes of what those before it made: the message as it came, or what was asked for instead.
     async fn link(
-        &self,
+        self: &Arc<Self>,
         run: &mut Run<'_>,
         link: Link<'_>,
         made: Verdict,
@@ -89,7 +91,7 @@ impl Dispatcher {
 
     /// One call: the verdict, if `take` takes it, or how the plugin failed.
     async fn call_link<T>(
-        &self,
+        self: &Arc<Self>,
         run: &mut Run<'_>,
         link: Link<'_>,
         given: Option<&Dispatch>,
@@ -113,6 +115,7 @@ impl Dispatcher {
         let content_type = given.and_then(|given| given.content_type.clone());
         let (tenant, settings) = (run.tenant.clone(), self.settings_of(plugin));
         let call = Call { message, tenant, settings, content_type, effects: true };
+        let (id, watched) = (call.message.id, Watched::new(plugin, &call));
         let turn = match run.turn.take() {
             Some(turn) => turn,
             None => self.host.turn(run.tenant.application.id).await,
@@ -120,7 +123,9 @@ impl Dispatcher {
         let called = self.host.call_in_turn(turn, &loaded, call).await;
         self.meters.call_seconds.record(called.cost.wall.as_secs_f64());
         note_log(run.leased, plugin, &called);
-        let result = called.result.and_then(|verdict| {
+        let ran = watched.ran(&called);
+        let Called { result, log, .. } = called;
+        let result = result.and_then(|verdict| {
             let meter = match &verdict {
                 Verdict::Pass => &self.meters.passed,
                 Verdict::Send(_) => &self.meters.sent,
@@ -128,8 +133,13 @@ impl Dispatcher {
             };
             take(verdict).inspect(|_| meter.increment(1))
         });
-        self.count(link, result.as_ref().err()).await;
-        result.map_err(|failure| Failed::of_call(failure, run.leased.calls + 1, called.log))
+        let failure = result.as_ref().err();
+        self.keep_lines(link, id, &log, failure);
+        if let Some(ran) = ran {
+            self.note_trial(link, id, ran, failure);
+        }
+        self.count(link, failure).await;
+        result.map_err(|failure| Failed::of_call(failure, run.leased.calls + 1, log))
     }
 
     /// What becomes of a message on which a plugin failed: `Ok` where it goes on as the plugin was given it.
@@ -165,9 +175,15 @@ impl Dispatcher {
     }
 
     /// Counts failures in a row, and puts a plugin in quarantine that does nothing else.
-    async fn count(&self, Link { plugin, digest }: Link<'_>, failure: Option<&CallFailure>) {
+    pub(super) async fn count(
+        &self,
+        Link { plugin, digest }: Link<'_>,
+        failure: Option<&CallFailure>,
+    ) {
         let (application, name) = (plugin.application, &plugin.name);
-        let Some(failure) = failure else { return self.failures.succeeded(application, name) };
+        let Some(failure) = failure else {
+            return self.failures.succeeded(application, name, digest);
+        };
         let most = self.host.options().quarantine_after;
         if !failure.is_fault() || !self.failures.failed(application, name, digest, most) {
             return;

@@ -54,7 +54,7 @@ enum Imports {
 
 use Imports::{Not, Only};
 
-const WALLS: [Wall; 18] = [
+const WALLS: [Wall; 19] = [
     Wall { of: "ingest", imports: Not(&["dispatch", "deliver", "api", "app", "cli"]) },
     Wall { of: "dispatch", imports: Not(&["ingest", "deliver", "api", "app", "cli"]) },
     Wall { of: "deliver", imports: Not(&["ingest", "dispatch", "api", "app", "cli"]) },
@@ -75,6 +75,7 @@ const WALLS: [Wall; 18] = [
         ]),
     },
     Wall { of: "api", imports: Not(&["ingest", "dispatch", "deliver", "app", "cli"]) },
+    Wall { of: "trials", imports: Only(&["trials", "model", "clock", "plugin", "store"]) },
     Wall { of: "store", imports: Only(&["store", "model", "clock", "invariant"]) },
     Wall { of: "plugin", imports: Only(&["plugin", "model", "clock", "invariant", "gate"]) },
     Wall { of: "workbench", imports: Only(&["workbench", "plugin", "model", "clock"]) },

@@ -12,6 +12,7 @@ use crate::{
         name::{AttributeName, AttributeValue, Channel, EventType, Uid},
     },
     store::{Catalog, Forgotten, Log, MessageFilter, MessageRecord, Retention},
+    trials::Trials,
     web::{
         answers::{BadQuery, Denied, Missing, NotDone},
         auth::{Caller, Owner},
@@ -196,6 +197,7 @@ pub async fn expunge(
     State(catalog): State<Arc<dyn Catalog>>,
     State(log): State<Arc<dyn Log>>,
     State(retention): State<Arc<dyn Retention>>,
+    State(trials): State<Arc<Trials>>,
     caller: Caller,
     Path((app, message)): Path<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
@@ -205,5 +207,6 @@ pub async fn expunge(
         let why = "its deliveries have not ended, or a plugin is to see it again";
         return Err(ApiError::conflict(why));
     }
+    trials.forget(tenant.application.id, record.message.id);
     Ok(Json(Shown::new(&find(&log, &tenant, &message).await?)))
 }

@@ -1,7 +1,9 @@
-//! What a plugin is configured with: its settings, its place, and what becomes of messages on which it fails.
+//! What a plugin is configured with: its settings, its place, what becomes of messages on which it fails, and which of its
+//! versions is tried.
 
-use super::{Place, Shown, find, fit, versions::ready};
+use super::{Place, Shown, find, fit, trial, unload, versions::ready};
 use crate::{
+    clock,
     model::plugin::Policy,
     plugin::{Host, Registry},
     store::Catalog,
@@ -18,13 +20,13 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Settings are at most this long as JSON, in bytes: they are in memory.
-const SETTINGS: usize = 64 << 10;
+pub const SETTINGS: usize = 64 << 10;
 /// A change is at most this long, in bytes: settings may have spaces.
 const BODY: usize = 2 * SETTINGS;
 
@@ -39,12 +41,30 @@ struct Changed {
     place: Option<u32>,
     /// What becomes of a message on which it fails.
     policy: Option<Policy>,
+    /// Which version is tried beside the active one, from now on; null: none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<trial::Wanted>)]
+    trial: Option<Option<trial::Wanted>>,
 }
 
-/// Changes a plugin's settings, place or policy.
+/// `null` ends a trial; only an absent one stays as it is.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Whether settings are more than may be.
+pub fn is_large(settings: &Map<String, Value>) -> bool {
+    serde_json::to_vec(settings).map_or(usize::MAX, |text| text.len()) > SETTINGS
+}
+
+/// Changes a plugin's settings, place or policy, or tries one of its versions.
 ///
 /// Settings that do not fit what the active version says of them are refused, with the place of each violation. It runs
-/// like this from the next message on, and out of quarantine; messages that were parked are due again, in order.
+/// like this from the next message on, and out of quarantine; messages that were parked are due again, in order. A trial
+/// changes nothing of that: `shadow` lets the version see each message once the active one has decided, and `canary` lets it
+/// decide on a share of them, chosen by their ids.
 #[utoipa::path(
     patch,
     path = "/applications/{app}/plugins/{plugin}",
@@ -69,7 +89,7 @@ pub async fn patch(
     let bytes = body::read(body, BODY, "change").await?;
     let changed: Changed = body::object(&bytes)?;
     if let Some(settings) = &changed.settings
-        && serde_json::to_vec(settings).map_or(usize::MAX, |text| text.len()) > SETTINGS
+        && is_large(settings)
     {
         return Err(ApiError::field("/settings", format!("must have at most {SETTINGS} bytes")));
     }
@@ -78,9 +98,15 @@ pub async fn patch(
         Some(digest) => ready(&catalog, &host, &registry, &tenant, digest).await?,
         None => None,
     };
-    let Changed { settings, place: order, policy } = &changed;
+    if let Some(Some(wanted)) = &changed.trial {
+        let plugin = find(&tenant, &name)?;
+        wanted.of(plugin, clock::now())?;
+        let schema = ready(&catalog, &host, &registry, &tenant, wanted.version()).await?;
+        fit(schema.as_deref(), changed.settings.as_ref().unwrap_or(&plugin.settings))?;
+    }
+    let Changed { settings, place: order, policy, trial } = &changed;
     let says_something = settings.is_some() || order.is_some() || policy.is_some();
-    place
+    let answer = place
         .alter(Repeatable(None), |plugin| {
             if let Some(settings) = settings {
                 if plugin.active != active {
@@ -94,7 +120,13 @@ pub async fn patch(
             if says_something {
                 plugin.renew();
             }
+            if let Some(wanted) = trial {
+                let trial = wanted.as_ref().map(|wanted| wanted.of(plugin, plugin.updated));
+                plugin.try_out(trial.transpose()?);
+            }
             Ok(())
         })
-        .await
+        .await?;
+    unload(&catalog, &registry);
+    Ok(answer)
 }

@@ -42,7 +42,7 @@ fn none_before() -> ApiError {
 }
 
 /// Makes sure that the version can be called before the application switches to it; what its settings must look like.
-pub(super) async fn ready(
+pub async fn ready(
     catalog: &Arc<dyn Catalog>,
     host: &Host,
     registry: &Registry,

@@ -41,6 +41,8 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
     let app = own("/applications", json!({ "name": "hooli" })).await;
     let other = own("/applications", json!({ "name": "doomed" })).await;
     let versioned = own("/applications", json!({ "name": "versioned" })).await;
+    let tried = own("/applications", json!({ "name": "tried" })).await;
+    let promoted = own("/applications", json!({ "name": "promoted" })).await;
     let endpoints = format!("/applications/{app}/endpoints");
     let endpoint = own(&endpoints, json!({ "url": receiver })).await;
     let [message, forgotten] =
@@ -53,13 +55,18 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
     let component =
         format!("{}/../plugins/prebuilt/github-router.wasm", env!("CARGO_MANIFEST_DIR"));
     let other_component = &component.replace("github-router", "sms-status");
-    for app in [&app, &other, &versioned] {
+    for app in [&app, &other, &versioned, &tried, &promoted] {
         for file in [other_component, &component] {
             let bytes = fs::read(file).expect("a component");
             assert_eq!(gateway.upload(app, bytes).await.0, 200);
         }
     }
     let plugin = gateway.get(&format!("/applications/{versioned}/plugins/main")).await;
+    for app in [&tried, &promoted] {
+        let path = format!("/applications/{app}/plugins/main");
+        let trial = json!({ "trial": { "version": plugin["previous"], "mode": "shadow" } });
+        gateway.good(Method::PATCH, &path, Some(&trial)).await;
+    }
     for name in ["sms.sent", "doomed"] {
         own("/event-types", json!({ "name": name })).await;
     }
@@ -88,6 +95,8 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
                 { "endpoint": own(&endpoints, json!({ "url": receiver })).await },
             "delete /applications/{app}/messages/{message}/payload": { "message": forgotten },
             "delete /applications/{app}/plugins/{plugin}": { "app": other },
+            "get /applications/{app}/plugins/{plugin}/trial": { "app": tried },
+            "post /applications/{app}/plugins/{plugin}/promote": { "app": promoted },
             "delete /applications/{app}/plugins/{plugin}/versions/{digest}":
                 { "app": versioned, "digest": plugin["previous"] },
             "delete /event-types/{name}": { "name": "doomed" },
