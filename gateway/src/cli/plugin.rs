@@ -1,5 +1,6 @@
 //! `octohooks plugin`: from an empty folder to a plugin in front of an application's messages. What runs on the author's
-//! machine is in [`workbench`](crate::workbench); `deploy` is a client of the API like any other command.
+//! machine is in [`workbench`](crate::workbench); `deploy`, `simulate` and `logs` are clients of the API like any
+//! other command.
 
 use super::{
     failure::{Failure, Outcome},
@@ -21,6 +22,8 @@ use std::{
 
 mod deploy;
 mod inspect;
+mod logs;
+mod simulate;
 mod test;
 
 /// What prints, for people.
@@ -43,6 +46,10 @@ pub enum Verb {
     Inspect(inspect::Inspect),
     /// Put a plugin in front of an application's messages
     Deploy(Single<deploy::Deploy>),
+    /// Show what a version would change, on messages that the application has had
+    Simulate(Single<simulate::Simulate>),
+    /// Show what a plugin wrote, and how it failed
+    Logs(Single<logs::Logs>),
 }
 
 /// A new plugin.
@@ -70,6 +77,8 @@ pub fn start(verb: Verb) -> ExitCode {
         Verb::Test(test) => test.run(),
         Verb::Inspect(inspect) => inspect.run(),
         Verb::Deploy(deploy) => return deploy.start(),
+        Verb::Simulate(simulate) => return simulate.start(),
+        Verb::Logs(logs) => return logs.start(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! The command line as a client: the real binary against a real gateway, as scripts and people use it.
 
 mod plugins;
+mod trials;
 
 use super::{
     receiver::Receiver,
