@@ -22,7 +22,7 @@ use crate::{
     },
     nats::State,
     observe,
-    plugin::{Cache, Host, Registry},
+    plugin::{Cache, Compiler, Host, Registry},
     recover::Recoverer,
     retention::Keeper,
     store::{self, Catalog, Log, Queue, Recovery, Retention, sqlite::Sqlite, vault::Master},
@@ -61,6 +61,8 @@ use utoipa::OpenApi;
 
 mod chores;
 mod doors;
+
+pub use crate::plugin::serve as compile_component;
 
 /// How long threads may take to end once everything is done.
 const LINGER: Duration = Duration::from_millis(200);
@@ -106,6 +108,8 @@ impl App {
     pub fn run(config: Config, reload: Reload) -> Result<(), Failure> {
         let guests = tokio::runtime::Builder::new_multi_thread()
             .thread_name("plugin")
+            // A message that comes is next, and not one of those that compute for long.
+            .global_queue_interval(1)
             .worker_threads(std::thread::available_parallelism().map_or(2, usize::from))
             .enable_time()
             .build()
@@ -128,8 +132,14 @@ impl App {
             directory: config.data.dir.join("compiled"),
             key: cache_key(&config.data.dir).context("the key of compiled plugins")?,
         };
-        let host = Host::new(config.plugins.clone(), Some(cache))
-            .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
+        let compiler = Compiler::own().context("this program's path, to compile plugins")?;
+        let host = Host::with_compiler(
+            config.plugins.clone(),
+            Some(cache),
+            compiler,
+            Some(guests.clone()),
+        );
+        let host = host.map_err(|error| Failure::Config(format!("plugins: {error}")))?;
         let nats = Connections::open(&config).await?;
         let master = Master::new(config.data.master_key.clone(), &config.data.dir);
         let limits =

@@ -6,7 +6,7 @@
 //! file for each noun.
 
 use crate::{
-    app::{App, Failure},
+    app::{self, App, Failure},
     config, observe,
 };
 use clap::{CommandFactory, Parser, Subcommand};
@@ -81,6 +81,14 @@ enum Command {
         #[arg(long)]
         data_dir: Option<String>,
     },
+    /// What the gateway starts to compile a plugin: a component on stdin, its code on stdout.
+    #[command(hide = true)]
+    CompileComponent {
+        /// The most address space, in bytes.
+        memory_bytes: u64,
+        /// The most CPU time, in seconds.
+        cpu_seconds: u64,
+    },
     /// Show everything at work: a gateway, a plugin, three endpoints, and nothing lost.
     Demo(demo::Options),
     /// Applications: list, get, create, update, delete.
@@ -119,6 +127,12 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve { config, listen, data_dir } => serve(config, listen, data_dir),
+        Command::CompileComponent { memory_bytes, cpu_seconds } => {
+            match app::compile_component(memory_bytes, cpu_seconds) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err((code, line)) => fail(&line, code),
+            }
+        }
         Command::Demo(options) => demo::run(&options),
         Command::App(command) => command.start(),
         Command::Endpoint(command) => command.start(),

@@ -1,20 +1,22 @@
 //! The plugin host: runs an application's WebAssembly component on each of its messages, for `dispatch`,
 //! and checks uploads, for the API. The only place that knows of wasmtime.
 //!
-//! A component comes in through [`Host::load`]: it is validated, its imports are held against what a
-//! plugin may have, it is compiled once and kept by digest in a [`Registry`]. [`Host::call`] then gives
+//! A component comes in through [`Host::admit`]: it is validated, its imports are held against what a
+//! plugin may have, it is compiled once, in a process of its own, instantiated once, and kept by digest in a [`Registry`]. [`Host::call`] then gives
 //! every message an instance of its own, in a fresh store from a pool, under the limits of [`Options`];
 //! nothing survives from one call to the next, and a call that traps or runs over harms no other. What a
 //! plugin answers is checked and turned into the model's nouns before anyone else sees it.
 //!
-//! Who does what: `host` owns engine, pool and calls; `limits` counts; `compile` says
-//! whether a component may run and `cache` keeps its compiled form; `v1` speaks the contract's version 0.1,
+//! Who does what: `host` owns engine, pool and calls; `limits` counts; `admission` takes uploads in turn;
+//! `compile` says whether a component may run, `compiler` makes its code and `cache` keeps it; `v1` speaks the contract's version 0.1,
 //! `wasi` the empty WASI behind it; `check` says whether a verdict can be sent.
 
 mod call;
 mod limits;
 mod host;
 mod compile;
+mod compiler;
+mod admission;
 mod cache;
 mod registry;
 mod v1;
@@ -27,6 +29,7 @@ mod tests;
 pub use cache::Cache;
 pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings};
 pub use compile::{Loaded, Rejected};
+pub use compiler::{Compiler, serve};
 pub use host::{Host, HostError};
 pub use limits::Options;
 pub use registry::Registry;

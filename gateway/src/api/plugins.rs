@@ -12,7 +12,7 @@ use crate::{
         name::PluginName,
         plugin::{Kind, Plugin, Policy, Version},
     },
-    plugin::{Host, Loaded, Registry},
+    plugin::{Registry, Rejected},
     store::{Catalog, StoreError},
     web::{
         answers::{Denied, Missing, NotDone},
@@ -167,17 +167,14 @@ impl Place<'_> {
     }
 }
 
-/// What was uploaded, ready to be called.
-async fn load(host: &Host, code: Bytes) -> Result<Arc<Loaded>, ApiError> {
-    let host = host.clone();
-    let loaded = tokio::task::spawn_blocking(move || host.load(&code)).await;
-    let failed = |error: tokio::task::JoinError| {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+/// How a component that was refused is answered for.
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn refused(rejected: Rejected) -> ApiError {
+    let (status, code) = match rejected.is_fault() {
+        true => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_component"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    loaded.map_err(failed)?.map_err(|rejected| {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        ApiError::new(status, "invalid_component", rejected.to_string())
-    })
+    ApiError::new(status, code, rejected.to_string())
 }
 
 /// What no application uses any more need not be in memory.

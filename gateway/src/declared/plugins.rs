@@ -11,6 +11,7 @@ use crate::{
     },
     plugin::Loaded,
 };
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -76,14 +77,12 @@ impl Reconciler {
         if old.is_some_and(|old| declared.is_like(old, digest)) {
             return Ok(0);
         }
-        let (host, code) = (self.host.clone(), bytes.clone());
-        let loaded = tokio::task::spawn_blocking(move || host.load(&code))
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|rejected| format!("{path}: {rejected}"))?;
+        let bytes = Bytes::from(bytes);
+        let loaded = self.host.admit(Arc::new(tenant.clone()), bytes.clone()).await;
+        let loaded = loaded.map_err(|rejected| format!("{path}: {rejected}"))?;
         self.registry.insert(&loaded);
         let plugin = next(tenant, declared, old, &loaded);
-        let change = Change::PutPlugin(plugin, Some((digest, bytes.into())));
+        let change = Change::PutPlugin(plugin, Some((digest, bytes)));
         self.change(change).await.map(|()| 1)
     }
 }

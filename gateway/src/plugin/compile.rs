@@ -3,8 +3,11 @@
 //! component of 100 KB takes 60 ms on two cores.
 
 use super::{
-    cache::Cache,
+    cache::{self, Cache},
+    call::CallFailure,
+    compiler::Compiler,
     host::State,
+    limits::Options,
     v1::{self, Ready},
 };
 use crate::{
@@ -14,10 +17,7 @@ use crate::{
 use sha2::{Digest as _, Sha256};
 use std::{fmt, time::Duration};
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
-use wasmtime::{
-    Engine,
-    component::{Component, Linker},
-};
+use wasmtime::{Engine, component::Linker};
 
 /// A component that can be called.
 pub struct Loaded {
@@ -84,6 +84,32 @@ pub enum Rejected {
     /// It cannot be compiled, or wants more than the pool has.
     #[error("the component cannot be compiled: {0}")]
     Compile(String),
+    /// Compiling it takes too much memory.
+    #[error("the component cannot be compiled in the {0} bytes of memory that may take")]
+    OutOfMemory(u64),
+    /// Compiling it takes too much time.
+    #[error("the component cannot be compiled in the {0} that may take")]
+    TooLong(String),
+    /// The compiler came to harm, and nobody else.
+    #[error("the compiler crashed on the component: {0}")]
+    Crashed(String),
+    /// It fails before it is called.
+    #[error("the component cannot be instantiated: {0}")]
+    Probe(CallFailure),
+    /// Too many wait to be compiled.
+    #[error("too many components wait to be compiled: upload it again in a while")]
+    Busy,
+    /// Not the component's fault.
+    #[error("the component could not be checked: {0}")]
+    Unavailable(String),
+}
+
+impl Rejected {
+    /// Whether the component is at fault, and would be at any other time.
+    #[must_use]
+    pub const fn is_fault(&self) -> bool {
+        !matches!(self, Self::Busy | Self::Unavailable(_))
+    }
 }
 
 /// Checks, compiles (or finds the compiled form) and links.
@@ -91,19 +117,21 @@ pub(super) fn load(
     engine: &Engine,
     linker: &Linker<State>,
     cache: Option<&Cache>,
-    limit: usize,
+    compiler: &Compiler,
+    options: &Options,
     bytes: &[u8],
 ) -> Result<Loaded, Rejected> {
-    inspect(bytes, limit)?;
+    inspect(bytes, options.component_bytes)?;
     let digest = Digest(Sha256::digest(bytes).into());
     let (component, compiled_in) = match cache.and_then(|cache| cache.get(engine, &digest)) {
         Some(component) => (component, None),
         None => {
             let start = clock::instant();
-            let component = Component::from_binary(engine, bytes)
+            let code = compiler.compile(engine, options, bytes)?;
+            let component = cache::deserialize(engine, &code)
                 .map_err(|error| Rejected::Compile(format!("{error:#}")))?;
             let took = start.elapsed();
-            if let Some(Err(error)) = cache.map(|cache| cache.put(engine, &digest, &component)) {
+            if let Some(Err(error)) = cache.map(|cache| cache.put(engine, &digest, &code)) {
                 tracing::warn!(%error, "a compiled plugin could not be kept");
             }
             (component, Some(took))

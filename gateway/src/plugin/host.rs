@@ -3,10 +3,12 @@
 //! `dispatch` calls from a small runtime of its own, so that guests never delay acceptance or delivery.
 
 use super::{
+    admission::Compiles,
     cache::Cache,
     call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, cut, reason},
     check, compile,
     compile::{Loaded, Rejected},
+    compiler::Compiler,
     limits::{self, Memory, Meter, Options, TICK},
     v1, wasi,
 };
@@ -21,6 +23,7 @@ use crate::{
     },
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
+use tokio::runtime::Handle;
 use wasmtime::{
     Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig,
     Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker,
@@ -28,14 +31,18 @@ use wasmtime::{
 
 /// Runs plugins. Cheap to clone.
 #[derive(Clone)]
-pub struct Host(Arc<Inner>);
+pub struct Host(pub(super) Arc<Inner>);
 
-struct Inner {
-    options: Options,
-    engine: Engine,
+pub(super) struct Inner {
+    pub(super) options: Options,
+    pub(super) engine: Engine,
     linker: Linker<State>,
-    cache: Option<Cache>,
+    pub(super) cache: Option<Cache>,
     gate: Gate,
+    compiler: Compiler,
+    pub(super) compiles: Compiles,
+    /// Where guests run that nobody calls yet; where the caller runs, if there is none.
+    pub(super) guests: Option<Handle>,
 }
 
 /// Why there is no host.
@@ -87,11 +94,22 @@ impl State {
 struct OutOfCpu;
 
 /// What an attempt to run a guest ends with, unless its time is up.
-type Ran = wasmtime::Result<Result<Verdict, CallFailure>>;
+pub(super) type Ran = wasmtime::Result<Result<Verdict, CallFailure>>;
 
 impl Host {
-    /// Makes the engine, its pool and its ticker. With a cache, compiled components outlive the process.
+    /// [`Self::with_compiler`] that compiles in this process, for what is not a stranger's.
     pub fn new(options: Options, cache: Option<Cache>) -> Result<Self, HostError> {
+        Self::with_compiler(options, cache, Compiler::InProcess, None)
+    }
+
+    /// Makes the engine, its pool and its ticker. With a cache, compiled components outlive the process. `guests` is
+    /// where what is uploaded is instantiated for the first time.
+    pub fn with_compiler(
+        options: Options,
+        cache: Option<Cache>,
+        compiler: Compiler,
+        guests: Option<Handle>,
+    ) -> Result<Self, HostError> {
         validate(&options)?;
         let engine = Engine::new(&config(&options)).map_err(|error| {
             let reserved = options.concurrency * limits::MEMORIES as usize * 4;
@@ -107,7 +125,17 @@ impl Host {
             .spawn(move || tick(&weak))
             .map_err(HostError::Ticker)?;
         let gate = Gate::new(options.concurrency, options.per_application);
-        Ok(Self(Arc::new(Inner { options, engine, linker, cache, gate })))
+        let compiles = Compiles::new(options.compile_concurrency);
+        Ok(Self(Arc::new(Inner {
+            options,
+            engine,
+            linker,
+            cache,
+            gate,
+            compiler,
+            compiles,
+            guests,
+        })))
     }
 
     /// The limits it keeps.
@@ -118,8 +146,8 @@ impl Host {
 
     /// Checks an upload and makes it callable, by this host. Blocking, for as long as compiling takes.
     pub fn load(&self, bytes: &[u8]) -> Result<Arc<Loaded>, Rejected> {
-        let Inner { options, engine, linker, cache, .. } = &*self.0;
-        compile::load(engine, linker, cache.as_ref(), options.component_bytes, bytes).map(Arc::new)
+        let Inner { options, engine, linker, cache, compiler, .. } = &*self.0;
+        compile::load(engine, linker, cache.as_ref(), compiler, options, bytes).map(Arc::new)
     }
 
     /// Forgets what was compiled of components that are not wanted, for instance because no plugin has a version of them any
@@ -171,7 +199,7 @@ impl Host {
         Called { result, cost, log, log_dropped }
     }
 
-    fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
+    pub(super) fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
         let options = &self.0.options;
         let state = State {
             memory: Memory::new(options.memory_bytes),
@@ -200,7 +228,7 @@ impl Host {
 }
 
 /// Says whose doing it was that a call ended.
-fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Verdict, CallFailure> {
+pub(super) fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Verdict, CallFailure> {
     let error = match ran {
         Ok(answer) => {
             let verdict = answer?;
@@ -234,7 +262,7 @@ fn out_of_fuel(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls")
 }
 
-async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {
+pub(super) async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|context| {
         meter.enter();
@@ -259,6 +287,9 @@ fn validate(options: &Options) -> Result<(), HostError> {
         ("cpu_ms", options.cpu_ms > 0),
         ("dispatches", options.dispatches > 0),
         ("per_application", options.per_application > 0),
+        ("compile_cpu_seconds", options.compile_cpu_seconds > 0),
+        ("compile_timeout_ms", options.compile_timeout_ms > 0),
+        ("compile_concurrency", options.compile_concurrency > 0),
     ];
     if let Some((name, _)) = positive.into_iter().find(|(_, good)| !good) {
         return Err(HostError::Option(name, "at least 1"));
@@ -269,10 +300,27 @@ fn validate(options: &Options) -> Result<(), HostError> {
     if !(1 << 16..=1 << 32).contains(&options.memory_bytes) {
         return Err(HostError::Option("memory_bytes", "from 65536 to 4294967296"));
     }
+    if options.compile_memory_bytes < 256 << 20 {
+        return Err(HostError::Option("compile_memory_bytes", "at least 268435456"));
+    }
     Ok(())
 }
 
-/// One for compiling and running. The numbers of the pool are measured: resident pages are reset in place
+/// What decides the code: the same where it is made and where it runs.
+pub(super) fn code() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_gc(false);
+    config
+}
+
+/// For running. The numbers of the pool are measured: resident pages are reset in place
 /// where the kernel can say which ones were touched (Linux 6.7), which is 20 µs a call faster; where it
 /// cannot, keeping pages costs more than it saves.
 fn config(options: &Options) -> Config {
@@ -296,15 +344,7 @@ fn config(options: &Options) -> Config {
         .linear_memory_keep_resident(keep(2 << 20))
         .async_stack_keep_resident(keep(64 << 10))
         .table_keep_resident(keep(64 << 10));
-    let mut config = Config::new();
-    config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .epoch_interruption(true)
-        .concurrency_support(false)
-        .max_wasm_stack(512 << 10)
-        .async_stack_size(2 << 20)
-        .wasm_relaxed_simd(false)
-        .wasm_memory64(false)
-        .wasm_gc(false);
+    let mut config = code();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }

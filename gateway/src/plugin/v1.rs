@@ -46,6 +46,11 @@ impl Ready {
         TransformPre::new(linked).map(Self)
     }
 
+    /// Makes an instance in the store, which runs what it runs before it is called.
+    pub(super) async fn instantiate(&self, store: &mut Store<State>) -> Result<()> {
+        self.0.instantiate_async(store).await.map(drop)
+    }
+
     /// Makes an instance in the store and calls it. The outer error is a trap or a limit; the verdict's
     /// names are checked, what it says is not.
     pub(super) async fn call(

@@ -1,6 +1,6 @@
 //! Uploads: a component becomes a version of a plugin once it is checked, compiled and kept.
 
-use super::{Place, Shown, find, load, unload};
+use super::{Place, Shown, find, refused, unload};
 use crate::{
     clock,
     model::{
@@ -90,7 +90,7 @@ pub async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
-    place.tenant()?;
+    let tenant = place.tenant()?;
     let bytes = body::read(body, host.options().component_bytes, "component").await?;
     // With the body read, so that whoever sends it is there to be told.
     let known = PluginName::new(&name);
@@ -102,7 +102,7 @@ pub async fn put(
         ApiError::new(StatusCode::FORBIDDEN, "untrusted", untrusted.to_string())
     })?;
     let signed_by = signed_by.map(ToString::to_string);
-    let loaded = load(&host, bytes.clone()).await?;
+    let loaded = host.admit(tenant, bytes.clone()).await.map_err(refused)?;
     if wanted.activate {
         registry.insert(&loaded);
     }

@@ -1,8 +1,11 @@
 //! From one version of a plugin to another, out of quarantine, and away with those that nobody calls.
 
-use super::{Place, Shown, find, load, unload};
+use super::{Place, Shown, find, refused, unload};
 use crate::{
-    model::{id::Digest, plugin::Plugin},
+    model::{
+        id::{ApplicationId, Digest},
+        plugin::Plugin,
+    },
     plugin::{Host, Registry},
     store::Catalog,
     web::{
@@ -46,11 +49,12 @@ async fn ready(
     catalog: &Arc<dyn Catalog>,
     host: &Host,
     registry: &Registry,
+    application: ApplicationId,
     digest: Digest,
 ) -> Result<(), ApiError> {
     let from_store = async {
-        let code = catalog.code(digest).await?;
-        load(host, code.ok_or_else(unknown)?).await
+        let code = catalog.code(digest).await?.ok_or_else(unknown)?;
+        host.load_in_turn(application, code).await.map_err(refused)
     };
     registry.get_or_load(&digest, from_store).await.map(|_| ())
 }
@@ -84,7 +88,7 @@ pub async fn activate(
     let bytes = body::read(body, BODY, "activation").await?;
     let Wanted { digest } = body::object(&bytes)?;
     find(&tenant, &name)?.version(digest).ok_or_else(unknown)?;
-    ready(&catalog, &host, &registry, digest).await?;
+    ready(&catalog, &host, &registry, tenant.application.id, digest).await?;
     let answer = place.alter(repeatable, |plugin| {
         plugin.version(digest).ok_or_else(unknown)?;
         plugin.activate(digest);
@@ -115,8 +119,9 @@ pub async fn rollback(
     Path((app, name)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
-    let digest = find(&*place.tenant()?, &name)?.previous.ok_or_else(none_before)?;
-    ready(&catalog, &host, &registry, digest).await?;
+    let tenant = place.tenant()?;
+    let digest = find(&tenant, &name)?.previous.ok_or_else(none_before)?;
+    ready(&catalog, &host, &registry, tenant.application.id, digest).await?;
     let answer = place.alter(repeatable, |plugin| {
         // Whoever asks means this one, and not what somebody else has activated meanwhile.
         if plugin.previous != Some(digest) {
