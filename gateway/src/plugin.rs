@@ -9,7 +9,8 @@
 //!
 //! Who does what: `host` owns engine, pool and calls; `limits` counts; `admission` takes uploads in turn;
 //! `compile` says whether a component may run, `compiler` makes its code and `cache` keeps it; `v1` speaks the contract's version 0.1,
-//! `wasi` the empty WASI behind it; `check` says whether a verdict can be sent.
+//! `wasi` the empty WASI behind it; `check` says whether a verdict can be sent. [`builtin`] transforms without any
+//! code.
 
 mod call;
 mod limits;
@@ -23,6 +24,7 @@ mod v1;
 mod wasi;
 mod check;
 pub mod signature;
+pub mod builtin;
 #[cfg(test)]
 mod tests;
 
