@@ -13,6 +13,7 @@ mod gateway {
     mod secrets;
     mod clients;
     mod plugins;
+    mod hostile;
     mod serve;
     mod refused;
     mod keys;

@@ -3,6 +3,7 @@
 
 mod calls;
 mod hostile;
+mod mutants;
 mod uploads;
 
 use super::*;

@@ -17,7 +17,7 @@ const LONGEST: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     here: Option<Change>,
-    below: BTreeMap<String, Fields>,
+    below: BTreeMap<String, Self>,
 }
 
 #[derive(Clone, Debug)]
