@@ -24,7 +24,7 @@ mod v1;
 mod wasi;
 mod check;
 pub mod signature;
-pub mod builtin;
+mod builtin;
 #[cfg(test)]
 mod tests;
 

@@ -14,6 +14,7 @@ mod gateway {
     mod clients;
     mod plugins;
     mod hostile;
+    mod builtin;
     mod serve;
     mod refused;
     mod keys;

@@ -17,7 +17,7 @@ use crate::{
     web::{
         answers::{Denied, Missing, NotDone},
         auth::Caller,
-        error::ApiError,
+        error::{ApiError, Detail},
         once::Repeatable,
     },
 };
@@ -168,8 +168,11 @@ impl Place<'_> {
 }
 
 /// How a component that was refused is answered for.
-#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn refused(rejected: Rejected) -> ApiError {
+    if let Rejected::Definition(wrong) = rejected {
+        let detail = |(path, message)| Detail { path, message };
+        return ApiError::fields(wrong.into_iter().map(detail).collect());
+    }
     let (status, code) = match rejected.is_fault() {
         true => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_component"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

@@ -4,7 +4,7 @@
 
 use super::{
     call::{Call, CallFailure, Settings},
-    compile::{Loaded, Rejected},
+    compile::{Loaded, Made, Rejected},
     host::{Host, metered, outcome},
     limits::Meter,
 };
@@ -123,6 +123,7 @@ impl Host {
     /// Makes an instance, under the limits of a call: whatever it runs before it is called ends here, or is why it
     /// cannot be used.
     pub async fn probe(&self, tenant: Arc<Tenant>, loaded: &Loaded) -> Result<(), CallFailure> {
+        let Made::Component(ready) = &loaded.made else { return Ok(()) };
         let Ok(event_type) = EventType::new("octohooks.probe") else { return Ok(()) };
         let call = Call {
             message: Arc::new(message(&tenant, event_type)),
@@ -136,7 +137,7 @@ impl Host {
             let meter = Arc::new(Meter::new(clock::instant()));
             let mut store = self.store(&call, &meter);
             let limit = Duration::from_millis(options.timeout_ms);
-            let made = metered(&meter, loaded.ready.instantiate(&mut store));
+            let made = metered(&meter, ready.instantiate(&mut store));
             if let Ok(made) = tokio::time::timeout(limit, made).await {
                 return outcome(made.map(|()| Ok(Verdict::Pass)), store.data(), options).map(drop);
             }

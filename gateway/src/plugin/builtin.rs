@@ -25,6 +25,9 @@ mod tests;
 /// Pointers of a definition, and headers.
 const MOST: usize = 64;
 
+/// Bytes of a definition.
+const LONGEST: usize = 128 << 10;
+
 /// What is to be done with every message.
 ///
 /// ```json
@@ -46,6 +49,16 @@ pub struct Definition {
 
 /// Where a definition is not as it must be: a JSON pointer, and what would be right.
 pub type Wrong = (String, String);
+
+/// Reads a definition's text, of at most [`LONGEST`] bytes.
+pub(super) fn read(bytes: &[u8]) -> Result<Definition, Vec<Wrong>> {
+    let root = |text: String| vec![(String::new(), text)];
+    if bytes.len() > LONGEST {
+        return Err(root(format!("must have at most {LONGEST} bytes")));
+    }
+    let value = serde_json::from_slice(bytes);
+    Definition::new(&value.map_err(|error| root(format!("must be JSON: {error}")))?)
+}
 
 impl Definition {
     /// Reads a definition, or says everything that is wrong with it.

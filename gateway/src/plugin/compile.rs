@@ -3,6 +3,7 @@
 //! component of 100 KB takes 60 ms on two cores.
 
 use super::{
+    builtin::{self, Definition, Wrong},
     cache::{self, Cache},
     call::CallFailure,
     compiler::Compiler,
@@ -29,7 +30,15 @@ pub struct Loaded {
     pub compiled_in: Option<Duration>,
     /// What its exports say it is for.
     pub kind: Kind,
-    pub(super) ready: Ready,
+    pub(super) made: Made,
+}
+
+/// What is called.
+pub(super) enum Made {
+    /// Somebody's code.
+    Component(Ready),
+    /// A transform without code.
+    Builtin(Definition),
 }
 
 impl fmt::Debug for Loaded {
@@ -51,6 +60,9 @@ pub enum Rejected {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A definition of a transform without code, and what is wrong with it where.
+    #[error("the definition cannot be used: {}", .0.iter().map(|(at, text)| format!("{at} {text}")).collect::<Vec<_>>().join("; "))]
+    Definition(Vec<Wrong>),
     /// Something else.
     #[error("this is not WebAssembly: upload the `.wasm` file of a component")]
     NotWasm,
@@ -121,8 +133,13 @@ pub(super) fn load(
     options: &Options,
     bytes: &[u8],
 ) -> Result<Loaded, Rejected> {
-    inspect(bytes, options.component_bytes)?;
     let digest = Digest(Sha256::digest(bytes).into());
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        let made = Made::Builtin(builtin::read(bytes).map_err(Rejected::Definition)?);
+        let (size, kind) = (bytes.len() as u64, Kind::Transform);
+        return Ok(Loaded { digest, size, compiled_in: None, kind, made });
+    }
+    inspect(bytes, options.component_bytes)?;
     let (component, compiled_in) = match cache.and_then(|cache| cache.get(engine, &digest)) {
         Some(component) => (component, None),
         None => {
@@ -141,7 +158,7 @@ pub(super) fn load(
     let ready = ready.map_err(|error| Rejected::Mismatch(format!("{error:#}")))?;
     // All that is accepted is one.
     let kind = Kind::Transform;
-    Ok(Loaded { digest, size: bytes.len() as u64, compiled_in, kind, ready })
+    Ok(Loaded { digest, size: bytes.len() as u64, compiled_in, kind, made: Made::Component(ready) })
 }
 
 /// Everything that can be said without compiling.

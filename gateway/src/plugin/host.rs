@@ -4,10 +4,11 @@
 
 use super::{
     admission::Compiles,
+    builtin,
     cache::Cache,
     call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, cut, reason},
     check, compile,
-    compile::{Loaded, Rejected},
+    compile::{Loaded, Made, Rejected},
     compiler::Compiler,
     limits::{self, Memory, Meter, Options, TICK},
     v1, wasi,
@@ -181,11 +182,22 @@ impl Host {
     pub async fn call_in_turn(&self, turn: Turn<'_>, loaded: &Loaded, call: Call) -> Called {
         let options = &self.0.options;
         let start = clock::instant();
+        let ready = match &loaded.made {
+            Made::Component(ready) => ready,
+            Made::Builtin(definition) => {
+                let result = builtin::apply(definition, &call.message);
+                let result =
+                    result.and_then(|verdict| self.check(&verdict, &call.tenant).map(|()| verdict));
+                let wall = start.elapsed();
+                let cost = Cost { wall, cpu: wall, memory_peak: 0 };
+                return Called { result, cost, log: Vec::new(), log_dropped: 0 };
+            }
+        };
         let meter = Arc::new(Meter::new(start));
         let mut store = self.store(&call, &meter);
         let ran = {
             let content_type = call.content_type.as_deref();
-            let run = loaded.ready.call(&mut store, &call.message, content_type, &call.tenant);
+            let run = ready.call(&mut store, &call.message, content_type, &call.tenant);
             let limit = Duration::from_millis(options.timeout_ms);
             tokio::time::timeout(limit, metered(&meter, run)).await
         };
