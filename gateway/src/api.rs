@@ -10,7 +10,7 @@ use crate::{
 use axum::{
     Router,
     extract::FromRef,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use octohooks::{applications, attempts, deliveries, endpoints, messages, recovery, secrets};
@@ -20,6 +20,7 @@ use url::Url;
 
 pub mod octohooks;
 pub mod plugins;
+pub mod grants;
 pub mod environments;
 pub mod keys;
 pub mod event_types;
@@ -103,6 +104,12 @@ pub fn router(api: Api) -> Router {
         .route("/applications/{app}/plugins/{plugin}/rollback", post(versions::rollback))
         .route("/applications/{app}/plugins/{plugin}/release", post(versions::release))
         .route("/applications/{app}/plugins/{plugin}/versions/{digest}", delete(versions::delete))
+        .route("/applications/{app}/grants", get(grants::get).put(grants::put))
+        .route("/applications/{app}/secrets", get(grants::list_secrets))
+        .route(
+            "/applications/{app}/secrets/{secret}",
+            put(grants::put_secret).delete(grants::delete_secret),
+        )
         .route("/applications/{app}/tokens", post(keys::token))
         .route("/event-types", get(event_types::list).post(event_types::create))
         .route(

@@ -7,7 +7,7 @@ use crate::{
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
-    deliver::{self, Deliver, client::Client, guard::Guard, wires::Wires},
+    deliver::{self, Deliver, client::Client, guard::Guard, guests::Guests, wires::Wires},
     descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{
@@ -22,10 +22,10 @@ use crate::{
     },
     nats::State,
     observe,
-    plugin::{Cache, Compiler, Host, Registry},
+    plugin::{Cache, Compiler, Host, Means, Registry},
     recover::Recoverer,
     retention::Keeper,
-    store::{self, Catalog, Log, Queue, Recovery, Retention, sqlite::Sqlite, vault::Master},
+    store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
     web::{
         self,
         auth::{Fixed, Keys, hash},
@@ -61,6 +61,7 @@ use utoipa::OpenApi;
 
 mod chores;
 mod doors;
+mod outside;
 
 pub use crate::plugin::serve as compile_component;
 
@@ -128,18 +129,16 @@ impl App {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // What is wrong with the configuration is said before the store is opened, and perhaps a master key made.
-        let cache = Cache {
-            directory: config.data.dir.join("compiled"),
-            key: cache_key(&config.data.dir).context("the key of compiled plugins")?,
+        let cache = cache(&config.data.dir)?;
+        let outside = Arc::new(outside::Gateway::default());
+        let means = Means {
+            cache: Some(cache),
+            outside: outside.clone(),
+            compiler: Compiler::own().context("this program's path, to compile plugins")?,
+            guests: Some(guests.clone()),
         };
-        let compiler = Compiler::own().context("this program's path, to compile plugins")?;
-        let host = Host::with_compiler(
-            config.plugins.clone(),
-            Some(cache),
-            compiler,
-            Some(guests.clone()),
-        );
-        let host = host.map_err(|error| Failure::Config(format!("plugins: {error}")))?;
+        let host = Host::with(config.plugins.clone(), means)
+            .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
         let nats = Connections::open(&config).await?;
         let master = Master::new(config.data.master_key.clone(), &config.data.dir);
         let limits =
@@ -150,7 +149,7 @@ impl App {
             (store.clone(), store.clone(), store.clone());
         let recovery: Arc<dyn Recovery> = store.clone();
         let recoverer = Recoverer::new(catalog.clone(), recovery.clone());
-        let keeper = keeper(&config, catalog.clone(), store.clone());
+        let keeper = keeper(&config, &store);
         let registry = Arc::new(Registry::default());
         let guard = Guard::new(&config.guard.allow);
         let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
@@ -158,13 +157,21 @@ impl App {
         let descriptors = Descriptors::raise();
         let http = Client::new(guard.clone(), connect, timeout, descriptors.idle)
             .context("the HTTP client")?;
+        outside.open(store.clone(), http.clone(), Handle::current());
         declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
         let subjects = doors::subjects(nats.is_some(), &config, &catalog.snapshot());
         let publisher = doors::publisher(&nats, &config, &catalog.snapshot(), &subjects);
         let wires = Wires { http, nats: publisher };
         let delivery = config.delivery.clone();
-        let deliver =
-            Deliver::new(queue.clone(), catalog.clone(), wires, delivery, descriptors.requests);
+        let endpoint_plugins =
+            Guests::new(catalog.clone(), host.clone(), registry.clone(), guests.clone());
+        let deliver = Deliver::new(
+            queue.clone(),
+            catalog.clone(),
+            (wires, endpoint_plugins),
+            delivery,
+            descriptors.requests,
+        );
         let dispatcher =
             Dispatcher::new(queue.clone(), catalog.clone(), host.clone(), registry.clone(), guests);
         let check_url: api::CheckUrl = Arc::new(move |url, application| match url.scheme() {
@@ -285,10 +292,10 @@ async fn end_of(mut stopped: watch::Receiver<()>) {
     let _dropped = stopped.changed().await;
 }
 
-fn keeper(config: &Config, catalog: Arc<dyn Catalog>, retention: Arc<dyn Retention>) -> Keeper {
+fn keeper(config: &Config, store: &Arc<Sqlite>) -> Keeper {
     let own = config.environments.iter();
     let own = own.filter_map(|one| Some((one.name.to_string(), one.retention?))).collect();
-    Keeper::new(catalog, retention, config.retention, own)
+    Keeper::new(store.clone(), store.clone(), store.clone(), config.retention, own)
 }
 
 /// The keys that the configuration fixes, each with the environment it opens.
@@ -371,6 +378,12 @@ async fn make_key(catalog: &dyn Catalog) -> anyhow::Result<()> {
 )]
 fn print_key(text: &str) {
     println!("API key of the default environment, shown only now: {text}");
+}
+
+/// Where compiled plugins are kept.
+fn cache(data: &Path) -> anyhow::Result<Cache> {
+    let key = cache_key(data).context("the key of compiled plugins")?;
+    Ok(Cache { directory: data.join("compiled"), key })
 }
 
 /// The key that authenticates compiled plugins: random, made once, readable by the owner only.

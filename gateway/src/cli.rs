@@ -3,7 +3,7 @@
 //!
 //! The client: [`profile`] says which gateway, [`client`] asks it and [`refusal`] reads what it will not do; [`output`]
 //! ties that together and prints, with [`table`], [`times`] and [`pages`]; [`failure`] has the exit codes. The rest is a
-//! file for each noun.
+//! file for each noun; [`plugin`] has the workbench of those who write them.
 
 use crate::{
     app::{self, App, Failure},
@@ -39,6 +39,7 @@ mod operations;
 mod event_types;
 mod environments;
 mod keys;
+mod plugin;
 
 /// The exit code for a configuration that cannot be used (`EX_USAGE`).
 const USAGE: u8 = 64;
@@ -48,7 +49,7 @@ const INTERRUPTED: u8 = 130;
 /// What the help says below everything.
 fn notes() -> String {
     const CLIENT: &str = "\
-All but serve, demo and completions ask a gateway. Which, and with which key, they take from the first of these that
+All but serve, demo, completions and most of plugin ask a gateway. Which, and with which key, they take from the first of these that
 says so: the flags --server and --key, or --profile; the variables OCTOHOOKS_SERVER and OCTOHOOKS_KEY; the profile
 `default`, or the one that OCTOHOOKS_PROFILE names, in ~/.config/octohooks/profiles.toml or OCTOHOOKS_PROFILE_FILE:
 
@@ -88,6 +89,9 @@ enum Command {
         memory_bytes: u64,
         /// The most CPU time, in seconds.
         cpu_seconds: u64,
+        /// For calls that count their fuel.
+        #[arg(long)]
+        fuel: bool,
     },
     /// Show everything at work: a gateway, a plugin, three endpoints, and nothing lost.
     Demo(demo::Options),
@@ -115,6 +119,11 @@ enum Command {
     Environments(Several<environments::Verb>),
     /// Keys of an environment: create, list, rotate, revoke; and tokens.
     Keys(Several<keys::Verb>),
+    /// Plugins: make, build, test, inspect and deploy them.
+    Plugin {
+        #[command(subcommand)]
+        verb: plugin::Verb,
+    },
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -127,8 +136,8 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve { config, listen, data_dir } => serve(config, listen, data_dir),
-        Command::CompileComponent { memory_bytes, cpu_seconds } => {
-            match app::compile_component(memory_bytes, cpu_seconds) {
+        Command::CompileComponent { memory_bytes, cpu_seconds, fuel } => {
+            match app::compile_component(memory_bytes, cpu_seconds, fuel) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err((code, line)) => fail(&line, code),
             }
@@ -146,6 +155,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::EventTypes(command) => command.start(),
         Command::Environments(command) => command.start(),
         Command::Keys(command) => command.start(),
+        Command::Plugin { verb } => plugin::start(verb),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -84,9 +84,10 @@ pub struct DeclaredEndpoint {
 }
 
 /// The keys of a declared endpoint.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "ascii_payload",
     "channels",
+    "classifier",
     "enabled",
     "event_types",
     "headers",
@@ -95,6 +96,7 @@ const KEYS: [&str; 12] = [
     "rate_limit",
     "secrets",
     "signatures",
+    "signer",
     "uid",
     "url",
 ];
@@ -106,7 +108,10 @@ impl<'de> Deserialize<'de> for DeclaredEndpoint {
             return Err(D::Error::unknown_field(key, &KEYS));
         }
         let object = Value::Object(map.into_iter().collect());
-        let draft: EndpointDraft = serde_json::from_value(object).map_err(D::Error::custom)?;
+        let mut draft: EndpointDraft = serde_json::from_value(object).map_err(D::Error::custom)?;
+        // What leaves the file is no longer used.
+        draft.signer.get_or_insert_default();
+        draft.classifier.get_or_insert_default();
         let uid = draft.uid.clone().ok_or_else(|| D::Error::missing_field("uid"))?;
         Ok(Self { uid, draft })
     }

@@ -9,24 +9,20 @@
 use crate::{
     clock,
     gate::Gate,
-    invariant::{Invariant, check},
     model::{
-        attempt::{Attempt, Failure, Outcome},
+        attempt::Meaning,
         delivery::{Delivery, Next},
         endpoint::Endpoint,
-        id::{EndpointId, MessageId},
-        message::Message,
-        notice,
+        id::EndpointId,
     },
     store::{Catalog, Queue, Settlement, StoreError},
 };
-use futures_util::FutureExt;
+use guests::Guests;
 use lane::{Lane, Limits, Step};
 use schedule::RetryOptions;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -36,6 +32,7 @@ use std::{
 use tokio::sync::Notify;
 use wires::Wires;
 
+mod attempt;
 pub mod lane;
 pub mod limit;
 pub mod schedule;
@@ -44,6 +41,7 @@ pub mod sign;
 pub mod payload;
 pub mod headers;
 pub mod guard;
+pub mod guests;
 pub mod client;
 pub mod nats;
 pub mod wires;
@@ -84,6 +82,7 @@ pub struct Deliver {
     queue: Arc<dyn Queue>,
     catalog: Arc<dyn Catalog>,
     wires: Wires,
+    guests: Guests,
     options: Options,
     lanes: RwLock<HashMap<EndpointId, Arc<Mutex<Lane>>>>,
     draining: AtomicBool,
@@ -107,7 +106,7 @@ impl Deliver {
     pub fn new(
         queue: Arc<dyn Queue>,
         catalog: Arc<dyn Catalog>,
-        wires: Wires,
+        (wires, guests): (Wires, Guests),
         options: Options,
         requests: usize,
     ) -> Arc<Self> {
@@ -122,6 +121,7 @@ impl Deliver {
             queue,
             catalog,
             wires,
+            guests,
             options,
             lanes: RwLock::default(),
             draining: AtomicBool::new(false),
@@ -238,74 +238,20 @@ impl Deliver {
         let found = self.catalog.snapshot().endpoint(id).cloned();
         let settlement = match found.filter(|endpoint| endpoint.enabled) {
             Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
-            None => ended(delivery),
+            None => (ended(delivery), None),
         };
         drop(place);
+        let (settlement, meaning) = settlement;
         self.queue.settle(settlement);
+        if meaning == Some(Meaning::Disable) {
+            self.disable(id).await;
+        }
         lock(&lane).finished();
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         if self.draining.load(Ordering::SeqCst) {
             self.ended.notify_one();
         }
         self.advance(&lane, id);
-    }
-
-    async fn attempt_at(&self, endpoint: &Endpoint, delivery: Arc<Delivery>) -> Settlement {
-        check(
-            Invariant::StaysInApplication,
-            endpoint.application == delivery.message.application,
-            || format!("a delivery of {} is bound for {}", delivery.message.id, endpoint.id),
-        );
-        let start = clock::instant();
-        let at = clock::now();
-        // A fault of ours must not hold the lane's place for ever: it is an outcome like any other.
-        let sent =
-            AssertUnwindSafe(self.wires.send(&*self.catalog, endpoint, &delivery, at / 1000));
-        let outcome = sent.catch_unwind().await.unwrap_or_else(|_| Outcome::Failed {
-            class: Failure::Internal,
-            detail: "the gateway failed while sending; its log says why".into(),
-        });
-        let took = start.elapsed();
-        let attempt = Attempt {
-            number: delivery.attempts + 1,
-            at,
-            latency: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
-            revision: Some(endpoint.revision),
-            outcome,
-        };
-        let now = clock::now();
-        let number = attempt.number - delivery.spent;
-        let next = decide::decide(&attempt, number, &self.options.retry, now, clock::chance());
-        self.meters.seconds.record(took.as_secs_f64());
-        if next == Next::Delivered {
-            self.meters.delivered.increment(1);
-            let since = Duration::from_millis(now.saturating_sub(delivery.message.accepted));
-            self.meters.arrival.record(since.as_secs_f64());
-        } else {
-            self.meters.failed.increment(1);
-            note_failure(&delivery, &attempt, next);
-        }
-        let notice = self.notice(endpoint, &delivery, &attempt, number, next);
-        Settlement { delivery, attempt: Some(attempt), next, notice }
-    }
-
-    /// What operators are told of this attempt, if anything, and if any of them listens.
-    fn notice(
-        &self,
-        endpoint: &Endpoint,
-        delivery: &Delivery,
-        attempt: &Attempt,
-        number: u32,
-        next: Next,
-    ) -> Option<Arc<Message>> {
-        if next == Next::Delivered && number == 1 {
-            return None;
-        }
-        let catalog = self.catalog.snapshot();
-        let tenant = catalog.tenant(endpoint.application)?;
-        let notice = notice::of_attempt(tenant, endpoint, delivery, attempt, number, next)?;
-        let listeners = notice::listeners(&catalog, endpoint.environment)?;
-        notice.message(listeners, MessageId(clock::id()), clock::accepted()).map(Arc::new)
     }
 
     /// The endpoint's lane, made if there is none; `aside` if the store holds deliveries for it.
@@ -368,24 +314,6 @@ impl Deliver {
 /// How a delivery ends whose endpoint is disabled or gone.
 fn ended(delivery: Arc<Delivery>) -> Settlement {
     Settlement { delivery, attempt: None, next: Next::Disabled, notice: None }
-}
-
-fn note_failure(delivery: &Delivery, attempt: &Attempt, next: Next) {
-    let (class, detail) = match &attempt.outcome {
-        Outcome::Answered(answer) => ("status", answer.status.to_string()),
-        Outcome::Failed { class, detail } => (class.name(), detail.clone()),
-    };
-    metrics::counter!("octohooks_attempt_failures_total", "class" => class).increment(1);
-    tracing::info!(
-        message_id = %delivery.message.id,
-        delivery = %delivery.id(),
-        endpoint = %delivery.key.endpoint,
-        attempt = attempt.number,
-        class,
-        detail,
-        ?next,
-        "an attempt failed"
-    );
 }
 
 fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {

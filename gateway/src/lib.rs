@@ -19,6 +19,7 @@ pub mod nats;
 pub mod ingest;
 pub mod dispatch;
 pub mod plugin;
+pub mod workbench;
 pub mod deliver;
 pub mod recover;
 pub mod retention;

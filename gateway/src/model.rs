@@ -18,6 +18,8 @@ pub mod secret;
 pub mod endpoint;
 pub mod plugin;
 pub mod failure;
+pub mod grants;
+pub mod keyvalue;
 pub mod message;
 pub mod dispatch;
 pub mod delivery;

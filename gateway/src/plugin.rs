@@ -7,19 +7,26 @@
 //! nothing survives from one call to the next, and a call that traps or runs over harms no other. What a
 //! plugin answers is checked and turned into the model's nouns before anyone else sees it.
 //!
-//! Who does what: `host` owns engine, pool and calls; `limits` counts; `admission` takes uploads in turn;
-//! `compile` says whether a component may run, `compiler` makes its code and `cache` keeps it; `v1` speaks the contract's version 0.1,
-//! `wasi` the empty WASI behind it; `check` says whether a verdict can be sent. [`builtin`] transforms without any
-//! code.
+//! Who does what: `host` owns pool and calls, `engine` says what engine; `limits` counts, and `fuel` for trials; `state` is what one call has;
+//! `admission` takes uploads in turn; `compile` says whether a component may run, `surface` what it has outside, `compiler`
+//! makes its code and `cache` keeps it; `builtin` transforms without code; `v1` speaks the contract's version 0.1, `wasi` the
+//! empty WASI behind it; `outside` is what capabilities lead to; `check` says whether an answer can be used, and `settings`
+//! whether a plugin can be configured so.
 
 mod call;
 mod limits;
+mod fuel;
+mod outside;
+mod engine;
 mod host;
 mod compile;
 mod compiler;
 mod admission;
+mod surface;
 mod cache;
 mod registry;
+mod settings;
+mod state;
 mod v1;
 mod wasi;
 mod check;
@@ -29,9 +36,12 @@ mod builtin;
 mod tests;
 
 pub use cache::Cache;
-pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings};
+pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, ToClassify, ToSign};
 pub use compile::{Loaded, Rejected};
 pub use compiler::{Compiler, serve};
-pub use host::{Host, HostError};
+pub use host::{Host, HostError, Means};
 pub use limits::Options;
+pub use outside::{Nothing, Outside, Request, Response, Unsent};
 pub use registry::Registry;
+pub use settings::Schema;
+pub use surface::Surface;

@@ -3,12 +3,13 @@
 //! An environment's payloads and its attempts each have their time. What is past both goes whole; what is past one loses
 //! that. Messages are walked in the order of acceptance, so that a round looks only at what has become old since the one
 //! before; how far that is, is noted with what was forgotten. Kept answers go after their twelve hours, operations that
-//! ended after thirty days. What still waits is left, and looked at again once a day.
+//! ended after thirty days, what plugins remember when its time is up. What still waits is left, and looked at again once
+//! a day.
 
 use crate::{
     clock,
     model::{Millis, catalog::Snapshot, environment::Kept, id::EnvironmentId, message::Sequence},
-    store::{Catalog, Forgotten, Retention, StoreError},
+    store::{Catalog, Forgotten, KeyValue, Retention, StoreError},
     web::once,
 };
 use std::{
@@ -52,6 +53,7 @@ struct Come {
 pub struct Keeper {
     catalog: Arc<dyn Catalog>,
     retention: Arc<dyn Retention>,
+    values: Arc<dyn KeyValue>,
     usual: Kept,
     /// By the environment's name, where the configuration says.
     own: BTreeMap<String, Kept>,
@@ -65,10 +67,12 @@ impl Keeper {
     pub fn new(
         catalog: Arc<dyn Catalog>,
         retention: Arc<dyn Retention>,
+        values: Arc<dyn KeyValue>,
         usual: Kept,
         own: BTreeMap<String, Kept>,
     ) -> Self {
-        Self { catalog, retention, usual, own, come: HashMap::new(), walked: clock::now() }
+        let (come, walked) = (HashMap::new(), clock::now());
+        Self { catalog, retention, values, usual, own, come, walked }
     }
 
     /// Forgets for ever.
@@ -105,6 +109,9 @@ impl Keeper {
         }
         let (answers, operations) = (now.saturating_sub(once::KEPT), now.saturating_sub(30 * DAY));
         while self.retention.forget_answers(answers, operations, PIECE).await? > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        while self.values.forget_values(now, PIECE).await? > 0 {
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The ports to the store, and what engines share. Six traits, each with one contract test-suite that all
+//! The ports to the store, and what engines share. Seven traits, each with one contract test-suite that all
 //! engines pass (`store/contract.rs`):
 //!
 //! - [`Queue`]: the path of a message. `accept` is durable when it returns; `next_messages` leases messages to
@@ -9,6 +9,7 @@
 //! - [`Log`]: what was recorded, by key and by page.
 //! - [`Answers`]: what is answered again under an idempotency key.
 //! - [`Retention`]: what is deleted, and when.
+//! - [`KeyValue`]: what plugins remember.
 //! - [`Recovery`]: what is sent again, and the operations that do so in the background.
 //!
 //! Leases live in memory: one process owns an embedded store, and what was leased when it died is due again at its
@@ -32,6 +33,7 @@ pub mod log;
 pub mod recovery;
 pub mod answers;
 pub mod retention;
+pub mod keyvalue;
 pub mod front;
 pub mod waiting;
 pub mod handover;
@@ -41,6 +43,7 @@ pub mod memory;
 mod contract;
 
 pub use answers::{Answers, KeptAnswer, Once};
+pub use keyvalue::KeyValue;
 pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
 pub use recovery::{Again, Candidate, Recovery};
 pub use retention::{Forgotten, Retention};

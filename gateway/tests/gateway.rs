@@ -15,6 +15,8 @@ mod gateway {
     mod plugins;
     mod hostile;
     mod builtin;
+    mod capabilities;
+    mod signers;
     mod serve;
     mod refused;
     mod keys;

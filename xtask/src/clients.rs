@@ -19,7 +19,7 @@ const VARIABLE: &str = "WEBHOOK_CLIENTS";
 /// What names them to the tests, fetched below that folder unless they are there. What cannot be had is said.
 pub fn variable(build: &Path) -> Option<(&'static str, PathBuf)> {
     let folder = build.join("clients");
-    match npm(&folder, &NPM).and_then(|()| pypi(&folder.join("python"))) {
+    match npm(&folder, &NPM).and_then(|()| pypi(&folder.join("python"), &PYPI)) {
         Ok(()) => Some((VARIABLE, folder)),
         Err(error) => {
             say(&format!("without clients of npm and PyPI, so that their tests fail: {error:#}"));
@@ -53,10 +53,12 @@ pub fn npm(folder: &Path, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn pypi(folder: &Path) -> Result<()> {
+/// Fetches packages (`name==version`) into that folder, unless those versions are there.
+pub fn pypi(folder: &Path, packages: &[&str]) -> Result<()> {
     let is_there = || {
-        PYPI.iter().all(|package| {
-            folder.join(format!("{}.dist-info", package.replace("==", "-"))).is_dir()
+        packages.iter().all(|package| {
+            let name = package.replace('-', "_").replace("==", "-");
+            folder.join(format!("{name}.dist-info")).is_dir()
         })
     };
     if is_there() {
@@ -66,10 +68,10 @@ fn pypi(folder: &Path) -> Result<()> {
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
         .args(["--root-user-action", "ignore", "--upgrade", "--target"])
         .arg(folder)
-        .args(PYPI)
+        .args(packages)
         .stdin(Stdio::null())
         .status()
         .context("cannot run python3")?;
-    ensure!(pip.success() && is_there(), "pip install {} failed", PYPI.join(" "));
+    ensure!(pip.success() && is_there(), "pip install {} failed", packages.join(" "));
     Ok(())
 }

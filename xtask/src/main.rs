@@ -12,6 +12,8 @@ mod test;
 mod nats;
 mod clients;
 mod ci;
+#[cfg(test)]
+mod contract;
 mod tidy;
 mod plugins;
 mod bench;

@@ -17,11 +17,23 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-/// Package and name of every guest; the component is `NAME.wasm`.
-const GUESTS: [(&str, &str); 3] = [
+/// Package and name of every guest whose component is kept; it is `NAME.wasm`.
+const GUESTS: [(&str, &str); 6] = [
+    ("octohooks-capable", "capable"),
+    ("octohooks-classifier", "classifier"),
     ("octohooks-github-router", "github-router"),
     ("octohooks-scripted", "scripted"),
+    ("octohooks-signer", "signer"),
     ("octohooks-sms-status", "sms-status"),
+];
+
+/// The same of the examples in Rust, below `plugins/examples`; nothing needs their components, so they are not kept.
+const EXAMPLES: [(&str, &str); 5] = [
+    ("octohooks-cloudevents", "cloudevents"),
+    ("octohooks-content-router", "content-router"),
+    ("octohooks-dedup", "dedup"),
+    ("octohooks-fan-out", "fan-out"),
+    ("octohooks-redact", "redact"),
 ];
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -74,6 +86,9 @@ pub fn run(options: &Options) -> Result<()> {
             fs::write(prebuilt.join(format!("{}.wasm", guest.name)), &bytes)?;
         }
     }
+    for guest in Guest::examples(&root) {
+        toolchain.component(&root, &guest)?;
+    }
     Ok(())
 }
 
@@ -86,13 +101,22 @@ struct Guest {
 }
 
 impl Guest {
-    /// The project's own.
+    /// The project's own that are kept.
     fn all(root: &Path) -> impl Iterator<Item = Self> {
-        GUESTS.iter().map(|(package, name)| Self {
+        GUESTS.iter().map(|guest| Self::ours(root, guest))
+    }
+
+    /// The project's examples.
+    fn examples(root: &Path) -> impl Iterator<Item = Self> {
+        EXAMPLES.iter().map(|guest| Self::ours(root, guest))
+    }
+
+    fn ours(root: &Path, (package, name): &(&str, &str)) -> Self {
+        Self {
             name: (*name).to_owned(),
             package: (*package).to_owned(),
             manifest: root.join("Cargo.toml"),
-        })
+        }
     }
 
     /// Somebody's plugin, a package of its own.
@@ -266,3 +290,5 @@ fn registries() -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod authors;

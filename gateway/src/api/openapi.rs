@@ -2,7 +2,7 @@
 //! holds for many calls is added here: who may call, what stands in paths, the idempotency key of every `POST`.
 
 use super::{
-    Api, environments, event_types, keys,
+    Api, environments, event_types, grants, keys,
     octohooks::{applications, attempts, deliveries, endpoints, messages, recovery, secrets},
     plugins::{self, settings, upload, versions},
 };
@@ -45,6 +45,7 @@ works too. `null` and absent are the same, and unknown fields are ignored.",
         recovery::resend, recovery::recover, recovery::list, recovery::get, recovery::cancel,
         plugins::list, plugins::get, upload::put, settings::patch, plugins::delete,
         versions::activate, versions::rollback, versions::release, versions::delete,
+        grants::get, grants::put, grants::list_secrets, grants::put_secret, grants::delete_secret,
         event_types::list, event_types::create, event_types::get, event_types::update, event_types::delete,
         environments::list, environments::create, environments::get, environments::update, environments::delete,
         keys::list, keys::create, keys::get, keys::delete, keys::rotate, keys::token,
@@ -56,7 +57,7 @@ works too. `null` and absent are the same, and unknown fields are ignored.",
 struct Calls;
 
 /// What the parts of paths are.
-const PARTS: [(&str, &str); 10] = [
+const PARTS: [(&str, &str); 11] = [
     ("app", "An application's id or uid."),
     ("endpoint", "An endpoint's id or uid."),
     ("message", "A message's id or uid."),
@@ -66,6 +67,7 @@ const PARTS: [(&str, &str); 10] = [
     ("digest", "The SHA-256 of a component."),
     ("name", "An event type's name."),
     ("environment", "An environment's id or name."),
+    ("secret", "A named secret's name."),
     ("key", "A key's id (not its text)."),
 ];
 

@@ -8,11 +8,12 @@ use crate::{
     model::{
         Millis,
         catalog::{Change, Conflict, Tenant},
+        event_type::Violation,
         id::Digest,
         name::PluginName,
         plugin::{Kind, Plugin, Policy, Version},
     },
-    plugin::{Registry, Rejected},
+    plugin::{Host, Loaded, Registry, Rejected, Schema},
     store::{Catalog, StoreError},
     web::{
         answers::{Denied, Missing, NotDone},
@@ -168,16 +169,34 @@ impl Place<'_> {
 }
 
 /// How a component that was refused is answered for.
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn refused(rejected: Rejected) -> ApiError {
-    if let Rejected::Definition(wrong) = rejected {
-        let detail = |(path, message)| Detail { path, message };
-        return ApiError::fields(wrong.into_iter().map(detail).collect());
-    }
     let (status, code) = match rejected.is_fault() {
         true => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_component"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
     ApiError::new(status, code, rejected.to_string())
+}
+
+/// What a component says its settings must look like, if it does.
+async fn schema(host: &Host, loaded: &Arc<Loaded>) -> Result<Option<Arc<Schema>>, ApiError> {
+    let (host, loaded) = (host.clone(), loaded.clone());
+    let asked = tokio::task::spawn_blocking(move || host.settings_schema(&loaded)).await;
+    let ended = |error: tokio::task::JoinError| refused(Rejected::Unavailable(error.to_string()));
+    asked.map_err(ended)?.map_err(refused)
+}
+
+/// Refuses settings that do not look so.
+fn fit(schema: Option<&Schema>, settings: &Map<String, Value>) -> Result<(), ApiError> {
+    let wrong = schema.map(|schema| schema.violations(settings)).unwrap_or_default();
+    let detail = |v: Violation| {
+        let path = format!("/settings{}", v.path);
+        Detail { path, message: v.message }
+    };
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(ApiError::fields(wrong.into_iter().map(detail).collect())),
+    }
 }
 
 /// What no application uses any more need not be in memory.

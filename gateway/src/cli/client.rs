@@ -23,6 +23,8 @@ mod bare;
 
 /// The API's version, as its paths begin.
 const BASE: [&str; 2] = ["api", "v1"];
+/// What bodies are, unless a call says.
+const JSON: &str = "application/json";
 /// How long a connection may take, and a whole call.
 const CONNECT: Duration = Duration::from_secs(10);
 const CALL: Duration = Duration::from_secs(60);
@@ -75,7 +77,9 @@ pub struct Call<'a> {
     method: Method,
     path: Vec<&'a str>,
     query: Vec<(&'static str, String)>,
-    body: Option<String>,
+    body: Option<Vec<u8>>,
+    content_type: &'static str,
+    header: Option<(&'static str, String)>,
     once: Option<String>,
     again: bool,
 }
@@ -83,8 +87,9 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// A call without a body.
     pub fn new(method: Method, path: &[&'a str]) -> Self {
-        let (path, query) = (path.to_vec(), Vec::new());
-        Self { method, path, query, body: None, once: None, again: false }
+        let (path, query, content_type) = (path.to_vec(), Vec::new(), JSON);
+        let (body, header, once) = (None, None, None);
+        Self { method, path, query, body, content_type, header, once, again: false }
     }
 
     /// With these behind the `?`.
@@ -94,7 +99,17 @@ impl<'a> Call<'a> {
 
     /// With this JSON.
     pub fn body(self, body: &impl ToString) -> Self {
-        Self { body: Some(body.to_string()), ..self }
+        Self { body: Some(body.to_string().into_bytes()), ..self }
+    }
+
+    /// With these bytes, which are of that type.
+    pub fn bytes(self, bytes: Vec<u8>, content_type: &'static str) -> Self {
+        Self { body: Some(bytes), content_type, ..self }
+    }
+
+    /// With this header.
+    pub fn header(self, name: &'static str, value: String) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     /// Under this idempotency key, so that it can be tried again.
@@ -123,8 +138,7 @@ impl Client {
         let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
             .map_err(|_| Failure::usage("the key has characters that no key has"))?;
         value.set_sensitive(true);
-        let json = HeaderValue::from_static("application/json");
-        let headers = HeaderMap::from_iter([(AUTHORIZATION, value), (CONTENT_TYPE, json)]);
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
         // An error says that it is installed already.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let http = Http::builder()
@@ -177,8 +191,12 @@ impl Client {
 
     async fn attempt(&self, call: &Call<'_>, url: &Url) -> Outcome<Try> {
         let mut request = self.http.request(call.method.clone(), url.clone());
+        request = request.header(CONTENT_TYPE, call.content_type);
         if let Some(key) = &call.once {
             request = request.header("idempotency-key", key);
+        }
+        if let Some((name, value)) = &call.header {
+            request = request.header(*name, value);
         }
         if let Some(body) = &call.body {
             request = request.body(body.clone());

@@ -73,6 +73,12 @@ struct Optional {
     /// Whether payloads are sent as ASCII, with \uXXXX for the rest
     #[arg(long, value_name = "BOOL")]
     ascii_payload: Option<bool>,
+    /// The application's plugin that signs requests; '' for none
+    #[arg(long, value_name = "PLUGIN")]
+    signer: Option<String>,
+    /// The application's plugin that says what answers mean; '' for none
+    #[arg(long, value_name = "PLUGIN")]
+    classifier: Option<String>,
     /// Start at most so many requests in a time: 10/second, 600/minute; with a burst 10/second/20
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate_limit: Option<Value>,
@@ -124,6 +130,8 @@ impl Optional {
             ("headers", Value::Object(headers)),
             ("signatures", json!(self.signatures)),
             ("asciiPayload", json!(self.ascii_payload)),
+            ("signer", json!(self.signer)),
+            ("classifier", json!(self.classifier)),
             ("rateLimit", json!(self.rate_limit)),
             ("maxInFlight", json!(self.max_in_flight)),
         ] {
@@ -201,7 +209,8 @@ mod tests {
         let same = after(&[]);
         assert_eq!(same["eventTypes"], json!(["a", "b"]));
         assert_eq!((&same["id"], &same["secrets"]), (&Value::Null, &Value::Null));
-        let table: [(&[&str], &str, Value); 9] = [
+        let table: [(&[&str], &str, Value); 10] = [
+            (&["--signer", ""], "signer", json!("")),
             (&["--event-type", "x,y", "--event-type", "z"], "eventTypes", json!(["x", "y", "z"])),
             (&["--all-event-types"], "eventTypes", Value::Null),
             (&["--disable"], "enabled", json!(false)),

@@ -20,37 +20,44 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 pub struct Failure {
     code: u8,
     line: String,
+    /// Whether the text may have several lines: it is this program's own.
+    several: bool,
 }
 
 impl Failure {
     /// Something on this side: a file, the terminal, work that did not succeed.
     pub fn failed(line: impl Into<String>) -> Self {
-        Self { code: 1, line: line.into() }
+        Self { code: 1, line: line.into(), several: false }
+    }
+
+    /// Something on this side that takes several lines to say.
+    pub fn lines(text: impl Into<String>) -> Self {
+        Self { code: 1, line: text.into(), several: true }
     }
 
     /// What was asked for makes no sense, or lacks something.
     pub fn usage(line: impl Into<String>) -> Self {
-        Self { code: 2, line: line.into() }
+        Self { code: 2, line: line.into(), several: false }
     }
 
     /// There is no such thing.
     pub fn not_found(line: impl Into<String>) -> Self {
-        Self { code: 3, line: line.into() }
+        Self { code: 3, line: line.into(), several: false }
     }
 
     /// The gateway will not.
     pub fn refused(line: impl Into<String>) -> Self {
-        Self { code: 4, line: line.into() }
+        Self { code: 4, line: line.into(), several: false }
     }
 
     /// The gateway is not there, or could not.
     pub fn unavailable(line: impl Into<String>) -> Self {
-        Self { code: 5, line: line.into() }
+        Self { code: 5, line: line.into(), several: false }
     }
 
     /// After Ctrl-C, with the exit code that shells know it by.
     pub fn interrupted(line: impl Into<String>) -> Self {
-        Self { code: super::INTERRUPTED, line: line.into() }
+        Self { code: super::INTERRUPTED, line: line.into(), several: false }
     }
 
     /// Whether there is no such thing.
@@ -65,7 +72,10 @@ impl Failure {
 
     /// Says it, and gives the exit code.
     pub fn say(&self) -> ExitCode {
-        super::fail(&plain(&self.line), self.code)
+        match self.several {
+            true => super::fail(plain_lines(&self.line).trim_end(), self.code),
+            false => super::fail(&plain(&self.line), self.code),
+        }
     }
 }
 

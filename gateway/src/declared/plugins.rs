@@ -9,7 +9,7 @@ use crate::{
         name::PluginName,
         plugin::{Plugin, Policy, Version},
     },
-    plugin::Loaded,
+    plugin::{Loaded, Rejected},
 };
 use bytes::Bytes;
 use serde::Deserialize;
@@ -78,8 +78,20 @@ impl Reconciler {
             return Ok(0);
         }
         let bytes = Bytes::from(bytes);
-        let loaded = self.host.admit(Arc::new(tenant.clone()), bytes.clone()).await;
+        // What it is not granted yet fails when it is used, and waits for the grant.
+        let loaded = self.host.admit_ungranted(Arc::new(tenant.clone()), bytes.clone()).await;
         let loaded = loaded.map_err(|rejected| format!("{path}: {rejected}"))?;
+        let (host, checked) = (self.host.clone(), loaded.clone());
+        let settings = declared.settings.clone();
+        let check = move || host.check_settings(&checked, &settings);
+        let wrong = tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|rejected| format!("{path}: {rejected}"))?;
+        if let Some(v) = wrong.into_iter().next() {
+            let wrong = Rejected::Settings(format!("/settings{} {}", v.path, v.message));
+            return Err(format!("{path}: {wrong}"));
+        }
         self.registry.insert(&loaded);
         let plugin = next(tenant, declared, old, &loaded);
         let change = Change::PutPlugin(plugin, Some((digest, bytes)));

@@ -15,6 +15,8 @@ use http::{HeaderMap, header};
 use reqwest::{Method, Request, Response, Url, redirect};
 use std::{error::Error, sync::Arc, time::Duration};
 
+mod fetch;
+
 /// How much of an answer's body is read and recorded, in bytes.
 const ANSWER: usize = 16 << 10;
 /// How much of its headers is recorded, in bytes.
@@ -52,12 +54,18 @@ impl Client {
         Ok(Self { http, guard, timeout })
     }
 
-    /// Makes one try, signed as of `seconds` since the epoch.
-    pub async fn send(&self, endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> Outcome {
+    /// Makes one try, signed as of `seconds` since the epoch, or by these headers.
+    pub async fn send(
+        &self,
+        endpoint: &Endpoint,
+        delivery: &Delivery,
+        seconds: u64,
+        signed: Option<&[(String, String)]>,
+    ) -> Outcome {
         if let Err(refusal) = self.guard.check_url(&endpoint.url) {
             return Outcome::Failed { class: Failure::Guard, detail: refusal.to_string() };
         }
-        let request = request(endpoint, delivery, seconds);
+        let request = request(endpoint, delivery, seconds, signed);
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
             Ok(Ok(answer)) => Outcome::Answered(answer),
             Ok(Err(error)) => Outcome::Failed { class: classify(&error), detail: describe(&error) },
@@ -99,10 +107,15 @@ fn lines(headers: &HeaderMap) -> String {
     lines
 }
 
-fn request(endpoint: &Endpoint, delivery: &Delivery, seconds: u64) -> Request {
+fn request(
+    endpoint: &Endpoint,
+    delivery: &Delivery,
+    seconds: u64,
+    signed: Option<&[(String, String)]>,
+) -> Request {
     let mut request = Request::new(Method::POST, Url::clone(&endpoint.url));
     let body = payload(endpoint, delivery);
-    *request.headers_mut() = headers(endpoint, delivery, &body, seconds);
+    *request.headers_mut() = headers(endpoint, delivery, &body, seconds, signed);
     *request.body_mut() = Some(body.into());
     request
 }

@@ -1,23 +1,33 @@
 //! Decides what follows an attempt. A function of its arguments.
 
 use super::schedule::RetryOptions;
-use crate::model::{Millis, attempt::Attempt, attempt::Outcome, delivery::Next};
+use crate::model::{
+    Millis,
+    attempt::{Attempt, Meaning, Outcome},
+    delivery::Next,
+};
 
-/// What follows the attempt, which is the schedule's `number`-th, at `now`; `chance` is drawn from -1 to 1.
+/// What follows the attempt, which is the schedule's `number`-th, at `now`; `chance` is drawn from -1 to 1. The answer means
+/// what the endpoint's classifier says, if that says something.
 #[must_use]
 pub fn decide(
     attempt: &Attempt,
+    meaning: Option<Meaning>,
     number: u32,
     retry: &RetryOptions,
     now: Millis,
     chance: f64,
 ) -> Next {
-    if attempt.outcome.delivered() {
-        return Next::Delivered;
-    }
-    let asked = match &attempt.outcome {
+    let usual = match &attempt.outcome {
         Outcome::Answered(answer) => answer.retry_after,
         Outcome::Failed { .. } => None,
+    };
+    let asked = match meaning {
+        Some(Meaning::Success) => return Next::Delivered,
+        Some(Meaning::Fail | Meaning::Disable) => return Next::DeadLetter,
+        Some(Meaning::RetryAfter(wait)) => wait.or(usual),
+        None if attempt.outcome.delivered() => return Next::Delivered,
+        None => usual,
     };
     match retry.wait(number, asked, chance) {
         Some(wait) => Next::RetryAt(now + wait),
@@ -51,10 +61,29 @@ mod tests {
             (failed(1), Next::RetryAt(6000)),
             (failed(8), Next::DeadLetter),
         ] {
-            let decided = decide(&attempt, attempt.number, &retry, 1000, 0.0);
+            let decided = decide(&attempt, None, attempt.number, &retry, 1000, 0.0);
             assert_eq!(decided, expected, "{attempt:?}");
         }
-        let resent = decide(&answered(9, 500, None), 1, &retry, 1000, 0.0);
+        let resent = decide(&answered(9, 500, None), None, 1, &retry, 1000, 0.0);
         assert_eq!(resent, Next::RetryAt(6000), "the schedule begins anew");
+    }
+
+    #[test]
+    fn an_answer_means_what_the_classifier_says() {
+        let retry = RetryOptions::default();
+        for (number, status, asked, meaning, expected) in [
+            (1, 500, None, Meaning::Success, Next::Delivered),
+            (1, 200, None, Meaning::Fail, Next::DeadLetter),
+            (1, 503, Some(9000), Meaning::Disable, Next::DeadLetter),
+            (1, 200, None, Meaning::RetryAfter(None), Next::RetryAt(6000)),
+            (1, 200, None, Meaning::RetryAfter(Some(7000)), Next::RetryAt(8000)),
+            (1, 503, Some(9000), Meaning::RetryAfter(None), Next::RetryAt(10_000)),
+            (1, 503, Some(9000), Meaning::RetryAfter(Some(7000)), Next::RetryAt(8000)),
+            (8, 200, None, Meaning::RetryAfter(Some(7000)), Next::DeadLetter),
+        ] {
+            let attempt = answered(number, status, asked);
+            let decided = decide(&attempt, Some(meaning), number, &retry, 1000, 0.0);
+            assert_eq!(decided, expected, "{status} {meaning:?}");
+        }
     }
 }

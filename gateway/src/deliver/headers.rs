@@ -1,16 +1,28 @@
 //! What a delivery carries beside its bytes: the plugin's headers, the endpoint's, and the signatures, made at the moment
 //! of sending. The same over HTTP and NATS.
 
-use super::sign::sign;
+use super::sign::{Signatures, sign};
 use crate::model::{delivery::Delivery, endpoint::Endpoint};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// The headers of one try with that body, signed as of `seconds` since the epoch.
+/// The headers of one try with that body, signed as of `seconds` since the epoch; by the endpoint's signer where `signed`
+/// has what that made.
 #[must_use]
-pub fn headers(endpoint: &Endpoint, delivery: &Delivery, body: &[u8], seconds: u64) -> HeaderMap {
+pub fn headers(
+    endpoint: &Endpoint,
+    delivery: &Delivery,
+    body: &[u8],
+    seconds: u64,
+    signed: Option<&[(String, String)]>,
+) -> HeaderMap {
     let id = delivery.webhook_id();
-    let secrets = endpoint.signing(seconds.saturating_mul(1000));
-    let signatures = sign(secrets, endpoint.signatures, &id, seconds, body);
+    let signatures = match signed {
+        Some(_) => Signatures::default(),
+        None => {
+            let secrets = endpoint.signing(seconds.saturating_mul(1000));
+            sign(secrets, endpoint.signatures, &id, seconds, body)
+        }
+    };
     let mut headers = HeaderMap::with_capacity(12);
     // Names, values and their number were checked where they came in.
     let from_plugin = delivery.content.iter().flat_map(|content| &content.headers);
@@ -37,6 +49,16 @@ pub fn headers(endpoint: &Endpoint, delivery: &Delivery, body: &[u8], seconds: u
     put(HeaderName::from_static("webhook-timestamp"), &seconds.to_string());
     if let Some(signature) = &signatures.standard {
         put(HeaderName::from_static("webhook-signature"), signature);
+    }
+    // Its names are none of the gateway's; one that comes twice is sent twice, one of the endpoint's own is replaced.
+    let signed = signed.unwrap_or_default();
+    for (name, _) in signed {
+        headers.remove(name.as_str());
+    }
+    for (name, value) in signed {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+            let _room = headers.try_append(name, value);
+        }
     }
     headers
 }

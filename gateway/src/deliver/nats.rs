@@ -171,6 +171,7 @@ impl Publisher {
         application: &Application,
         delivery: &Delivery,
         seconds: u64,
+        signed: Option<&[(String, String)]>,
     ) -> Outcome {
         let failed = |class, detail: String| Outcome::Failed { class, detail };
         let target = match self.subjects.check(&endpoint.url, application) {
@@ -185,7 +186,7 @@ impl Publisher {
         };
         let body = payload(endpoint, delivery);
         let mut map = HeaderMap::new();
-        for (name, value) in &headers(endpoint, delivery, &body, seconds) {
+        for (name, value) in &headers(endpoint, delivery, &body, seconds, signed) {
             map.append(name.as_str(), value.to_str().unwrap_or_default());
         }
         map.insert(header::NATS_MESSAGE_ID, delivery.id().to_string());

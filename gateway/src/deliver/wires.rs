@@ -23,21 +23,25 @@ pub struct Wires {
 }
 
 impl Wires {
-    /// Makes one try by the wire that the endpoint's URL names, signed as of `seconds` since the epoch.
+    /// Makes one try by the wire that the endpoint's URL names, signed as of `seconds` since the epoch, or by these
+    /// headers of its signer.
     pub async fn send(
         &self,
         catalog: &dyn Catalog,
         endpoint: &Endpoint,
         delivery: &Delivery,
         seconds: u64,
+        signed: Option<&[(String, String)]>,
     ) -> Outcome {
         if endpoint.url.scheme() != nats::SCHEME {
-            return self.http.send(endpoint, delivery, seconds).await;
+            return self.http.send(endpoint, delivery, seconds, signed).await;
         }
         // Its uid says where it may publish.
         let tenant = catalog.snapshot().tenant(endpoint.application).cloned();
         match tenant {
-            Some(tenant) => self.nats.send(endpoint, &tenant.application, delivery, seconds).await,
+            Some(tenant) => {
+                self.nats.send(endpoint, &tenant.application, delivery, seconds, signed).await
+            }
             None => {
                 Outcome::Failed { class: Failure::Guard, detail: "the application is gone".into() }
             }

@@ -45,6 +45,19 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// What an answer means, as an endpoint's classifier says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The receiver took the delivery.
+    Success,
+    /// It is tried again; not before this many milliseconds, if any.
+    RetryAfter(Option<Millis>),
+    /// It has failed, and is not tried again.
+    Fail,
+    /// The same, and its receiver wants nothing more.
+    Disable,
+}
+
 /// Why there was no answer. The names are the ones that the API and the metrics use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +76,8 @@ pub enum Failure {
     Reset,
     /// The answer was not HTTP.
     Protocol,
+    /// The endpoint's signer gave no headers: nothing was sent.
+    Signer,
     /// The gateway itself failed.
     Internal,
 }
@@ -79,6 +94,7 @@ impl Failure {
             Self::Timeout => "timeout",
             Self::Reset => "reset",
             Self::Protocol => "protocol",
+            Self::Signer => "signer",
             Self::Internal => "internal",
         }
     }
@@ -87,7 +103,7 @@ impl Failure {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         use Failure::*;
-        let all = [Guard, Dns, Connect, Tls, Timeout, Reset, Protocol, Internal];
+        let all = [Guard, Dns, Connect, Tls, Timeout, Reset, Protocol, Signer, Internal];
         all.into_iter().find(|failure| failure.name() == name)
     }
 }

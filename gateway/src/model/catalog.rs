@@ -6,6 +6,7 @@ use super::{
     endpoint::Endpoint,
     environment::Environment,
     event_type::Listed,
+    grants::Grants,
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, KeyId},
     key::{Key, Scope},
     name::{EventType, PluginName},
@@ -41,6 +42,8 @@ pub enum Change {
     QuarantinePlugin(ApplicationId, PluginName, Digest, String),
     /// Remove an application's plugin with its versions.
     DeletePlugin(ApplicationId, PluginName),
+    /// Replace what the application's plugins may use, and its named secrets.
+    PutGrants(Grants),
     /// Create or replace an API key.
     PutKey(Key),
     /// Remove an API key.
@@ -109,6 +112,8 @@ pub struct Tenant {
     pub endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
     /// Its plugins, by place and name.
     pub plugins: Vec<Arc<Plugin>>,
+    /// What its plugins may use; none: nothing was ever granted.
+    pub grants: Option<Arc<Grants>>,
 }
 
 impl Tenant {
@@ -312,6 +317,9 @@ impl Snapshot {
             Change::DeletePlugin(application, name) => self.alter(application, |tenant| {
                 tenant.plugins.retain(|plugin| plugin.name != name);
             }),
+            Change::PutGrants(grants) => self.alter(grants.application, |tenant| {
+                tenant.grants = Some(Arc::new(grants));
+            }),
             Change::PutKey(key) => {
                 self.remove_key(key.id);
                 self.hashes.extend(key.hashes().map(|hash| (hash, key.id)));
@@ -360,7 +368,7 @@ impl Snapshot {
             Some(tenant) => Arc::make_mut(tenant).application = application,
             None => {
                 let (endpoints, plugins) = (BTreeMap::new(), Vec::new());
-                let tenant = Tenant { application, endpoints, plugins };
+                let tenant = Tenant { application, endpoints, plugins, grants: None };
                 self.tenants.insert(id, Arc::new(tenant));
             }
         }

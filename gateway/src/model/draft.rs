@@ -5,7 +5,7 @@ use super::{
     Millis,
     endpoint::{Endpoint, RateLimit, Scheme},
     id::{ApplicationId, EndpointId, EnvironmentId},
-    name::{Channel, EventType, Uid},
+    name::{BadName, Channel, EventType, PluginName, Uid},
     secret::Secret,
 };
 use serde::{Deserialize, Deserializer, de::Error};
@@ -46,6 +46,12 @@ pub struct EndpointDraft {
     /// Kept if absent; false for a new endpoint.
     #[serde(alias = "ascii_payload")]
     pub ascii_payload: Option<bool>,
+    /// The application's plugin that signs requests, in place of `signatures`. Kept if absent; an empty text removes it.
+    #[schema(pattern = "^([a-z][a-z0-9-]{0,63})?$")]
+    pub signer: Option<String>,
+    /// The application's plugin that says what answers mean. Kept if absent; an empty text removes it.
+    #[schema(pattern = "^([a-z][a-z0-9-]{0,63})?$")]
+    pub classifier: Option<String>,
     /// No limit if absent.
     #[serde(alias = "rate_limit")]
     pub rate_limit: Option<RateLimit>,
@@ -119,6 +125,9 @@ impl EndpointDraft {
         // A caller who does not know them does not mean to change what a receiver must verify.
         self.signatures = self.signatures.or(Some(old.signatures));
         self.ascii_payload = self.ascii_payload.or(Some(old.ascii_payload));
+        let kept = |name: &Option<PluginName>| name.as_deref().map(str::to_owned);
+        self.signer = self.signer.or_else(|| kept(&old.signer));
+        self.classifier = self.classifier.or_else(|| kept(&old.classifier));
         let new = self.endpoint(fresh, Some(secrets), check_url)?;
         let (created, revision, declared) = (old.created, old.revision + 1, old.declared);
         Ok(Endpoint { created, revision, declared, ..new })
@@ -147,6 +156,8 @@ impl EndpointDraft {
             secrets,
             signatures,
             ascii_payload: self.ascii_payload.unwrap_or_default(),
+            signer: plugin(self.signer.as_deref()).unwrap_or_default(),
+            classifier: plugin(self.classifier.as_deref()).unwrap_or_default(),
             rate_limit: self.rate_limit,
             max_in_flight: self.max_in_flight,
             declared: false,
@@ -189,6 +200,11 @@ impl EndpointDraft {
                 no(path, format!("must be at most {NAMES}"));
             }
         }
+        for (path, name) in [("/signer", &self.signer), ("/classifier", &self.classifier)] {
+            if let Err(BadName(text)) = plugin(name.as_deref()) {
+                no(path, text.to_owned());
+            }
+        }
         let headers = self.headers.iter().flatten();
         for (name, value) in headers.clone() {
             if let Err(text) = check_header(name, value) {
@@ -204,6 +220,11 @@ impl EndpointDraft {
             _ => Err(wrong),
         }
     }
+}
+
+/// The plugin that is named, if one is.
+fn plugin(name: Option<&str>) -> Result<Option<PluginName>, BadName> {
+    name.filter(|name| !name.is_empty()).map(PluginName::new).transpose()
 }
 
 /// What is wrong is not shown, since it may be a secret.

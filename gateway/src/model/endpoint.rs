@@ -3,7 +3,7 @@
 use super::{
     Millis,
     id::{ApplicationId, EndpointId, EnvironmentId},
-    name::{Channel, EventType, Uid},
+    name::{Channel, EventType, PluginName, Uid},
     secret::Secret,
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,12 @@ pub struct Endpoint {
     /// Whether a JSON payload is sent with every character beyond ASCII escaped, for receivers that verify it so.
     #[serde(default)]
     pub ascii_payload: bool,
+    /// The application's plugin that signs its requests; none: the gateway does.
+    #[serde(default)]
+    pub signer: Option<PluginName>,
+    /// The application's plugin that says what its answers mean; none: a 2xx is a success.
+    #[serde(default)]
+    pub classifier: Option<PluginName>,
     /// How many requests may start in a time; none: no limit.
     pub rate_limit: Option<RateLimit>,
     /// How many requests may be under way at once; none: the configuration's default.

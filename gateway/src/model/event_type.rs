@@ -171,6 +171,24 @@ impl Listed {
     }
 }
 
+/// A schema that something else than a payload is held against: a plugin's settings.
+#[derive(Clone, Debug)]
+pub struct Form(Validator);
+
+impl Form {
+    /// Checks the schema, and compiles it. An error is what is wrong in it.
+    pub fn new(schema: &Value) -> Result<Self, Violation> {
+        compile(schema, bounds::check).map(|(validator, _)| Self(validator))
+    }
+
+    /// What is wrong with the value, at most [`VIOLATIONS`].
+    #[must_use]
+    pub fn violations(&self, value: &Value) -> Vec<Violation> {
+        let errors = self.0.iter_errors(value).take(VIOLATIONS);
+        errors.map(|error| Violation::new(&error)).collect()
+    }
+}
+
 /// What a schema says, or where it exceeds its bounds.
 type Bounds = fn(&Value) -> Result<usize, Violation>;
 

@@ -87,6 +87,9 @@ names! {
     /// What an attribute says: at most 1024 bytes, none a control.
     #[schema(value_type = String, pattern = r"^[^\x00-\x1f\x7f-\x9f]{0,1024}$", example = "a1")]
     AttributeValue checked by attribute_value;
+    /// What a named secret is called: `^[a-zA-Z0-9\-_.]+$`, at most 64 bytes.
+    #[schema(value_type = String, pattern = r"^[a-zA-Z0-9\-_.]{1,64}$", example = "crm-token")]
+    SecretName checked by secret_name;
 }
 
 fn visible(text: &str) -> Result<(), BadName> {
@@ -141,6 +144,13 @@ fn attribute_value(text: &str) -> Result<(), BadName> {
             Err(BadName("must not contain control characters"))
         }
         _ => Ok(()),
+    }
+}
+
+fn secret_name(text: &str) -> Result<(), BadName> {
+    match text.len() {
+        65.. => Err(BadName("must have at most 64 characters")),
+        _ => plain(text),
     }
 }
 

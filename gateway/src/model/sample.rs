@@ -46,6 +46,8 @@ pub fn endpoint() -> Endpoint {
         secrets: vec![Secret::new("secret")],
         signatures: Scheme::Both,
         ascii_payload: false,
+        signer: None,
+        classifier: None,
         rate_limit: None,
         max_in_flight: None,
         declared: false,
@@ -62,7 +64,7 @@ pub fn tenant(endpoints: usize) -> Tenant {
         .map(|_| Endpoint { application: application.id, ..endpoint() })
         .map(|endpoint| (endpoint.id, Arc::new(endpoint)))
         .collect();
-    Tenant { application, endpoints, plugins: Vec::new() }
+    Tenant { application, endpoints, plugins: Vec::new(), grants: None }
 }
 
 /// A plugin of that application that sees its messages.

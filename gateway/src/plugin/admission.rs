@@ -3,10 +3,11 @@
 //! cannot even be instantiated is refused where its author sees it, and not on the first message.
 
 use super::{
-    call::{Call, CallFailure, Settings},
+    call::{Call, CallFailure, Done, Settings},
     compile::{Loaded, Made, Rejected},
-    host::{Host, metered, outcome},
+    host::{Host, outcome, within},
     limits::Meter,
+    state::NOT_GRANTED,
 };
 use crate::{
     clock,
@@ -14,6 +15,7 @@ use crate::{
     model::{
         catalog::Tenant,
         dispatch::Verdict,
+        grants::Capabilities,
         id::{ApplicationId, Digest, MessageId},
         message::Message,
         name::EventType,
@@ -87,12 +89,33 @@ impl Drop for Place {
 impl Host {
     /// Takes an upload: checks and compiles it, in turn, and instantiates it once. Goes on to its end when the future
     /// is dropped, since a caller who leaves must not free a place where something still runs.
+    /// What it imports and the application is not granted is why it is refused.
     pub async fn admit(&self, tenant: Arc<Tenant>, bytes: Bytes) -> Result<Arc<Loaded>, Rejected> {
+        let granted = tenant.grants.as_deref().map(|grants| grants.capabilities.clone());
+        let granted = granted.unwrap_or_else(|| NOT_GRANTED.clone());
+        self.take(tenant, bytes, Some(granted)).await
+    }
+
+    /// The same, whatever it imports: what is not granted fails when it is used.
+    pub async fn admit_ungranted(
+        &self,
+        tenant: Arc<Tenant>,
+        bytes: Bytes,
+    ) -> Result<Arc<Loaded>, Rejected> {
+        self.take(tenant, bytes, None).await
+    }
+
+    async fn take(
+        &self,
+        tenant: Arc<Tenant>,
+        bytes: Bytes,
+        granted: Option<Capabilities>,
+    ) -> Result<Arc<Loaded>, Rejected> {
         let (host, application) = (self.clone(), tenant.application.id);
         let place = Place::take(self, application)?;
         let job = async move {
             let _place = place;
-            let loaded = host.load_in_turn(application, bytes).await?;
+            let loaded = host.in_turn(application, bytes, granted).await?;
             host.probe(tenant, &loaded).await.map_err(Rejected::Probe)?;
             Ok(loaded)
         };
@@ -106,6 +129,15 @@ impl Host {
         application: ApplicationId,
         bytes: Bytes,
     ) -> Result<Arc<Loaded>, Rejected> {
+        self.in_turn(application, bytes, None).await
+    }
+
+    async fn in_turn(
+        &self,
+        application: ApplicationId,
+        bytes: Bytes,
+        granted: Option<Capabilities>,
+    ) -> Result<Arc<Loaded>, Rejected> {
         let (host, code) = (self.clone(), bytes.clone());
         let compiled = blocking(move || {
             let digest = Digest(Sha256::digest(&code).into());
@@ -117,7 +149,7 @@ impl Host {
             false => Some(self.0.compiles.gate.turn(application).await),
         };
         let host = self.clone();
-        blocking(move || host.load(&bytes)).await?
+        blocking(move || host.load_granted(&bytes, granted.as_ref())).await?
     }
 
     /// Makes an instance, under the limits of a call: whatever it runs before it is called ends here, or is why it
@@ -137,9 +169,10 @@ impl Host {
             let meter = Arc::new(Meter::new(clock::instant()));
             let mut store = self.store(&call, &meter);
             let limit = Duration::from_millis(options.timeout_ms);
-            let made = metered(&meter, ready.instantiate(&mut store));
-            if let Ok(made) = tokio::time::timeout(limit, made).await {
-                return outcome(made.map(|()| Ok(Verdict::Pass)), store.data(), options).map(drop);
+            let made = within(&meter, limit, ready.instantiate(&mut store)).await;
+            if let Some(made) = made {
+                let done = made.map(|()| Ok(Done::Verdict(Verdict::Pass)));
+                return outcome(done, store.data(), options).map(drop);
             }
         }
         Err(CallFailure::Timeout(options.timeout_ms))

@@ -2,7 +2,15 @@
 //! decides what a failure means, and for the API, which runs a plugin on a sample.
 
 pub use crate::model::failure::{Level, LogLine};
-use crate::model::{catalog::Tenant, dispatch::Verdict, message::Message};
+use crate::model::{
+    attempt::{Answer, Meaning},
+    catalog::Tenant,
+    dispatch::Verdict,
+    endpoint::Endpoint,
+    message::Message,
+    secret::Secret,
+};
+use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 
@@ -33,17 +41,97 @@ impl From<Map<String, Value>> for Settings {
     }
 }
 
+/// A request that is about to be sent, for a signer.
+#[derive(Clone, Debug)]
+pub struct ToSign {
+    /// To whom.
+    pub endpoint: Arc<Endpoint>,
+    /// The header `webhook-id`.
+    pub webhook_id: String,
+    /// The header `webhook-timestamp`, in seconds since the epoch.
+    pub timestamp: u64,
+    /// The header `content-type`.
+    pub content_type: String,
+    /// The body.
+    pub body: Bytes,
+    /// What it may sign with, and never sees.
+    pub keys: Vec<Secret>,
+}
+
+/// What a receiver answered, for a classifier.
+#[derive(Clone, Debug)]
+pub struct ToClassify {
+    /// Whose answer.
+    pub endpoint: Arc<Endpoint>,
+    /// The header `webhook-id` of the request.
+    pub webhook_id: String,
+    /// Which attempt of the schedule, from 1.
+    pub attempt: u32,
+    /// The answer.
+    pub answer: Answer,
+}
+
+impl ToClassify {
+    /// The answer's headers.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.answer.headers.lines().filter_map(|line| line.split_once(": "))
+    }
+}
+
+/// What a plugin is called for; which kinds can do it, the contract says.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Decide what becomes of the call's message, whose payload is of that type.
+    Transform(Option<String>),
+    /// Sign.
+    Sign(Box<ToSign>),
+    /// Classify.
+    Classify(Box<ToClassify>),
+    /// Say what settings must look like.
+    Schema,
+}
+
+impl Task {
+    /// As a verb.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Transform(_) => "transform",
+            Self::Sign(_) => "sign",
+            Self::Classify(_) => "classify",
+            Self::Schema => "say what its settings are",
+        }
+    }
+}
+
+/// What a task came to.
+#[derive(Debug)]
+pub(super) enum Done {
+    Verdict(Verdict),
+    Headers(Vec<(String, String)>),
+    Meaning(Meaning),
+    Schema(String),
+}
+
 /// What a call came to.
 #[derive(Debug)]
-pub struct Called {
+pub struct Called<T = Verdict> {
     /// What is to become of the message, checked; or why there is no answer.
-    pub result: Result<Verdict, CallFailure>,
+    pub result: Result<T, CallFailure>,
     /// What it took.
     pub cost: Cost,
     /// What the plugin wrote, in order.
     pub log: Vec<LogLine>,
     /// Lines that were over the limit.
     pub log_dropped: u32,
+}
+
+impl Called<Done> {
+    /// The same for what is asked of it: the host gives what the task is for.
+    pub(super) fn only<T>(self, pick: impl FnOnce(Done) -> Option<T>) -> Called<T> {
+        let other = || CallFailure::Other("it answered something else".to_owned());
+        let result = self.result.and_then(|done| pick(done).ok_or_else(other));
+        Called { result, cost: self.cost, log: self.log, log_dropped: self.log_dropped }
+    }
 }
 
 /// What a call took.
@@ -55,6 +143,9 @@ pub struct Cost {
     pub cpu: Duration,
     /// The size of its linear memories, in bytes.
     pub memory_peak: u64,
+    /// What the guest executed, in wasmtime's units, of which most instructions take one. Only a host that counts knows
+    /// it ([`Host::counting`](super::Host::counting)); it does not depend on the machine. Of a call that was stopped it is a part.
+    pub fuel: Option<u64>,
 }
 
 /// Why a call gave no verdict. Every text a plugin had a hand in is cut at [`REASON`].
@@ -86,6 +177,9 @@ pub enum CallFailure {
     /// Its answer names an endpoint the application does not have.
     #[error("the plugin chose the endpoint `{0}`, which the application does not have")]
     UnknownEndpoint(String),
+    /// It used a capability that its application is not granted any more.
+    #[error("the plugin used `{0}`, which its application is not granted any more")]
+    NotGranted(&'static str),
     /// It says the message will never work.
     #[error("the plugin rejected the message: {0}")]
     Reject(String),
@@ -106,7 +200,10 @@ impl CallFailure {
     /// Whether the plugin itself is at fault, and not the message or the machine.
     #[must_use]
     pub const fn is_fault(&self) -> bool {
-        !matches!(self, Self::Reject(_) | Self::Retry { .. } | Self::Timeout(_))
+        !matches!(
+            self,
+            Self::Reject(_) | Self::Retry { .. } | Self::Timeout(_) | Self::NotGranted(_)
+        )
     }
 
     /// Its name in the store and the metrics.
@@ -120,6 +217,7 @@ impl CallFailure {
             Self::OutputTooLarge(_) => "output-too-large",
             Self::BadOutput(_) => "bad-output",
             Self::UnknownEndpoint(_) => "unknown-endpoint",
+            Self::NotGranted(_) => "not-granted",
             Self::Reject(_) => "reject",
             Self::Retry { .. } => "retry",
             Self::Other(_) => "other",

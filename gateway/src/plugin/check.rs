@@ -21,6 +21,10 @@ const MAX_ORDERING_KEY: usize = 256;
 const HEADERS: usize = 64;
 const HEADER_BYTES: usize = 16 << 10;
 
+/// The same of what a signer makes: it knows one receiver.
+const SIGNATURES: usize = 16;
+const SIGNATURE_BYTES: usize = 8 << 10;
+
 /// Set by the gateway for each request, or about one connection only.
 const RESERVED: [&str; 13] = [
     "connection",
@@ -54,6 +58,20 @@ pub(super) fn verdict(
         return Err(CallFailure::OutputTooLarge(options.output_bytes));
     }
     dispatches.iter().try_for_each(|dispatch| one(dispatch, tenant))
+}
+
+/// The first reason why these headers cannot sign a request.
+pub(super) fn signature(headers: &[(String, String)]) -> Result<(), CallFailure> {
+    let bytes = headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    if headers.len() > SIGNATURES || bytes > SIGNATURE_BYTES {
+        let limit = format!("{SIGNATURES} headers, or {SIGNATURE_BYTES} bytes of them");
+        return Err(bad(format!("a signature has more than {limit}")));
+    }
+    for (name, value) in headers {
+        let may = matches!(&**name, "x-signature" | "webhook-signature");
+        if may { legal_value(name, value)? } else { header(name, value)? }
+    }
+    Ok(())
 }
 
 fn bad(why: String) -> CallFailure {

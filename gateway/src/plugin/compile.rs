@@ -7,16 +7,21 @@ use super::{
     cache::{self, Cache},
     call::CallFailure,
     compiler::Compiler,
-    host::State,
     limits::Options,
+    settings::Schema,
+    state::State,
     v1::{self, Ready},
 };
 use crate::{
     clock,
-    model::{id::Digest, plugin::Kind},
+    model::{grants::Capabilities, id::Digest, plugin::Kind},
 };
 use sha2::{Digest as _, Sha256};
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 use wasmtime::{Engine, component::Linker};
 
@@ -28,8 +33,12 @@ pub struct Loaded {
     pub size: u64,
     /// How long it took to compile; none if it came from the cache.
     pub compiled_in: Option<Duration>,
-    /// What its exports say it is for.
+    /// What it is for.
     pub kind: Kind,
+    /// The capabilities it imports, by the names of their grants.
+    pub capabilities: Vec<&'static str>,
+    /// What its settings must look like, once that was asked.
+    pub(super) schema: OnceLock<Option<Arc<Schema>>>,
     pub(super) made: Made,
 }
 
@@ -41,10 +50,20 @@ pub(super) enum Made {
     Builtin(Definition),
 }
 
+impl Made {
+    /// Whether it says what its settings must look like.
+    pub(super) const fn is_configured(&self) -> bool {
+        match self {
+            Self::Component(ready) => ready.is_configured(),
+            Self::Builtin(_) => false,
+        }
+    }
+}
+
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("Loaded");
-        fields.field("digest", &self.digest).field("size", &self.size);
+        fields.field("digest", &self.digest).field("size", &self.size).field("kind", &self.kind);
         fields.field("compiled_in", &self.compiled_in).finish_non_exhaustive()
     }
 }
@@ -79,17 +98,44 @@ pub enum Rejected {
     #[error("the component is not valid: {0}")]
     Invalid(String),
     /// Not a plugin.
-    #[error("the component does not export `{}`; it exports {exports}", v1::EXPORT)]
-    NoTransformer {
+    #[error(
+        "the component must export one of `{}`, `{}` and `{}`; it exports {exports}",
+        v1::EXPORTS[0].1, v1::EXPORTS[1].1, v1::EXPORTS[2].1
+    )]
+    NoPlugin {
         /// The names of what it does export.
         exports: String,
     },
-    /// It asks for something plugins do not have.
+    /// It asks for something that plugins of its kind do not have.
     #[error(
-        "the component imports `{0}`, which plugins do not have; they have the interfaces log, settings and \
-         application of octohooks:plugin@0.1.0, and an empty WASI 0.2 without http"
+        "the component imports `{import}`, which a plugin that exports `{export}` does not have; it has {has} of \
+         octohooks:plugin@0.1.0, the capabilities that its application is granted, and an empty WASI 0.2 without http"
     )]
-    Import(String),
+    Import {
+        /// What it imports.
+        import: String,
+        /// What makes its kind.
+        export: &'static str,
+        /// What plugins of its kind have.
+        has: String,
+    },
+    /// It asks for a capability that its application is not granted.
+    #[error(
+        "the component imports `{import}`, which the application is not granted: grant it `{grant}` first \
+         (PUT /applications/{{app}}/grants)"
+    )]
+    NotGranted {
+        /// What it imports.
+        import: String,
+        /// The name of the grant.
+        grant: &'static str,
+    },
+    /// The settings that are there are not as it says.
+    #[error("the settings are not as the component says: {0}")]
+    Settings(String),
+    /// What it says its settings must look like cannot be used.
+    #[error("the component's settings schema cannot be used: {0}")]
+    Schema(String),
     /// An import or the export has other types than the contract's.
     #[error("the component does not fit the contract octohooks:plugin@0.1.0: {0}")]
     Mismatch(String),
@@ -124,27 +170,30 @@ impl Rejected {
     }
 }
 
-/// Checks, compiles (or finds the compiled form) and links.
+/// Checks, compiles (or finds the compiled form) and links. What it may import depends on `granted`; none where that was
+/// looked at when it came in.
 pub(super) fn load(
     engine: &Engine,
     linker: &Linker<State>,
     cache: Option<&Cache>,
-    compiler: &Compiler,
-    options: &Options,
+    (compiler, counts): (&Compiler, bool),
+    (options, granted): (&Options, Option<&Capabilities>),
     bytes: &[u8],
 ) -> Result<Loaded, Rejected> {
     let digest = Digest(Sha256::digest(bytes).into());
+    let (size, schema) = (bytes.len() as u64, OnceLock::new());
     if bytes.trim_ascii_start().starts_with(b"{") {
         let made = Made::Builtin(builtin::read(bytes).map_err(Rejected::Definition)?);
-        let (size, kind) = (bytes.len() as u64, Kind::Transform);
-        return Ok(Loaded { digest, size, compiled_in: None, kind, made });
+        let (kind, capabilities) = (Kind::Transform, Vec::new());
+        return Ok(Loaded { digest, size, compiled_in: None, kind, capabilities, schema, made });
     }
-    inspect(bytes, options.component_bytes)?;
+    let Outline { kind, configured, capabilities } =
+        inspect(bytes, options.component_bytes, granted)?;
     let (component, compiled_in) = match cache.and_then(|cache| cache.get(engine, &digest)) {
         Some(component) => (component, None),
         None => {
             let start = clock::instant();
-            let code = compiler.compile(engine, options, bytes)?;
+            let code = compiler.compile(engine, options, counts, bytes)?;
             let component = cache::deserialize(engine, &code)
                 .map_err(|error| Rejected::Compile(format!("{error:#}")))?;
             let took = start.elapsed();
@@ -154,15 +203,26 @@ pub(super) fn load(
             (component, Some(took))
         }
     };
-    let ready = linker.instantiate_pre(&component).and_then(Ready::new);
+    let linked = linker.instantiate_pre(&component);
+    let ready = linked.and_then(|linked| Ready::new(kind, configured, linked));
     let ready = ready.map_err(|error| Rejected::Mismatch(format!("{error:#}")))?;
-    // All that is accepted is one.
-    let kind = Kind::Transform;
-    Ok(Loaded { digest, size: bytes.len() as u64, compiled_in, kind, made: Made::Component(ready) })
+    let made = Made::Component(ready);
+    Ok(Loaded { digest, size, compiled_in, kind, capabilities, schema, made })
+}
+
+/// What a component is, from the outside.
+struct Outline {
+    kind: Kind,
+    configured: bool,
+    capabilities: Vec<&'static str>,
 }
 
 /// Everything that can be said without compiling.
-fn inspect(bytes: &[u8], limit: usize) -> Result<(), Rejected> {
+fn inspect(
+    bytes: &[u8],
+    limit: usize,
+    granted: Option<&Capabilities>,
+) -> Result<Outline, Rejected> {
     if bytes.len() > limit {
         return Err(Rejected::TooLarge { size: bytes.len(), limit });
     }
@@ -178,14 +238,27 @@ fn inspect(bytes: &[u8], limit: usize) -> Result<(), Rejected> {
     let invalid = |error: wasmparser::BinaryReaderError| Rejected::Invalid(error.to_string());
     Validator::new_with_features(features()).validate_all(bytes).map_err(invalid)?;
     let (imports, exports) = outside(bytes).map_err(invalid)?;
-    if !exports.iter().any(|name| *name == v1::EXPORT || within(name, v1::EXPORT)) {
+    let has = |known: &str| exports.iter().any(|name| within(name, known));
+    let mut kinds = v1::EXPORTS.into_iter().filter(|(_, known)| has(known));
+    let (Some((kind, export)), None) = (kinds.next(), kinds.next()) else {
         let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
-        return Err(Rejected::NoTransformer { exports });
+        return Err(Rejected::NoPlugin { exports });
+    };
+    let mut capabilities = Vec::new();
+    for import in imports {
+        if let Some((_, grant)) = v1::CAPABILITIES.iter().find(|(known, _)| within(import, known)) {
+            if granted.is_some_and(|granted| !granted.has(grant)) {
+                return Err(Rejected::NotGranted { import: import.to_owned(), grant });
+            }
+            capabilities.push(*grant);
+        } else if !is_always_there(kind, import) {
+            let own = v1::IMPORTS.into_iter().filter(|(_, kinds)| kinds.contains(&kind));
+            let names = own.filter_map(|(name, _)| name.split(['/', '@']).nth(1));
+            let has = names.collect::<Vec<_>>().join(", ");
+            return Err(Rejected::Import { import: import.to_owned(), export, has });
+        }
     }
-    match imports.iter().find(|name| !granted(name)) {
-        Some(name) => Err(Rejected::Import((*name).to_owned())),
-        None => Ok(()),
-    }
+    Ok(Outline { kind, configured: has(v1::CONFIGURATION), capabilities })
 }
 
 /// WebAssembly 3 without what would make calls differ (threads, relaxed SIMD) or is not built in (GC).
@@ -203,7 +276,9 @@ fn features() -> WasmFeatures {
 }
 
 /// The names of the outermost component's imports and exports.
-fn outside(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), wasmparser::BinaryReaderError> {
+pub(super) fn outside(
+    bytes: &[u8],
+) -> Result<(Vec<&str>, Vec<&str>), wasmparser::BinaryReaderError> {
     let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0_u32);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
@@ -227,6 +302,9 @@ fn outside(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), wasmparser::BinaryRea
 
 /// Whether both are the same interface in compatible versions: `…@0.1.3` and `…@0.1.0`.
 fn within(name: &str, known: &str) -> bool {
+    if name == known {
+        return true;
+    }
     let (Some((name, version)), Some((known, wanted))) =
         (name.split_once('@'), known.split_once('@'))
     else {
@@ -235,16 +313,11 @@ fn within(name: &str, known: &str) -> bool {
     name == known && version.rsplit_once('.').map(|v| v.0) == wanted.rsplit_once('.').map(|v| v.0)
 }
 
-/// What plugins may import. WASI is there for standard libraries; nothing is behind it.
-fn granted(name: &str) -> bool {
-    const OURS: [&str; 4] = [
-        "octohooks:plugin/types@0.1.0",
-        "octohooks:plugin/log@0.1.0",
-        "octohooks:plugin/settings@0.1.0",
-        "octohooks:plugin/application@0.1.0",
-    ];
+/// What plugins of that kind may import whatever they are granted. WASI is there for standard libraries; nothing is behind
+/// it.
+fn is_always_there(kind: Kind, name: &str) -> bool {
     const WASI: [&str; 6] = ["io", "cli", "clocks", "random", "filesystem", "sockets"];
-    if OURS.iter().any(|ours| within(name, ours)) {
+    if v1::IMPORTS.iter().any(|(known, kinds)| kinds.contains(&kind) && within(name, known)) {
         return true;
     }
     let Some((package, _)) = name.strip_prefix("wasi:").and_then(|name| name.split_once('/'))

@@ -6,7 +6,7 @@
 //!
 //! The parent's side is [`Compiler`], the child's [`serve`]. `admission` says how many may run at once.
 
-use super::{compile::Rejected, host, limits::Options};
+use super::{compile::Rejected, engine, fuel, limits::Options};
 use crate::clock;
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit,
@@ -53,29 +53,33 @@ impl Compiler {
         if own.exists() { Ok(Self::Child(own)) } else { std::env::current_exe().map(Self::Child) }
     }
 
-    /// The component's native code, for an engine of the same configuration. Blocking.
+    /// The component's native code, for an engine of the same configuration; one that counts fuel is another. Blocking.
     pub(super) fn compile(
         &self,
         engine: &Engine,
         options: &Options,
+        counts: bool,
         bytes: &[u8],
     ) -> Result<Vec<u8>, Rejected> {
         match self {
             Self::InProcess => engine
                 .precompile_component(bytes)
                 .map_err(|error| Rejected::Compile(format!("{error:#}"))),
-            Self::Child(program) => in_child(command(program.clone(), options), options, bytes),
+            Self::Child(program) => {
+                in_child(command(program.clone(), options, counts), options, bytes)
+            }
         }
     }
 }
 
-fn command(program: PathBuf, options: &Options) -> Command {
+fn command(program: PathBuf, options: &Options, counts: bool) -> Command {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     let mut command = Command::new(program);
     command
         .arg(COMMAND)
         .arg(options.compile_memory_bytes.to_string())
         .arg(options.compile_cpu_seconds.to_string())
+        .args(counts.then_some("--fuel"))
         .env_clear()
         .env("RAYON_NUM_THREADS", threads.to_string())
         // The allocator's arenas, in KiB: its usual ones are as large as the limit.
@@ -161,13 +165,14 @@ fn why(status: ExitStatus, complaint: &[u8], options: &Options) -> Rejected {
 }
 
 /// The child: binds itself, reads a component and writes its code. The error is for the parent, as is the exit code.
-pub fn serve(memory_bytes: u64, cpu_seconds: u64) -> Result<(), (u8, String)> {
+pub fn serve(memory_bytes: u64, cpu_seconds: u64, counts: bool) -> Result<(), (u8, String)> {
     confine(memory_bytes, cpu_seconds).map_err(|error| (FAILED, format!("no limits: {error}")))?;
     let failed = |error: io::Error| (FAILED, error.to_string());
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
     let why = |error: wasmtime::Error| format!("{error:#}");
-    let engine = Engine::new(&host::code()).map_err(|error| (FAILED, why(error)))?;
+    let code = if counts { fuel::config(engine::code()) } else { engine::code() };
+    let engine = Engine::new(&code).map_err(|error| (FAILED, why(error)))?;
     let code = engine.precompile_component(&bytes).map_err(|error| (REFUSED, why(error)))?;
     let mut output = io::stdout().lock();
     output.write_all(&code).and_then(|()| output.flush()).map_err(failed)

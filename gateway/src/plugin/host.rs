@@ -6,29 +6,30 @@ use super::{
     admission::Compiles,
     builtin,
     cache::Cache,
-    call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, cut, reason},
+    call::{Call, CallFailure, Called, Cost, Done, Task, ToClassify, ToSign, cut, reason},
     check, compile,
     compile::{Loaded, Made, Rejected},
     compiler::Compiler,
-    limits::{self, Memory, Meter, Options, TICK},
-    v1, wasi,
+    engine, fuel,
+    limits::{self, Meter, Options},
+    outside::{NotGranted, Nothing, Outlet, Outside},
+    state::State,
+    v1,
 };
 use crate::{
     clock,
     gate::{Gate, Turn},
     model::{
+        attempt::Meaning,
         catalog::Tenant,
         dispatch::Verdict,
+        grants::Capabilities,
         id::{ApplicationId, Digest},
-        message::Message,
     },
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
-use tokio::runtime::Handle;
-use wasmtime::{
-    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig,
-    Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker,
-};
+use tokio::{runtime::Handle, sync::Semaphore};
+use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker};
 
 /// Runs plugins. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +45,9 @@ pub(super) struct Inner {
     pub(super) compiles: Compiles,
     /// Where guests run that nobody calls yet; where the caller runs, if there is none.
     pub(super) guests: Option<Handle>,
+    outlet: Arc<Outlet>,
+    /// Whether calls say how much fuel they took.
+    counts: bool,
 }
 
 /// Why there is no host.
@@ -66,53 +70,63 @@ pub enum HostError {
     Ticker(#[source] io::Error),
 }
 
-/// What a call's store holds: the limits, and what the imports answer from.
-pub(super) struct State {
-    pub(super) memory: Memory,
-    pub(super) message: Arc<Message>,
-    pub(super) tenant: Arc<Tenant>,
-    pub(super) settings: Arc<Settings>,
-    pub(super) wasi: Option<Box<wasi::Wasi>>,
-    log: Vec<LogLine>,
-    log_dropped: u32,
-    log_lines: usize,
-    log_line_bytes: usize,
-}
-
-impl State {
-    pub(super) fn write_log(&mut self, level: Level, text: String) {
-        if self.log.len() < self.log_lines {
-            self.log.push(LogLine { level, text: cut(text, self.log_line_bytes) });
-        } else {
-            self.log_dropped = self.log_dropped.saturating_add(1);
-        }
-    }
-}
-
 /// Stops a guest whose CPU time is used up.
 #[derive(Debug, thiserror::Error)]
 #[error("out of CPU time")]
 struct OutOfCpu;
 
 /// What an attempt to run a guest ends with, unless its time is up.
-pub(super) type Ran = wasmtime::Result<Result<Verdict, CallFailure>>;
+pub(super) type Ran = wasmtime::Result<Result<Done, CallFailure>>;
+
+/// What a host works with beside its options.
+pub struct Means {
+    /// Where compiled components outlive the process.
+    pub cache: Option<Cache>,
+    /// What capabilities lead to.
+    pub outside: Arc<dyn Outside>,
+    /// Who compiles.
+    pub compiler: Compiler,
+    /// Where what is uploaded is instantiated for the first time; where the caller runs, if there is none.
+    pub guests: Option<Handle>,
+}
+
+impl Default for Means {
+    /// Nothing outside, nothing kept, and what is not a stranger's is compiled in this process.
+    fn default() -> Self {
+        let (outside, compiler) = (Arc::new(Nothing), Compiler::InProcess);
+        Self { cache: None, outside, compiler, guests: None }
+    }
+}
 
 impl Host {
-    /// [`Self::with_compiler`] that compiles in this process, for what is not a stranger's.
+    /// A host whose plugins have no world outside: every capability that leads there fails.
     pub fn new(options: Options, cache: Option<Cache>) -> Result<Self, HostError> {
-        Self::with_compiler(options, cache, Compiler::InProcess, None)
+        Self::with(options, Means { cache, ..Means::default() })
     }
 
-    /// Makes the engine, its pool and its ticker. With a cache, compiled components outlive the process. `guests` is
-    /// where what is uploaded is instantiated for the first time.
-    pub fn with_compiler(
-        options: Options,
-        cache: Option<Cache>,
-        compiler: Compiler,
-        guests: Option<Handle>,
-    ) -> Result<Self, HostError> {
+    /// Makes the engine, its pool and its ticker.
+    pub fn with(options: Options, means: Means) -> Result<Self, HostError> {
         validate(&options)?;
-        let engine = Engine::new(&config(&options)).map_err(|error| {
+        let config = engine::config(&options);
+        Self::of(options, &config, means, false)
+    }
+
+    /// A host whose calls say how much fuel they took, the same at every call: for a trial, never for
+    /// messages. It compiles for itself what it loads, runs it many times slower, and allows it that much more time.
+    pub fn counting(options: Options, means: Means) -> Result<Self, HostError> {
+        validate(&options)?;
+        let options = fuel::options(options);
+        let config = fuel::config(engine::code());
+        Self::of(options, &config, Means { cache: None, ..means }, true)
+    }
+
+    fn of(
+        options: Options,
+        config: &Config,
+        means: Means,
+        counts: bool,
+    ) -> Result<Self, HostError> {
+        let engine = Engine::new(config).map_err(|error| {
             let reserved = options.concurrency * limits::MEMORIES as usize * 4;
             HostError::Pool(options.concurrency, reserved, error)
         })?;
@@ -123,10 +137,14 @@ impl Host {
         let weak = engine.weak();
         thread::Builder::new()
             .name("plugin-ticker".into())
-            .spawn(move || tick(&weak))
+            .spawn(move || engine::tick(&weak))
             .map_err(HostError::Ticker)?;
         let gate = Gate::new(options.concurrency, options.per_application);
         let compiles = Compiles::new(options.compile_concurrency);
+        // The rest of the pool is for calls that do not wait.
+        let places = Semaphore::new(options.concurrency.div_ceil(4));
+        let Means { cache, outside, compiler, guests } = means;
+        let outlet = Arc::new(Outlet { outside, places });
         Ok(Self(Arc::new(Inner {
             options,
             engine,
@@ -136,6 +154,8 @@ impl Host {
             compiler,
             compiles,
             guests,
+            outlet,
+            counts,
         })))
     }
 
@@ -145,10 +165,22 @@ impl Host {
         &self.0.options
     }
 
-    /// Checks an upload and makes it callable, by this host. Blocking, for as long as compiling takes.
+    /// Makes a component callable by this host, whatever capabilities it imports: what was not granted fails when it is
+    /// used. Blocking, for as long as compiling takes.
     pub fn load(&self, bytes: &[u8]) -> Result<Arc<Loaded>, Rejected> {
-        let Inner { options, engine, linker, cache, compiler, .. } = &*self.0;
-        compile::load(engine, linker, cache.as_ref(), compiler, options, bytes).map(Arc::new)
+        self.load_granted(bytes, None)
+    }
+
+    /// The same for an upload: a component that imports what is not granted is refused, before it is compiled.
+    pub(super) fn load_granted(
+        &self,
+        bytes: &[u8],
+        granted: Option<&Capabilities>,
+    ) -> Result<Arc<Loaded>, Rejected> {
+        let Inner { options, engine, linker, cache, compiler, counts, .. } = &*self.0;
+        let rules = (options, granted);
+        let compiler = (compiler, *counts);
+        compile::load(engine, linker, cache.as_ref(), compiler, rules, bytes).map(Arc::new)
     }
 
     /// Forgets what was compiled of components that are not wanted, for instance because no plugin has a version of them any
@@ -180,53 +212,97 @@ impl Host {
     /// Calls a plugin with one message, in an instance of its own, and ends the turn. Dropping the future stops the
     /// guest.
     pub async fn call_in_turn(&self, turn: Turn<'_>, loaded: &Loaded, call: Call) -> Called {
+        let task = Task::Transform(call.content_type.clone());
+        let called = self.run(turn, loaded, call, task).await;
+        called.only(|done| match done {
+            Done::Verdict(verdict) => Some(verdict),
+            _ => None,
+        })
+    }
+
+    /// Has a signer make its headers, when it is the application's turn.
+    pub async fn sign(
+        &self,
+        loaded: &Loaded,
+        call: Call,
+        request: ToSign,
+    ) -> Called<Vec<(String, String)>> {
+        let turn = self.turn(call.tenant.application.id).await;
+        let called = self.run(turn, loaded, call, Task::Sign(Box::new(request))).await;
+        called.only(|done| match done {
+            Done::Headers(headers) => Some(headers),
+            _ => None,
+        })
+    }
+
+    /// Has a classifier say what an answer means, when it is the application's turn.
+    pub async fn classify(
+        &self,
+        loaded: &Loaded,
+        call: Call,
+        answer: ToClassify,
+    ) -> Called<Meaning> {
+        let turn = self.turn(call.tenant.application.id).await;
+        let called = self.run(turn, loaded, call, Task::Classify(Box::new(answer))).await;
+        called.only(|done| match done {
+            Done::Meaning(meaning) => Some(meaning),
+            _ => None,
+        })
+    }
+
+    /// Has a plugin say what its settings must look like, in an instance without grants.
+    pub(super) async fn schema(&self, loaded: &Loaded, call: Call) -> Called<String> {
+        let turn = self.turn(call.tenant.application.id).await;
+        let called = self.run(turn, loaded, call, Task::Schema).await;
+        called.only(|done| match done {
+            Done::Schema(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    async fn run(&self, turn: Turn<'_>, loaded: &Loaded, call: Call, task: Task) -> Called<Done> {
         let options = &self.0.options;
         let start = clock::instant();
         let ready = match &loaded.made {
             Made::Component(ready) => ready,
             Made::Builtin(definition) => {
-                let result = builtin::apply(definition, &call.message);
-                let result =
-                    result.and_then(|verdict| self.check(&verdict, &call.tenant).map(|()| verdict));
+                let verdict = builtin::apply(definition, &call.message);
+                let result = verdict.and_then(|verdict| {
+                    self.check(&verdict, &call.tenant).map(|()| Done::Verdict(verdict))
+                });
                 let wall = start.elapsed();
-                let cost = Cost { wall, cpu: wall, memory_peak: 0 };
+                let cost = Cost { wall, cpu: wall, ..Cost::default() };
                 return Called { result, cost, log: Vec::new(), log_dropped: 0 };
             }
         };
         let meter = Arc::new(Meter::new(start));
         let mut store = self.store(&call, &meter);
-        let ran = {
-            let content_type = call.content_type.as_deref();
-            let run = ready.call(&mut store, &call.message, content_type, &call.tenant);
-            let limit = Duration::from_millis(options.timeout_ms);
-            tokio::time::timeout(limit, metered(&meter, run)).await
-        };
+        if let Task::Sign(request) = &task {
+            store.data_mut().keys.clone_from(&request.keys);
+        }
+        let limit = Duration::from_millis(options.timeout_ms);
+        let ran = within(&meter, limit, ready.call(&mut store, &task)).await;
         let result = match ran {
-            Err(_) => Err(CallFailure::Timeout(options.timeout_ms)),
-            Ok(ran) => outcome(ran, store.data(), options),
+            None => Err(CallFailure::Timeout(options.timeout_ms)),
+            Some(ran) => outcome(ran, store.data(), options),
         };
-        let State { memory, log, log_dropped, .. } = store.into_data();
+        let fuel = self.0.counts.then(|| fuel::used(&store));
+        let (memory_peak, log, log_dropped) = store.into_data().ended();
         drop(turn);
-        let cost = Cost { wall: start.elapsed(), cpu: meter.total(), memory_peak: memory.peak() };
+        let (wall, cpu) = (start.elapsed(), meter.total());
+        let cost = Cost { wall, cpu, memory_peak, fuel };
         Called { result, cost, log, log_dropped }
     }
 
     pub(super) fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
         let options = &self.0.options;
-        let state = State {
-            memory: Memory::new(options.memory_bytes),
-            message: Arc::clone(&call.message),
-            tenant: Arc::clone(&call.tenant),
-            settings: Arc::clone(&call.settings),
-            wasi: None,
-            log: Vec::new(),
-            log_dropped: 0,
-            log_lines: options.log_lines,
-            log_line_bytes: options.log_line_bytes,
-        };
+        let state = State::new(call, options, &self.0.outlet, meter);
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(options.fuel());
+        if self.0.counts {
+            fuel::fill(&mut store);
+        }
         store.set_epoch_deadline(1);
         let (meter, budget) = (Arc::clone(meter), Duration::from_millis(options.cpu_ms));
         store.epoch_deadline_callback(move |_| {
@@ -240,16 +316,22 @@ impl Host {
 }
 
 /// Says whose doing it was that a call ended.
-pub(super) fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Verdict, CallFailure> {
+pub(super) fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Done, CallFailure> {
     let error = match ran {
         Ok(answer) => {
-            let verdict = answer?;
-            check::verdict(&verdict, &state.tenant, options)?;
-            return Ok(verdict);
+            let done = answer?;
+            match &done {
+                Done::Verdict(verdict) => check::verdict(verdict, &state.tenant, options)?,
+                Done::Headers(headers) => check::signature(headers)?,
+                Done::Meaning(_) | Done::Schema(_) => {}
+            }
+            return Ok(done);
         }
         Err(error) => error,
     };
-    Err(if error.is::<OutOfCpu>() {
+    Err(if let Some(NotGranted(grant)) = error.downcast_ref() {
+        CallFailure::NotGranted(grant)
+    } else if error.is::<OutOfCpu>() {
         CallFailure::CpuLimit(options.cpu_ms)
     } else if state.memory.refused {
         CallFailure::MemoryLimit(options.memory_bytes)
@@ -274,7 +356,24 @@ fn out_of_fuel(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls")
 }
 
-pub(super) async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {
+/// Runs until it ends, or has had that much time of its own.
+pub(super) async fn within<F: Future>(
+    meter: &Meter,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
+    let mut run = pin!(metered(meter, future));
+    loop {
+        // Looked at again where it waited meanwhile; no finer than timers are.
+        let left = limit.checked_sub(meter.own()).filter(|left| !left.is_zero())?;
+        let left = left.max(Duration::from_millis(1));
+        if let Ok(ended) = tokio::time::timeout(left, &mut run).await {
+            return Some(ended);
+        }
+    }
+}
+
+async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|context| {
         meter.enter();
@@ -285,78 +384,6 @@ pub(super) async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {
     .await
 }
 
-fn tick(engine: &EngineWeak) {
-    while let Some(engine) = engine.upgrade() {
-        engine.increment_epoch();
-        drop(engine);
-        thread::sleep(TICK);
-    }
-}
-
 fn validate(options: &Options) -> Result<(), HostError> {
-    let positive = [
-        ("timeout_ms", options.timeout_ms > 0),
-        ("cpu_ms", options.cpu_ms > 0),
-        ("dispatches", options.dispatches > 0),
-        ("per_application", options.per_application > 0),
-        ("compile_cpu_seconds", options.compile_cpu_seconds > 0),
-        ("compile_timeout_ms", options.compile_timeout_ms > 0),
-        ("compile_concurrency", options.compile_concurrency > 0),
-    ];
-    if let Some((name, _)) = positive.into_iter().find(|(_, good)| !good) {
-        return Err(HostError::Option(name, "at least 1"));
-    }
-    if !(1..=10_000).contains(&options.concurrency) {
-        return Err(HostError::Option("concurrency", "from 1 to 10000"));
-    }
-    if !(1 << 16..=1 << 32).contains(&options.memory_bytes) {
-        return Err(HostError::Option("memory_bytes", "from 65536 to 4294967296"));
-    }
-    if options.compile_memory_bytes < 256 << 20 {
-        return Err(HostError::Option("compile_memory_bytes", "at least 268435456"));
-    }
-    Ok(())
-}
-
-/// What decides the code: the same where it is made and where it runs.
-pub(super) fn code() -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        .concurrency_support(false)
-        .max_wasm_stack(512 << 10)
-        .async_stack_size(2 << 20)
-        .wasm_relaxed_simd(false)
-        .wasm_memory64(false)
-        .wasm_gc(false);
-    config
-}
-
-/// For running. The numbers of the pool are measured: resident pages are reset in place
-/// where the kernel can say which ones were touched (Linux 6.7), which is 20 µs a call faster; where it
-/// cannot, keeping pages costs more than it saves.
-fn config(options: &Options) -> Config {
-    let scan = PoolingAllocationConfig::is_pagemap_scan_available();
-    let keep = |bytes: usize| if scan { bytes } else { 0 };
-    let calls = u32::try_from(options.concurrency).unwrap_or(u32::MAX);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(calls)
-        .total_core_instances(calls.saturating_mul(limits::CORE_INSTANCES))
-        .total_memories(calls.saturating_mul(limits::MEMORIES))
-        .total_tables(calls.saturating_mul(limits::TABLES))
-        .total_stacks(calls)
-        .max_core_instances_per_component(limits::CORE_INSTANCES)
-        .max_memories_per_component(limits::MEMORIES)
-        .max_tables_per_component(limits::TABLES)
-        .max_memories_per_module(limits::MEMORIES)
-        .max_tables_per_module(limits::TABLES)
-        .table_elements(limits::TABLE_ELEMENTS)
-        .max_memory_size(options.memory_bytes)
-        .pagemap_scan(Enabled::Auto)
-        .linear_memory_keep_resident(keep(2 << 20))
-        .async_stack_keep_resident(keep(64 << 10))
-        .table_keep_resident(keep(64 << 10));
-    let mut config = code();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
+    options.wrong().map_or(Ok(()), |(name, must)| Err(HostError::Option(name, must)))
 }

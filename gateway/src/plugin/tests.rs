@@ -2,8 +2,11 @@
 //! and small ones written as text where no compiler would produce them.
 
 mod calls;
+mod capabilities;
+mod fixtures;
 mod hostile;
 mod mutants;
+mod signers;
 mod uploads;
 
 use super::*;
@@ -80,6 +83,8 @@ fn tenant(application: ApplicationId) -> Tenant {
             secrets: Vec::new(),
             signatures: Scheme::Both,
             ascii_payload: false,
+            signer: None,
+            classifier: None,
             rate_limit: None,
             max_in_flight: None,
             declared: false,
@@ -102,6 +107,7 @@ fn tenant(application: ApplicationId) -> Tenant {
         },
         endpoints: BTreeMap::from([endpoint(11, Some("crm"), true), endpoint(12, None, false)]),
         plugins: Vec::new(),
+        grants: None,
     }
 }
 

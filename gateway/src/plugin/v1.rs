@@ -1,180 +1,119 @@
-//! The contract's version 0.1 (`wit/since-v0.1`): its bindings, and the way between them and our nouns.
-//! Nothing outside this file sees a generated type.
+//! The contract's version 0.1 (`wit/since-v0.1`): its bindings, and the way between them and our nouns, a file for each
+//! world and each capability. Nothing outside this folder sees a generated type.
 
 use super::{
-    call::{CallFailure, Level, cut, reason},
-    check::MAX_DELAY,
-    host::State,
+    call::{CallFailure, Done, Task},
+    state::State,
 };
-use crate::model::{
-    catalog::Tenant,
-    dispatch::{Dispatch, Target, Verdict},
-    message::{self, Message},
-    name::{BadName, Channel, EventType},
-};
-use serde_json::Value;
-use uuid::Uuid;
+use crate::model::plugin::Kind;
+use transform::bindings::{Transforming, TransformingPre};
 use wasmtime::{
     Result, Store,
     component::{HasSelf, InstancePre, Linker},
 };
 
-mod bindings {
-    #![allow(missing_docs, reason = "generated; the documentation is in the WIT")]
-    wasmtime::component::bindgen!({
-        path: "../wit/since-v0.1",
-        world: "transform",
-        exports: { default: async },
-        ownership: Borrowing { duplicate_if_necessary: true },
-    });
-}
+mod transform;
+mod sign;
+mod classify;
+mod configuration;
+mod keyvalue;
+mod http;
+mod capabilities;
 
-use bindings::{
-    TransformPre,
-    octohooks::plugin::{application, log, settings, types},
-};
+/// What a plugin must export one of, and what that makes it.
+pub(super) const EXPORTS: [(Kind, &str); 3] = [
+    (Kind::Transform, "octohooks:plugin/transformer@0.1.0"),
+    (Kind::Sign, "octohooks:plugin/signer@0.1.0"),
+    (Kind::Classify, "octohooks:plugin/classifier@0.1.0"),
+];
 
-/// What a plugin must export.
-pub(super) const EXPORT: &str = "octohooks:plugin/transformer@0.1.0";
+/// What it may export beside that.
+pub(super) const CONFIGURATION: &str = "octohooks:plugin/configuration@0.1.0";
+
+/// What every plugin of these kinds may import.
+pub(super) const IMPORTS: [(&str, &[Kind]); 5] = [
+    ("octohooks:plugin/types@0.1.0", &[Kind::Transform]),
+    ("octohooks:plugin/log@0.1.0", &[Kind::Transform, Kind::Sign, Kind::Classify]),
+    ("octohooks:plugin/settings@0.1.0", &[Kind::Transform, Kind::Sign, Kind::Classify]),
+    ("octohooks:plugin/application@0.1.0", &[Kind::Transform]),
+    ("octohooks:plugin/keys@0.1.0", &[Kind::Sign]),
+];
+
+/// What a plugin may import if it was granted, and the grant's name.
+pub(super) const CAPABILITIES: [(&str, &str); 5] = [
+    ("octohooks:plugin/keyvalue@0.1.0", "keyvalue"),
+    ("octohooks:plugin/secrets@0.1.0", "secrets"),
+    ("octohooks:plugin/clock@0.1.0", "clock"),
+    ("octohooks:plugin/random@0.1.0", "random"),
+    ("octohooks:plugin/http@0.1.0", "http"),
+];
 
 /// A component of this version, linked and ready to be instantiated.
-pub(super) struct Ready(TransformPre<State>);
+pub(super) struct Ready {
+    world: World,
+    configured: Option<configuration::ConfiguringPre<State>>,
+}
+
+enum World {
+    Transform(TransformingPre<State>),
+    Sign(sign::SigningPre<State>),
+    Classify(classify::ClassifyingPre<State>),
+}
 
 impl Ready {
-    /// Fails if the component does not export what the contract says, with the types it says.
-    pub(super) fn new(linked: InstancePre<State>) -> Result<Self> {
-        TransformPre::new(linked).map(Self)
+    /// Fails if the component does not export what the contract says for its kind, with the types it says.
+    pub(super) fn new(kind: Kind, configured: bool, linked: InstancePre<State>) -> Result<Self> {
+        let schema = configured.then(|| linked.clone());
+        let world = match kind {
+            Kind::Transform => World::Transform(TransformingPre::new(linked)?),
+            Kind::Sign => World::Sign(sign::SigningPre::new(linked)?),
+            Kind::Classify => World::Classify(classify::ClassifyingPre::new(linked)?),
+        };
+        let configured = schema.map(configuration::ConfiguringPre::new).transpose()?;
+        Ok(Self { world, configured })
     }
 
     /// Makes an instance in the store, which runs what it runs before it is called.
     pub(super) async fn instantiate(&self, store: &mut Store<State>) -> Result<()> {
-        self.0.instantiate_async(store).await.map(drop)
+        match &self.world {
+            World::Transform(ready) => ready.instantiate_async(store).await.map(drop),
+            World::Sign(ready) => ready.instantiate_async(store).await.map(drop),
+            World::Classify(ready) => ready.instantiate_async(store).await.map(drop),
+        }
     }
 
-    /// Makes an instance in the store and calls it. The outer error is a trap or a limit; the verdict's
-    /// names are checked, what it says is not.
+    /// Whether it says what its settings must look like.
+    pub(super) const fn is_configured(&self) -> bool {
+        self.configured.is_some()
+    }
+
+    /// Makes an instance in the store and calls it. The outer error is a trap or a limit.
     pub(super) async fn call(
         &self,
         store: &mut Store<State>,
-        message: &Message,
-        content_type: Option<&str>,
-        tenant: &Tenant,
-    ) -> Result<Result<Verdict, CallFailure>> {
-        let instance = self.0.instantiate_async(&mut *store).await?;
-        let (mut id, mut application) = (Uuid::encode_buffer(), Uuid::encode_buffer());
-        let channels: Vec<&str> = message.channels.iter().map(|c| &**c).collect();
-        let attributes = message.attributes.iter().map(|(name, value)| (&**name, &**value));
-        let attributes: Vec<(&str, &str)> = attributes.collect();
-        let record = types::Message {
-            id: message.id.0.as_hyphenated().encode_lower(&mut id),
-            uid: message.uid.as_deref(),
-            application: match &tenant.application.uid {
-                Some(uid) => uid,
-                None => tenant.application.id.0.as_hyphenated().encode_lower(&mut application),
-            },
-            event_type: &message.event_type,
-            channels: &channels,
-            accepted_at: message.accepted,
-            content_type: content_type.unwrap_or(message::JSON),
-            payload: &message.payload,
-            attributes: &attributes,
-        };
-        let answer = instance.octohooks_plugin_transformer().call_on_message(store, record).await?;
-        Ok(match answer {
-            Ok(types::Verdict::Pass) => Ok(Verdict::Pass),
-            Ok(types::Verdict::Drop(why)) => Ok(Verdict::Drop(reason(why))),
-            Ok(types::Verdict::Send(all)) => {
-                all.into_iter().map(dispatch).collect::<Result<_, _>>().map(Verdict::Send)
+        task: &Task,
+    ) -> Result<Result<Done, CallFailure>> {
+        match (task, &self.world, &self.configured) {
+            (Task::Transform(content_type), World::Transform(ready), _) => {
+                let verdict = transform::call(ready, store, content_type.as_deref()).await?;
+                Ok(verdict.map(Done::Verdict))
             }
-            Err(types::Failure::Reject(why)) => Err(CallFailure::Reject(reason(why))),
-            Err(types::Failure::Retry((why, after))) => {
-                Err(CallFailure::Retry { reason: reason(why), after_ms: after.min(MAX_DELAY) })
+            (Task::Sign(request), World::Sign(ready), _) => {
+                Ok(sign::call(ready, store, request).await?.map(Done::Headers))
             }
-            Err(types::Failure::Other(why)) => Err(CallFailure::Other(reason(why))),
-        })
+            (Task::Classify(answer), World::Classify(ready), _) => {
+                Ok(classify::call(ready, store, answer).await?.map(Done::Meaning))
+            }
+            (Task::Schema, _, Some(ready)) => {
+                Ok(Ok(Done::Schema(configuration::call(ready, store).await?)))
+            }
+            (task, ..) => Ok(Err(CallFailure::Other(format!("it cannot {}", task.name())))),
+        }
     }
-}
-
-fn dispatch(asked: types::Dispatch) -> Result<Dispatch, CallFailure> {
-    Ok(Dispatch {
-        target: match asked.target {
-            types::Target::Subscribed => Target::Subscribed,
-            types::Target::Channels(names) => {
-                let named = names.iter().map(|name| {
-                    Channel::new(name).map_err(|BadName(why)| bad_name("channel", name, why))
-                });
-                Target::Channels(named.collect::<Result<_, _>>()?)
-            }
-            types::Target::Endpoints(names) => Target::Endpoints(names),
-        },
-        event_type: match asked.event_type {
-            Some(name) => Some(
-                EventType::new(&name).map_err(|BadName(why)| bad_name("event type", &name, why))?,
-            ),
-            None => None,
-        },
-        content_type: asked.content_type,
-        payload: asked.payload.map(Into::into),
-        headers: asked.headers,
-        ordering_key: asked.ordering_key,
-        delay: asked.delay.unwrap_or(0),
-    })
-}
-
-fn bad_name(what: &str, name: &str, why: &str) -> CallFailure {
-    CallFailure::BadOutput(format!("the {what} {:?} {why}", cut(name.to_owned(), 128)))
 }
 
 /// Gives components of this version their imports.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
-    bindings::Transform::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
-}
-
-impl types::Host for State {}
-
-impl log::Host for State {
-    fn write(&mut self, level: log::Level, line: String) {
-        let level = match level {
-            log::Level::Debug => Level::Debug,
-            log::Level::Info => Level::Info,
-            log::Level::Warn => Level::Warn,
-            log::Level::Error => Level::Error,
-        };
-        self.write_log(level, line);
-    }
-}
-
-impl settings::Host for State {
-    fn json(&mut self) -> String {
-        self.settings.json.clone()
-    }
-
-    fn get(&mut self, key: String) -> Option<String> {
-        self.settings.map.get(&key).map(|value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
-    }
-}
-
-impl application::Host for State {
-    fn endpoints(&mut self) -> Vec<application::Endpoint> {
-        let enabled = self.tenant.endpoints.values().filter(|endpoint| endpoint.enabled);
-        let seen = enabled.map(|endpoint| application::Endpoint {
-            id: endpoint.id.to_string(),
-            uid: endpoint.uid.as_deref().map(str::to_owned),
-            name: endpoint.name.clone(),
-            url: {
-                // The model has no credentials in a URL; a plugin must not see them even if it had.
-                let mut url = endpoint.url.clone();
-                let _ = url.set_username("");
-                let _ = url.set_password(None);
-                url.into()
-            },
-            event_types: endpoint.event_types.iter().map(ToString::to_string).collect(),
-            channels: endpoint.channels.iter().map(ToString::to_string).collect(),
-            attributes: Vec::new(),
-        });
-        seen.collect()
-    }
+    Transforming::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    sign::link(linker)
 }

@@ -1,9 +1,9 @@
 //! The WASI a guest's standard library expects, with nothing behind it: no files, sockets, environment or
 //! output. Clocks and random numbers come from the message, so that the same message gives the same
-//! verdict. Made when a guest first asks: one without WASI pays nothing.
+//! verdict, unless the application is granted real ones. Made when a guest first asks: one without WASI pays nothing.
 
-use super::host::State;
-use crate::model::message::Message;
+use super::state::State;
+use crate::model::{grants::Capabilities, message::Message};
 use sha2::{Digest, Sha256};
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -25,27 +25,34 @@ pub(super) struct Wasi {
 }
 
 impl Wasi {
-    fn new(message: &Message) -> Self {
+    fn new(message: &Message, granted: &Capabilities) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let seed = message.id.0.as_u128();
-        let context = WasiCtx::builder()
-            .wall_clock(Accepted(Duration::from_millis(message.accepted)))
-            .monotonic_clock(Counter(AtomicU64::new(0)))
-            .secure_random(random(seed, 0))
-            .insecure_random(random(seed, 1))
-            .insecure_random_seed(seed)
-            .max_random_size(MAX_RANDOM)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .build();
-        Self { context, table }
+        let mut context = WasiCtx::builder();
+        context.max_random_size(MAX_RANDOM).allow_tcp(false).allow_udp(false);
+        if !granted.clock {
+            context
+                .wall_clock(Accepted(Duration::from_millis(message.accepted)))
+                .monotonic_clock(Counter(AtomicU64::new(0)));
+        }
+        if !granted.random {
+            context
+                .secure_random(random(seed, 0))
+                .insecure_random(random(seed, 1))
+                .insecure_random_seed(seed);
+        }
+        Self { context: context.build(), table }
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.message)));
+        let wasi = match self.wasi.take() {
+            Some(wasi) => wasi,
+            None => Box::new(Wasi::new(&self.message, self.granted())),
+        };
+        let wasi = self.wasi.insert(wasi);
         WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     model::{
         catalog::Change,
         environment::Environment,
+        keyvalue::{Expected, Size, Write},
         message::{Held, Message},
         name::EnvironmentName,
         sample,
@@ -35,13 +36,36 @@ async fn store(environment: EnvironmentId, ages: &[u64]) -> (Arc<Memory>, Messag
 
 fn keeper(store: &Arc<Memory>, usual: Kept, own: &[(&str, Kept)]) -> Keeper {
     let own = own.iter().map(|(name, kept)| ((*name).to_owned(), *kept)).collect();
-    Keeper::new(store.clone(), store.clone(), usual, own)
+    Keeper::new(store.clone(), store.clone(), store.clone(), usual, own)
 }
 
 /// The sizes of the payloads that are left, oldest first.
 async fn left(store: &Memory, of: &Message) -> Vec<usize> {
     let page = store.messages(of.environment, of.application, MessageFilter::default(), 100).await;
     page.expect("reads").records.iter().rev().map(|r| r.message.payload.len()).collect()
+}
+
+#[tokio::test]
+async fn what_plugins_remember_goes_when_its_time_is_up() {
+    let store = Memory::new();
+    let application = sample::application();
+    let id = application.id;
+    store.change(Change::PutApplication(application)).await.expect("is changed");
+    let until = clock::now() + DAY;
+    for (key, expires) in [("soon", Some(until)), ("later", Some(until + 1)), ("never", None)] {
+        let (key, value) = (key.to_owned(), Some("v".into()));
+        let quota = Size { keys: 9, bytes: 99 };
+        let (application, expected) = (id, Expected::Any);
+        let write = Write { application, key, value, expires, expected, quota };
+        store.write(write).await.expect("is written");
+    }
+    let mut keeper = keeper(&store, days(200, 200), &[]);
+    keeper.round(until).await.expect("is done");
+    // As of a time before all of them: what is left is there, and what was deleted is not.
+    for (key, is_left) in [("soon", false), ("later", true), ("never", true)] {
+        let found = store.value(id, key.to_owned(), 0).await.expect("reads");
+        assert_eq!(found.is_some(), is_left, "{key}");
+    }
 }
 
 #[tokio::test]

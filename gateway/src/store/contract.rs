@@ -5,7 +5,7 @@
 //! compared, never measured; the bound of [`soon`] only stops a hang.
 
 use super::{
-    Accepted, Answers, Catalog, Cause, Depths, Dispatched, LeasedMessage, Limits, Log,
+    Accepted, Answers, Catalog, Cause, Depths, Dispatched, KeyValue, LeasedMessage, Limits, Log,
     MessageFilter, MessageRecord, Page, Queue, Recovery, Retention, Settlement, StoreError,
     Submission, memory::Memory, sqlite::Sqlite, vault::Master,
 };
@@ -26,7 +26,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 mod catalog;
 mod deliveries;
+mod grants;
 mod held;
+mod keyvalue;
 mod keys;
 mod log;
 mod messages;
@@ -60,6 +62,7 @@ pub struct Store {
     pub recovery: Arc<dyn Recovery>,
     pub answers: Arc<dyn Answers>,
     pub retention: Arc<dyn Retention>,
+    pub values: Arc<dyn KeyValue>,
     close: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -113,7 +116,7 @@ impl Store {
     }
 
     /// That engine.
-    pub fn over<E: Queue + Catalog + Log + Recovery + Answers + Retention>(
+    pub fn over<E: Queue + Catalog + Log + Recovery + Answers + Retention + KeyValue>(
         engine: Arc<E>,
         close: impl Fn(&E) + Send + Sync + 'static,
     ) -> Self {
@@ -124,6 +127,7 @@ impl Store {
             recovery: engine.clone(),
             answers: engine.clone(),
             retention: engine.clone(),
+            values: engine.clone(),
             close: Box::new(move || close(&engine)),
         }
     }

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tables::Tables;
 use tokio::sync::watch;
 
+mod keyvalue;
 mod log;
 mod retention;
 mod search;

@@ -42,6 +42,7 @@ mod answers;
 mod changes;
 mod checkpoint;
 mod held;
+mod keyvalue;
 mod log;
 mod read;
 mod readers;

@@ -1,5 +1,7 @@
 //! The command line as a client: the real binary against a real gateway, as scripts and people use it.
 
+mod plugins;
+
 use super::{
     receiver::Receiver,
     rig::{self, Gateway, KEY, LONG, directory},

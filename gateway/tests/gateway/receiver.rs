@@ -42,6 +42,7 @@ impl Received {
 }
 
 /// A receiver. Its paths: `/ok…` 200; `/status/N`; `/flaky/N…` 500 for a message's first N tries, then 200;
+/// `/says/N/WORD…` N with these words;
 /// `/retry-after/N` 503 with that header, then 200; `/slow/MS`; `/hang`; `/redirect`; `/endless` a body without end;
 /// `/gate…` answers once the gate is opened; `/sometimes` fails every third message's first try.
 pub(crate) struct Receiver {
@@ -172,6 +173,11 @@ async fn answer(state: &Shared, path: &str, id: &str, tries: u32) -> Response {
             StatusCode::OK.into_response()
         }
         "hang" => std::future::pending().await,
+        "says" => {
+            let words: Vec<_> = parts.collect();
+            let status = StatusCode::from_u16(number()).expect("a status");
+            (status, words.join(" ")).into_response()
+        }
         "redirect" => (StatusCode::FOUND, [("location", "/ok/elsewhere")]).into_response(),
         "endless" => {
             let chunk = || Some((Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 8192])), ()));

@@ -72,6 +72,9 @@ const ROUTES: &[(&str, &[(&str, For)])] = &[
     ("/applications/{app}/plugins/{plugin}/rollback", &[("POST", Caller)]),
     ("/applications/{app}/plugins/{plugin}/release", &[("POST", Caller)]),
     ("/applications/{app}/plugins/{plugin}/versions/{digest}", &[("DELETE", Caller)]),
+    ("/applications/{app}/grants", &[("GET", Caller), ("PUT", Caller)]),
+    ("/applications/{app}/secrets", &[("GET", Caller)]),
+    ("/applications/{app}/secrets/{secret}", &[("PUT", Caller), ("DELETE", Caller)]),
     ("/applications/{app}/tokens", &[("POST", Caller)]),
     ("/event-types", &[("GET", Caller), ("POST", Caller)]),
     ("/event-types/{name}", &[("GET", Caller), ("PUT", Caller), ("DELETE", Caller)]),
@@ -135,6 +138,7 @@ fn fill(path: &str, method: &str, message: &str) -> String {
         .replace("{name}", gone("t"))
         .replace("{plugin}", "main")
         .replace("{digest}", "none")
+        .replace("{secret}", gone("t"))
         .replace("{environment}", "default")
         .replace("{key}", "none")
 }

@@ -36,6 +36,12 @@ mod message;
 mod verdict;
 mod host;
 pub mod log;
+pub mod keyvalue;
+pub mod http;
+pub mod sign;
+pub mod classify;
+mod outside;
+mod schema;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 #[cfg(target_arch = "wasm32")]
@@ -46,6 +52,7 @@ pub mod v0_1;
 
 pub use host::{Endpoint, endpoints, setting, settings, settings_json};
 pub use message::{Message, Pair};
+pub use outside::{now_ms, random, secret};
 pub use verdict::{Dispatch, Failure, Target, Verdict};
 
 #[cfg(doctest)]

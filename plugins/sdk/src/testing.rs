@@ -20,6 +20,8 @@ use crate::{Endpoint, Failure, Message, Verdict};
 use serde_json::Value;
 use std::cell::RefCell;
 
+pub mod outside;
+
 /// What the gateway would answer, and the lines it was given.
 #[derive(Clone, Debug)]
 pub struct Host {

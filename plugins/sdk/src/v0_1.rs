@@ -21,15 +21,30 @@ pub use bindings::export_component;
 pub use bindings::exports::octohooks::plugin::transformer::Guest;
 pub use bindings::octohooks::plugin::types;
 
+pub mod capabilities;
+pub mod classify;
+pub mod configuration;
+pub mod sign;
+
+/// What the macros name, whatever the plugin's own prelude has.
+pub mod __private {
+    pub use std::string::String;
+    pub use std::vec::Vec;
+}
+
+/// A panic's text goes to the log before the trap, since a trap has no text.
+fn tell_of_panics() {
+    std::panic::set_hook(Box::new(|panic| write_log(Level::Error, &panic.to_string())));
+}
+
 use bindings::octohooks::plugin::{application, log as wire_log, settings as wire_settings};
 
-/// One call: the message in, the plugin, its answer out. A panic's text goes to the log before
-/// the trap, since a trap has no text.
+/// One call: the message in, the plugin, its answer out.
 pub fn call(
     on_message: fn(Message) -> Result<Verdict, Failure>,
     message: types::Message,
 ) -> Result<types::Verdict, types::Failure> {
-    std::panic::set_hook(Box::new(|panic| write_log(Level::Error, &panic.to_string())));
+    tell_of_panics();
     match on_message(message.into()) {
         Ok(verdict) => Ok(verdict.into()),
         Err(failure) => Err(failure.into()),

@@ -58,6 +58,8 @@ fn cases() -> Vec<Case> {
         },
         case("github-router", "push", json!({ "sender": { "login": "x[bot]" } })),
         case("github-router", "ping", json!([])),
+        case("capable", "a", json!({})),
+        case("capable", "a", json!({ "steps": [{ "use": "now" }] })),
         case("scripted", "a", json!({})),
         case("scripted", "a", json!({ "do": "echo-message" })),
         case("scripted", "a", json!({ "do": "echo-endpoints" })),
@@ -153,6 +155,7 @@ fn call(case: &Case) -> Call {
         },
         endpoints: [(endpoint.id, Arc::new(endpoint))].into(),
         plugins: Vec::new(),
+        grants: None,
     };
     let message = Message {
         content_until: None,

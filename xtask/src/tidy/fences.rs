@@ -54,7 +54,7 @@ enum Imports {
 
 use Imports::{Not, Only};
 
-const WALLS: [Wall; 17] = [
+const WALLS: [Wall; 18] = [
     Wall { of: "ingest", imports: Not(&["dispatch", "deliver", "api", "app", "cli"]) },
     Wall { of: "dispatch", imports: Not(&["ingest", "deliver", "api", "app", "cli"]) },
     Wall { of: "deliver", imports: Not(&["ingest", "dispatch", "api", "app", "cli"]) },
@@ -77,6 +77,7 @@ const WALLS: [Wall; 17] = [
     Wall { of: "api", imports: Not(&["ingest", "dispatch", "deliver", "app", "cli"]) },
     Wall { of: "store", imports: Only(&["store", "model", "clock", "invariant"]) },
     Wall { of: "plugin", imports: Only(&["plugin", "model", "clock", "invariant", "gate"]) },
+    Wall { of: "workbench", imports: Only(&["workbench", "plugin", "model", "clock"]) },
     Wall { of: "web", imports: Only(&["web", "model", "clock", "store"]) },
     Wall { of: "observe", imports: Only(&["observe", "model"]) },
     Wall { of: "model", imports: Only(&["model"]) },

@@ -7,12 +7,13 @@ use crate::{
     model::{
         Millis,
         application::Application,
-        catalog::{Change, Conflict},
+        catalog::{Change, Conflict, Tenant},
         draft::{EndpointDraft, Fresh, Wrong},
         endpoint::{Endpoint, RateLimit, Scheme},
         id::{ApplicationId, EndpointId, EnvironmentId},
-        name::{Channel, EventType, Uid},
+        name::{Channel, EventType, PluginName, Uid},
         notice,
+        plugin::Kind,
         secret::Secret,
     },
     store::{Catalog, StoreError},
@@ -54,6 +55,12 @@ pub struct Shown {
     secrets: Vec<String>,
     signatures: Scheme,
     ascii_payload: bool,
+    /// The application's plugin that signs requests, in place of `signatures`.
+    #[schema(required)]
+    signer: Option<PluginName>,
+    /// The application's plugin that says what answers mean.
+    #[schema(required)]
+    classifier: Option<PluginName>,
     #[schema(required)]
     rate_limit: Option<RateLimit>,
     #[schema(value_type = Option<u32>, minimum = 1, required)]
@@ -76,6 +83,8 @@ impl From<&Endpoint> for Shown {
             secrets: e.signing(clock::now()).map(|secret| secret.text.clone()).collect(),
             signatures: e.signatures,
             ascii_payload: e.ascii_payload,
+            signer: e.signer.clone(),
+            classifier: e.classifier.clone(),
             rate_limit: e.rate_limit,
             max_in_flight: e.max_in_flight,
             created: e.created,
@@ -87,6 +96,22 @@ impl From<&Endpoint> for Shown {
 pub(super) fn invalid(wrong: Vec<Wrong>) -> ApiError {
     let details = wrong.into_iter().map(|(path, message)| Detail { path, message });
     ApiError::fields(details.collect())
+}
+
+/// Whether the plugins that the endpoint names can do what they are named for.
+fn check_plugins(tenant: &Tenant, endpoint: &Endpoint) -> Result<(), ApiError> {
+    for (path, name, kind, does) in [
+        ("/signer", &endpoint.signer, Kind::Sign, "signs"),
+        ("/classifier", &endpoint.classifier, Kind::Classify, "classifies answers"),
+    ] {
+        let found = name.as_deref().map(|name| tenant.plugin(name).map(|plugin| plugin.kind));
+        if found.is_some_and(|found| found != Some(kind)) {
+            let message =
+                format!("must be the name of one of the application's plugins that {does}");
+            return Err(ApiError::field(path, message));
+        }
+    }
+    Ok(())
 }
 
 async fn draft(body: Body) -> Result<EndpointDraft, ApiError> {
@@ -128,7 +153,8 @@ pub async fn create(
     if app == notice::APPLICATION && owner.application.is_none() {
         reserve(&*catalog, owner.environment).await?;
     }
-    let application = &owner.tenant(&catalog, &app)?.application;
+    let tenant = owner.tenant(&catalog, &app)?;
+    let application = &tenant.application;
     let fresh = Fresh {
         environment: owner.environment,
         application: application.id,
@@ -138,6 +164,7 @@ pub async fn create(
     };
     let check = |url: &Url| check_url(url, application);
     let endpoint = draft(body).await?.create(fresh, check).map_err(invalid)?;
+    check_plugins(&tenant, &endpoint)?;
     let shown = Shown::from(&endpoint);
     repeatable.change(&*catalog, Change::PutEndpoint(endpoint), &shown).await
 }
@@ -260,6 +287,7 @@ pub async fn update(
     let old = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
     let check = |url: &Url| check_url(url, &tenant.application);
     let new = draft.replace(old, clock::now(), check).map_err(invalid)?;
+    check_plugins(&tenant, &new)?;
     let shown = Shown::from(&new);
     catalog.change(Change::PutEndpoint(new)).await?;
     Ok(Json(shown))

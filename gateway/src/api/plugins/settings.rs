@@ -1,8 +1,9 @@
 //! What a plugin is configured with: its settings, its place, and what becomes of messages on which it fails.
 
-use super::{Place, Shown};
+use super::{Place, Shown, find, fit, versions::ready};
 use crate::{
     model::plugin::Policy,
+    plugin::{Host, Registry},
     store::Catalog,
     web::{
         answers::{BadBody, Denied, Missing, NotDone},
@@ -42,7 +43,8 @@ struct Changed {
 
 /// Changes a plugin's settings, place or policy.
 ///
-/// It runs like this from the next message on, and out of quarantine; messages that were parked are due again, in order.
+/// Settings that do not fit what the active version says of them are refused, with the place of each violation. It runs
+/// like this from the next message on, and out of quarantine; messages that were parked are due again, in order.
 #[utoipa::path(
     patch,
     path = "/applications/{app}/plugins/{plugin}",
@@ -56,12 +58,14 @@ struct Changed {
 )]
 pub async fn patch(
     State(catalog): State<Arc<dyn Catalog>>,
+    State(host): State<Host>,
+    State(registry): State<Arc<Registry>>,
     caller: Caller,
     Path((app, name)): Path<(String, String)>,
     body: Body,
 ) -> Result<Response, ApiError> {
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
-    place.tenant()?;
+    let tenant = place.tenant()?;
     let bytes = body::read(body, BODY, "change").await?;
     let changed: Changed = body::object(&bytes)?;
     if let Some(settings) = &changed.settings
@@ -69,11 +73,20 @@ pub async fn patch(
     {
         return Err(ApiError::field("/settings", format!("must have at most {SETTINGS} bytes")));
     }
+    let active = find(&tenant, &name)?.active.filter(|_| changed.settings.is_some());
+    let schema = match active {
+        Some(digest) => ready(&catalog, &host, &registry, &tenant, digest).await?,
+        None => None,
+    };
     let Changed { settings, place: order, policy } = &changed;
     let says_something = settings.is_some() || order.is_some() || policy.is_some();
     place
         .alter(Repeatable(None), |plugin| {
             if let Some(settings) = settings {
+                if plugin.active != active {
+                    return Err(ApiError::conflict("another version was activated meanwhile"));
+                }
+                fit(schema.as_deref(), settings)?;
                 plugin.settings.clone_from(settings);
             }
             plugin.place = order.unwrap_or(plugin.place);

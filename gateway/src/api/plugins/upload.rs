@@ -1,6 +1,6 @@
 //! Uploads: a component becomes a version of a plugin once it is checked, compiled and kept.
 
-use super::{Place, Shown, find, refused, unload};
+use super::{Place, Shown, find, fit, refused, schema, unload};
 use crate::{
     clock,
     model::{
@@ -82,8 +82,8 @@ const fn yes() -> bool {
 
 /// Uploads a version of a plugin: a WebAssembly component, or the definition of a transform without code.
 ///
-/// It is checked, compiled and kept before the application switches to it. Messages that an older version parked are
-/// due again then, in order. At most 20 versions are kept: the oldest goes that is not needed.
+/// It is checked, compiled and kept before the application switches to it; one that imports what the application is not
+/// granted, or that the plugin's settings do not fit, is refused. Messages that an older version parked are due again then, in order. At most 20 versions are kept: the oldest goes that is not needed.
 #[utoipa::path(
     put,
     path = "/applications/{app}/plugins/{plugin}",
@@ -128,6 +128,7 @@ pub async fn put(
     })?;
     let signed_by = signed_by.map(ToString::to_string);
     let loaded = host.admit(tenant, bytes.clone()).await.map_err(refused)?;
+    let schema = schema(&host, &loaded).await?;
     if wanted.activate {
         registry.insert(&loaded);
     }
@@ -143,6 +144,7 @@ pub async fn put(
         let (size, signed_by) = (loaded.size, signed_by.clone());
         plugin.add(Version { digest, size, created: now, signed_by });
         if wanted.activate {
+            fit(schema.as_deref(), &plugin.settings)?;
             plugin.activate(digest);
         }
         Ok(plugin)

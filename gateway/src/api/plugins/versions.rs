@@ -1,12 +1,9 @@
 //! From one version of a plugin to another, out of quarantine, and away with those that nobody calls.
 
-use super::{Place, Shown, find, refused, unload};
+use super::{Place, Shown, find, fit, refused, schema, unload};
 use crate::{
-    model::{
-        id::{ApplicationId, Digest},
-        plugin::Plugin,
-    },
-    plugin::{Host, Registry},
+    model::{catalog::Tenant, id::Digest, plugin::Plugin},
+    plugin::{Host, Registry, Schema},
     store::Catalog,
     web::{
         answers::{BadBody, Denied, Missing, NotDone},
@@ -44,19 +41,20 @@ fn none_before() -> ApiError {
     ApiError::conflict("no version was active before")
 }
 
-/// Makes sure that the version can be called before the application switches to it.
-async fn ready(
+/// Makes sure that the version can be called before the application switches to it; what its settings must look like.
+pub(super) async fn ready(
     catalog: &Arc<dyn Catalog>,
     host: &Host,
     registry: &Registry,
-    application: ApplicationId,
+    tenant: &Arc<Tenant>,
     digest: Digest,
-) -> Result<(), ApiError> {
+) -> Result<Option<Arc<Schema>>, ApiError> {
     let from_store = async {
         let code = catalog.code(digest).await?.ok_or_else(unknown)?;
-        host.load_in_turn(application, code).await.map_err(refused)
+        host.admit(tenant.clone(), code).await.map_err(refused)
     };
-    registry.get_or_load(&digest, from_store).await.map(|_| ())
+    let loaded = registry.get_or_load(&digest, from_store).await?;
+    schema(host, &loaded).await
 }
 
 /// Activates a version of a plugin.
@@ -88,9 +86,10 @@ pub async fn activate(
     let bytes = body::read(body, BODY, "activation").await?;
     let Wanted { digest } = body::object(&bytes)?;
     find(&tenant, &name)?.version(digest).ok_or_else(unknown)?;
-    ready(&catalog, &host, &registry, tenant.application.id, digest).await?;
+    let schema = ready(&catalog, &host, &registry, &tenant, digest).await?;
     let answer = place.alter(repeatable, |plugin| {
         plugin.version(digest).ok_or_else(unknown)?;
+        fit(schema.as_deref(), &plugin.settings)?;
         plugin.activate(digest);
         Ok(())
     });
@@ -121,12 +120,13 @@ pub async fn rollback(
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
     let tenant = place.tenant()?;
     let digest = find(&tenant, &name)?.previous.ok_or_else(none_before)?;
-    ready(&catalog, &host, &registry, tenant.application.id, digest).await?;
+    let schema = ready(&catalog, &host, &registry, &tenant, digest).await?;
     let answer = place.alter(repeatable, |plugin| {
         // Whoever asks means this one, and not what somebody else has activated meanwhile.
         if plugin.previous != Some(digest) {
             return Err(ApiError::conflict("another version was activated meanwhile"));
         }
+        fit(schema.as_deref(), &plugin.settings)?;
         plugin.activate(digest);
         Ok(())
     });

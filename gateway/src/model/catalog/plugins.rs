@@ -22,11 +22,12 @@ impl Tenant {
     }
 
     /// Whether a message may fare otherwise with its plugins than it did with those of `before`: one is new or runs
-    /// differently. Of one that is gone, what it parked stays parked.
+    /// differently, or what they may use has changed. Of one that is gone, what it parked stays parked.
     #[must_use]
     pub fn runs_otherwise(&self, before: &Self) -> bool {
         let known = |plugin: &Plugin| before.transforms().any(|(old, _)| plugin.runs_as(old));
-        self.transforms().any(|(plugin, _)| !known(plugin))
+        let revision = |tenant: &Self| tenant.grants.as_ref().map(|grants| grants.revision);
+        revision(self) != revision(before) || self.transforms().any(|(plugin, _)| !known(plugin))
     }
 
     pub(super) fn put_plugin(&mut self, plugin: Plugin) {

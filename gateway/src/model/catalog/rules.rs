@@ -41,6 +41,11 @@ impl Snapshot {
                 let tenant = self.tenants.get(application).ok_or(Conflict::Stale)?;
                 must(tenant.endpoints.contains_key(id), Conflict::Stale)
             }
+            Change::PutGrants(new) => {
+                let tenant = self.tenants.get(&new.application).ok_or(Conflict::NoApplication)?;
+                let old = tenant.grants.as_ref().map_or(0, |grants| grants.revision);
+                must(new.revision == old + 1, Conflict::Stale)
+            }
             Change::PutKey(new) => self.check_key(new),
             Change::DeleteKey(id) => must(self.keys.contains_key(id), Conflict::Stale),
             Change::PutEventType(new) => self.check_event_type(new),

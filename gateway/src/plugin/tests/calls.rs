@@ -196,3 +196,24 @@ async fn wasi_knows_the_time_of_the_message_and_nothing_else() {
     Arc::make_mut(&mut other.message).id = MessageId(Uuid::from_u128(6));
     assert_ne!(stage.host.call(&number, other).await.result, first, "another message's differs");
 }
+
+#[tokio::test]
+async fn fuel_is_counted_where_it_is_asked_for_and_is_the_same_every_time() {
+    let options = Options { concurrency: 1, per_application: 1, cpu_ms: 5, ..Options::default() };
+    let counting = Host::counting(options, Means::default()).expect("a host");
+    let loaded = counting.load(&scripted()).expect("loads");
+    let fuel = async |script: Value| {
+        let called = counting.call(&loaded, call(script.to_string())).await;
+        (called.cost.fuel.expect("a figure"), called.result)
+    };
+    let (little, first) = fuel(json!({ "do": "drop", "reason": "a" })).await;
+    let (again, _) = fuel(json!({ "do": "drop", "reason": "a" })).await;
+    assert_eq!((first, little), (Ok(Verdict::Drop("a".into())), again));
+    let (more, _) = fuel(json!({ "do": "drop", "reason": "a".repeat(1000) })).await;
+    assert!(more > little, "{more} {little}");
+    let (endless, stopped) = fuel(json!({ "do": "spin" })).await;
+    assert!(matches!(stopped, Err(CallFailure::CpuLimit(_))), "{stopped:?}");
+    assert!(endless > 0, "what it took until its last call of a function");
+    let stage = Stage::new();
+    assert_eq!(stage.run(&json!({ "do": "pass" })).await.cost.fuel, None);
+}

@@ -14,7 +14,7 @@ fn what_is_not_a_plugin_is_refused_with_the_reason() {
     let cases: [(&str, Vec<u8>, &str); 12] = [
         ("nothing", vec![], "not WebAssembly"),
         ("text", b"(component)".to_vec(), "not WebAssembly"),
-        ("too large", vec![0; (16 << 20) + 1], "at most 16777216"),
+        ("too large", vec![0; (32 << 20) + 1], "at most 33554432"),
         ("native code", native, "precompiled"),
         ("an executable", b"\x7fELF\x02\x01\x01".to_vec(), "precompiled"),
         ("a core module", text("(module)"), "core module"),

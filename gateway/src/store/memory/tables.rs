@@ -1,5 +1,6 @@
 //! The rows of the engine in memory: what the embedded engine has in its file.
 
+use super::keyvalue::Values;
 use crate::{
     invariant::{Invariant, check},
     model::{
@@ -47,6 +48,8 @@ pub struct Tables {
     pub(super) answers: HashMap<(EnvironmentId, Digest), (KeptAnswer, Option<Sequence>, Millis)>,
     /// How far environments' messages have come in being forgotten.
     pub forgotten: HashMap<(Forgotten, EnvironmentId), Sequence>,
+    /// What plugins remember.
+    pub(super) values: HashMap<ApplicationId, Values>,
     /// Components, by digest.
     pub code: HashMap<Digest, Bytes>,
 }
@@ -195,6 +198,7 @@ impl Tables {
                 effects.ended.extend(endpoints.into_iter().flatten());
                 effects.dropped = self.drop_held(*id, now);
                 effects.gone = Some(*id);
+                self.delete_values(*id);
             }
             Change::PutPlugin(plugin, code) => {
                 self.code.extend(code.iter().cloned());
@@ -202,6 +206,7 @@ impl Tables {
                     effects.released = self.release(plugin.application, now);
                 }
             }
+            Change::PutGrants(grants) => effects.released = self.release(grants.application, now),
             _ => {}
         }
         self.disable(&effects.ended, now);

@@ -1,7 +1,7 @@
 //! A catalog change's statements, with what it means for deliveries and messages that wait: one step, so that no
 //! crash can fall between the two.
 
-use super::{rows, sealing};
+use super::{keyvalue, rows, sealing};
 use crate::{
     model::{
         Millis,
@@ -33,6 +33,8 @@ pub const KEY: u8 = 4;
 pub const ENVIRONMENT: u8 = 5;
 /// An event type's kind.
 pub const EVENT_TYPE: u8 = 6;
+/// The kind of what an application's plugins may use; its id is its application's.
+pub const GRANTS: u8 = 7;
 
 /// Applies a change that was checked to the tables and to the draft of the next snapshot.
 pub fn apply(
@@ -61,6 +63,11 @@ pub fn apply(
             if draft.releases(p) {
                 effects.released = release(c, p.environment, p.application, now)?;
             }
+        }
+        Change::PutGrants(g) => {
+            put(c, GRANTS, g.environment, g.application.0.as_bytes(), &sealing::grants(vault, g))?;
+            // What was parked because something was not granted goes on.
+            effects.released = release(c, g.environment, g.application, now)?;
         }
         Change::QuarantinePlugin(id, name, _, reason) => {
             // What it parked stays parked.
@@ -168,6 +175,8 @@ fn delete_application(
 ) -> Result<Effects> {
     let mut effects = Effects { gone: Some(id), ..Effects::default() };
     delete(c, APPLICATION, id.0.as_bytes())?;
+    delete(c, GRANTS, id.0.as_bytes())?;
+    keyvalue::delete_all(c, id)?;
     if let Some(tenant) = draft.tenant(id) {
         for plugin in &tenant.plugins {
             delete(c, PLUGIN, &plugin_id(id, &plugin.name))?;

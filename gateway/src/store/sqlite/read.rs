@@ -2,7 +2,7 @@
 //! stands in the writer's way.
 
 use super::{
-    changes::{APPLICATION, ENDPOINT, ENVIRONMENT, EVENT_TYPE, KEY, PLUGIN},
+    changes::{APPLICATION, ENDPOINT, ENVIRONMENT, EVENT_TYPE, GRANTS, KEY, PLUGIN},
     held::{self, HELD},
     rows::{self, BEHIND, MESSAGE},
     sealing,
@@ -61,6 +61,7 @@ pub fn catalog(c: &Connection, max_endpoints: usize, vault: &Vault) -> Result<Sn
             KEY => Change::PutKey(serde_json::from_str(&document).map_err(bad)?),
             ENVIRONMENT => Change::PutEnvironment(serde_json::from_str(&document).map_err(bad)?),
             EVENT_TYPE => Change::PutEventType(listed(&document)?),
+            GRANTS => Change::PutGrants(sealing::granted(vault, &document)?),
             other => return Err(format!("a document of the unknown kind {other}")),
         };
         snapshot.apply(change);

@@ -7,7 +7,7 @@
 use rusqlite::Connection;
 
 /// Each version's step, from the one before.
-const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -124,6 +124,21 @@ UPDATE object SET id = CAST(id || 'main' AS BLOB), document = json_remove(json_s
 
 -- How a plugin failed on the message, as JSON text.
 ALTER TABLE held ADD COLUMN failure TEXT;
+";
+
+/// What plugins remember, and how much of it each application has.
+const VERSION_6: &str = "
+CREATE TABLE value (
+    application BLOB NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL,
+    expires INTEGER,
+    PRIMARY KEY (application, key)
+);
+CREATE INDEX value_expires ON value (expires) WHERE expires IS NOT NULL;
+CREATE INDEX value_own_expires ON value (application, expires) WHERE expires IS NOT NULL;
+-- The version is that of the last write: no two of an application's have the same.
+CREATE TABLE value_total (
+    application BLOB PRIMARY KEY, keys INTEGER NOT NULL, bytes INTEGER NOT NULL, version INTEGER NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// Sets the connection's ways and brings the file to the newest version.

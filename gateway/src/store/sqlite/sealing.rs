@@ -1,13 +1,17 @@
-//! Endpoints' documents, whose secrets are sealed: the file holds no secret that can be read without the master key.
+//! Documents whose secrets are sealed (endpoints', and named secrets of applications): the file holds no secret that can be read without the master key.
 //! Documents of versions that wrote them in plain text are sealed at the start, and what that leaves behind is wiped.
 
 use super::{changes, rows};
 use crate::{
-    model::{Millis, endpoint::Endpoint, id::EndpointId, secret::Secret},
+    model::{
+        Millis, endpoint::Endpoint, grants::Grants, id::EndpointId, name::SecretName,
+        secret::Secret,
+    },
     store::vault::{Master, NotOpened, Vault},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Under this name `meta` keeps something sealed, which tells a wrong master key.
 const PROOF: &str = "vault";
@@ -61,6 +65,41 @@ pub fn endpoint(vault: &Vault, document: &str) -> Result<Endpoint, String> {
         });
     }
     Ok(endpoint)
+}
+
+/// What an application's plugins may use, as a document.
+#[derive(Serialize, Deserialize)]
+struct Granted<G> {
+    #[serde(flatten)]
+    grants: G,
+    /// Sealed, by name.
+    named: BTreeMap<SecretName, String>,
+}
+
+/// What a named secret is sealed for: its application and its name.
+fn context(grants: &Grants, name: &str) -> Vec<u8> {
+    [grants.application.0.as_bytes(), name.as_bytes()].concat()
+}
+
+/// The document of what an application's plugins may use.
+pub fn grants(vault: &Vault, grants: &Grants) -> String {
+    let sealed = grants.named.iter().map(|(name, secret)| {
+        (name.clone(), vault.seal_text(&context(grants, name), &secret.text))
+    });
+    rows::json(&Granted { grants, named: sealed.collect() })
+}
+
+/// What an application's plugins may use, of that document. An error is a line for the operator.
+pub fn granted(vault: &Vault, document: &str) -> Result<Grants, String> {
+    let Granted { mut grants, named } = serde_json::from_str::<Granted<Grants>>(document)
+        .map_err(|error| format!("the document of an application's grants: {error}"))?;
+    for (name, sealed) in named {
+        let text = vault.open_text(&context(&grants, &name), &sealed).map_err(|error| {
+            format!("the secret {name} of the application {}: {error}", grants.application)
+        })?;
+        grants.named.insert(name, Secret::new(text));
+    }
+    Ok(grants)
 }
 
 fn open(vault: &Vault, endpoint: EndpointId, sealed: &str) -> Result<String, NotOpened> {
@@ -154,8 +193,12 @@ fn wipe(c: &Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
     use crate::{
-        model::sample,
-        store::{Catalog, Limits, sqlite::Sqlite},
+        model::{
+            catalog::Change,
+            keyvalue::{Expected, Size, Write},
+            sample,
+        },
+        store::{Catalog, KeyValue, Limits, sqlite::Sqlite},
     };
     use std::{fs, path::Path};
 
@@ -261,6 +304,42 @@ mod tests {
         drop(store);
         let found = opened(directory.path()).snapshot().endpoint(endpoint.id).cloned();
         assert_eq!(found.as_deref(), Some(&endpoint));
+    }
+
+    #[tokio::test]
+    async fn named_secrets_are_sealed_and_what_plugins_remember_is_there_after_a_restart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = opened(directory.path());
+        let application = sample::application();
+        let (environment, id) = (application.environment, application.id);
+        store.change(Change::PutApplication(application)).await.expect("is changed");
+        let mut grants = Grants { revision: 1, ..Grants::none(environment, id) };
+        let name = SecretName::new("token").expect("legal");
+        grants.named.insert(name.clone(), Secret::new(TEXT));
+        store.change(Change::PutGrants(grants.clone())).await.expect("is changed");
+        let write = Write {
+            application: id,
+            key: "k".into(),
+            value: Some("v".into()),
+            expires: None,
+            expected: Expected::Any,
+            quota: Size { keys: 1, bytes: 2 },
+        };
+        store.write(write).await.expect("is written");
+        assert!(!lies_in_files(directory.path(), TEXT));
+        store.close();
+        drop(store);
+        let store = opened(directory.path());
+        let found = store.snapshot().tenant(id).and_then(|tenant| tenant.grants.clone());
+        assert_eq!(found.as_deref(), Some(&grants));
+        let value = store.value(id, "k".into(), 0).await.expect("reads").expect("is there");
+        assert_eq!(&value.value[..], b"v");
+        // Moved to another name, it does not open.
+        let vault = &store.vault;
+        let document = super::grants(vault, &grants).replace(r#""token""#, r#""other""#);
+        granted(vault, &document).expect_err("it is sealed for its name");
+        let whole = granted(vault, &super::grants(vault, &grants)).expect("opens");
+        assert_eq!(whole.named[&name].text, TEXT);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{answers, checkpoint::Wal, held, retention, rows};
+use super::{answers, checkpoint::Wal, held, keyvalue, retention, rows};
 use crate::{
     clock,
     model::{
@@ -17,6 +17,7 @@ use crate::{
         catalog::{Change, Snapshot},
         delivery::{Delivery, DeliveryKey, State},
         id::EnvironmentId,
+        keyvalue::{Write, Written},
         message::{Held, Message, Sequence},
         operation::Operation,
     },
@@ -43,7 +44,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-use apply::{alter, insert_messages, put_row, resend, settle, wait};
+use apply::{alter, insert_messages, put_row, remember, resend, settle, wait};
 pub use tell::failure;
 
 /// At most this many operations share a commit, beside those that are owed.
@@ -80,6 +81,10 @@ pub enum Op {
     Forget(Forgotten, Vec<Sequence>, Option<(EnvironmentId, Sequence)>, Reply<u64>),
     /// Forget old answers and operations.
     ForgetAnswers((Millis, Millis), usize, Reply<u64>),
+    /// Write what a plugin remembers.
+    Remember(Box<Write>, Reply<Written>),
+    /// Forget at most so many of what plugins remembered until then.
+    ForgetValues(Millis, usize, Reply<u64>),
     /// Answer when all before is durable.
     Flush(Reply<()>),
     /// End the thread.
@@ -103,7 +108,7 @@ impl Op {
     /// Whether it needs room, and somebody is there to be told that there is none.
     const fn sent(&self) -> bool {
         match self {
-            Self::Accept(..) => true,
+            Self::Accept(..) | Self::Remember(..) => true,
             Self::Change(change, ..) => matches!(**change, Change::PutPlugin(_, Some(_))),
             _ => false,
         }
@@ -136,6 +141,8 @@ pub enum Applied {
     Held(Held),
     /// How many were deleted.
     Count(u64),
+    /// What came of a plugin's write.
+    Remembered(Written),
     /// These are due again.
     Resent(Vec<Resent>),
 }
@@ -196,7 +203,9 @@ impl Writer {
             until = until.or_else(|| Some(clock::instant() + LAZY));
             match op {
                 // It makes room for the rest.
-                Op::Forget(..) | Op::ForgetAnswers(..) => batch.insert(0, op),
+                Op::Forget(..) | Op::ForgetAnswers(..) | Op::ForgetValues(..) => {
+                    batch.insert(0, op);
+                }
                 op => batch.push(op),
             }
         }
@@ -325,6 +334,12 @@ impl Writer {
                 }
                 Op::ForgetAnswers(before, max, _) => {
                     Applied::Count(retention::forget_answers(&transaction, *before, *max)?)
+                }
+                Op::Remember(write, _) => {
+                    remember(&transaction, draft.as_ref().unwrap_or(snapshot), write, now)?
+                }
+                Op::ForgetValues(until, max, _) => {
+                    Applied::Count(keyvalue::forget(&transaction, None, *until, *max)?)
                 }
                 Op::Flush(_) | Op::Stop => Applied::Done,
             });

@@ -1,16 +1,17 @@
 //! What the writer's operations are in statements.
 
 use super::{
-    super::{answers, changes, recovery, rows},
+    super::{answers, changes, keyvalue, recovery, rows},
     Applied,
 };
 use crate::{
     clock,
     model::{
         Millis,
-        catalog::{Change, Snapshot},
+        catalog::{Change, Conflict, Snapshot},
         delivery::{Delivery, Next, State},
         id::{EnvironmentId, MessageId},
+        keyvalue::Write,
         message::{Message, Sequence},
         notice::{self, Notice},
         operation::Operation,
@@ -143,6 +144,19 @@ pub fn settle(
     rows::put_delivery(c, change)?;
     let told = settlement.notice.as_ref().map(|message| tell(c, message, next)).transpose()?;
     Ok(Applied::Settled(told))
+}
+
+/// Writes what a plugin remembers, unless its application is gone.
+pub fn remember(
+    c: &Connection,
+    catalog: &Snapshot,
+    write: &Write,
+    now: Millis,
+) -> rusqlite::Result<Applied> {
+    match catalog.tenant(write.application) {
+        Some(_) => keyvalue::write(c, write, now).map(Applied::Remembered),
+        None => Ok(Applied::Refused(Conflict::NoApplication.into())),
+    }
 }
 
 /// Gives a delivery a row in which it waits. One that is set aside would never be fetched once its endpoint is

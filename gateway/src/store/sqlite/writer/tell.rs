@@ -35,9 +35,15 @@ impl Writer {
                     answer(reply, Ok(()));
                 }
                 (
-                    Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply),
+                    Op::Forget(_, _, _, reply)
+                    | Op::ForgetAnswers(_, _, reply)
+                    | Op::ForgetValues(_, _, reply),
                     Applied::Count(count),
                 ) => answer(reply, Ok(count)),
+                (Op::Remember(_, reply), Applied::Remembered(written)) => {
+                    answer(reply, Ok(written));
+                }
+                (Op::Remember(_, reply), Applied::Refused(error)) => answer(reply, Err(error)),
                 (Op::Again(_, _, _, reply), Applied::Resent(resent)) => {
                     let count = resent.len() as u64;
                     self.handover.resent(resent);
@@ -80,7 +86,11 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
         Op::Change(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply) => {
             answer(reply, Err(failure(error)));
         }
-        Op::Forget(_, _, _, reply) | Op::ForgetAnswers(_, _, reply) | Op::Again(_, _, _, reply) => {
+        Op::Remember(_, reply) => answer(reply, Err(failure(error))),
+        Op::Forget(_, _, _, reply)
+        | Op::ForgetAnswers(_, _, reply)
+        | Op::ForgetValues(_, _, reply)
+        | Op::Again(_, _, _, reply) => {
             answer(reply, Err(failure(error)));
         }
         Op::Settle(_) | Op::Wait(..) | Op::Note(_) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}

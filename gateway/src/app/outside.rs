@@ -1,0 +1,72 @@
+//! What plugins' capabilities lead to: the store, and the deliveries' own HTTP client.
+
+use crate::{
+    clock,
+    deliver::client::Client,
+    model::{
+        id::ApplicationId,
+        keyvalue::{Entry, Write, Written},
+    },
+    plugin::{Outside, Request, Response, Unsent},
+    store::KeyValue,
+};
+use async_trait::async_trait;
+use std::sync::{Arc, OnceLock};
+use tokio::runtime::Handle;
+
+/// The way out. Made before the store is open, and filled when it is: plugins run only after that.
+#[derive(Default)]
+pub struct Gateway {
+    open: OnceLock<Open>,
+}
+
+struct Open {
+    values: Arc<dyn KeyValue>,
+    client: Client,
+    /// Where there is a network: the plugins' own runtime has none.
+    network: Handle,
+}
+
+impl Gateway {
+    /// Opens the way.
+    pub fn open(&self, values: Arc<dyn KeyValue>, client: Client, network: Handle) {
+        let _only_once = self.open.set(Open { values, client, network });
+    }
+
+    fn get(&self) -> Result<&Open, String> {
+        self.open.get().ok_or_else(|| "the gateway is starting".to_owned())
+    }
+}
+
+#[async_trait]
+impl Outside for Gateway {
+    async fn value(
+        &self,
+        application: ApplicationId,
+        key: String,
+    ) -> Result<Option<Entry>, String> {
+        let found = self.get()?.values.value(application, key, clock::now()).await;
+        found.map_err(|error| error.to_string())
+    }
+
+    async fn write(&self, write: Write) -> Result<Written, String> {
+        self.get()?.values.write(write).await.map_err(|error| error.to_string())
+    }
+
+    async fn send(&self, request: Request) -> Result<Response, Unsent> {
+        let open = self.get().map_err(Unsent::Failed)?;
+        let client = open.client.clone();
+        let sent = open.network.spawn(async move { client.fetch(request).await });
+        // A call that is given up gives up its request.
+        let mut sent = AbortOnDrop(sent);
+        (&mut sent.0).await.map_err(|error| Unsent::Failed(error.to_string()))?
+    }
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,168 @@
+//! `octohooks plugin`: from an empty folder to a plugin in front of an application's messages. What runs on the author's
+//! machine is in [`workbench`](crate::workbench); `deploy` is a client of the API like any other command.
+
+use super::{
+    failure::{Failure, Outcome},
+    output::{Output, Single},
+};
+use crate::{
+    config,
+    workbench::{
+        Limits, Problem, build,
+        manifest::{Language, Manifest},
+        template,
+    },
+};
+use clap::{Args, Subcommand};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+mod deploy;
+mod inspect;
+mod test;
+
+/// What prints, for people.
+const OUTPUT: Output = Output { json: false };
+
+/// What to do with a plugin.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a folder with a plugin that builds and passes its test
+    New(New),
+    /// Build the component of a plugin's folder, by its plugin.toml
+    Build {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Run a plugin's golden cases in the host that the gateway has
+    Test(test::Test),
+    /// Show what a component is, and what it needs
+    Inspect(inspect::Inspect),
+    /// Put a plugin in front of an application's messages
+    Deploy(Single<deploy::Deploy>),
+}
+
+/// A new plugin.
+#[derive(Debug, Args)]
+pub struct New {
+    /// Its name, and its folder's: lower-case letters, digits and hyphens
+    name: String,
+    /// What it is written in
+    #[arg(long, value_enum)]
+    lang: Language,
+    /// Rust: take the crate octohooks-plugin from this folder instead of crates.io
+    #[arg(long, value_name = "FOLDER")]
+    sdk: Option<PathBuf>,
+}
+
+/// Does it: the exit code.
+pub fn start(verb: Verb) -> ExitCode {
+    let done = match verb {
+        Verb::New(new) => new.run(),
+        Verb::Build { folder } => Manifest::read(&folder).map_err(failed).and_then(|plugin| {
+            let built = built(&plugin)?;
+            let size = size(built.len() as u64);
+            OUTPUT.raw(&format!("{}: {size}", plugin.artifact.display()))
+        }),
+        Verb::Test(test) => test.run(),
+        Verb::Inspect(inspect) => inspect.run(),
+        Verb::Deploy(deploy) => return deploy.start(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.say(),
+    }
+}
+
+impl New {
+    fn run(self) -> Outcome {
+        let folder = Path::new(&self.name);
+        template::create(folder, &self.name, self.lang, self.sdk.as_deref()).map_err(failed)?;
+        let name = &self.name;
+        OUTPUT.raw(&format!("made {name}; next: cd {name} && octohooks plugin test"))
+    }
+}
+
+/// A problem of the workbench's.
+fn failed(problem: Problem) -> Failure {
+    Failure::lines(problem.0)
+}
+
+/// The plugin's component, made anew.
+fn built(plugin: &Manifest) -> Outcome<Vec<u8>> {
+    build::build(plugin).map_err(failed)?;
+    component(&plugin.artifact)
+}
+
+fn component(file: &Path) -> Outcome<Vec<u8>> {
+    let read = std::fs::read(file);
+    read.map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))
+}
+
+/// A plugin as it was named: by its folder, or by its component.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// A plugin's folder, or a component
+    #[arg(default_value = ".", value_name = "FOLDER|FILE.wasm")]
+    plugin: PathBuf,
+    /// Take the folder's component as it is, without building it
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// A plugin that is there.
+struct Found {
+    /// Its name: the manifest's, or the file's.
+    name: String,
+    /// Where its cases are.
+    cases: PathBuf,
+    /// The component.
+    bytes: Vec<u8>,
+}
+
+impl Named {
+    fn find(&self) -> Outcome<Found> {
+        let plugin = &self.plugin;
+        if plugin.is_dir() {
+            let manifest = Manifest::read(plugin).map_err(failed)?;
+            let bytes = match self.no_build {
+                false => built(&manifest)?,
+                true if manifest.artifact.is_file() => component(&manifest.artifact)?,
+                true => {
+                    let artifact = manifest.artifact.display();
+                    return Err(Failure::failed(format!(
+                        "{artifact} is not built yet: leave out --no-build"
+                    )));
+                }
+            };
+            return Ok(Found { name: manifest.name, cases: plugin.join("cases"), bytes });
+        }
+        let bytes = component(plugin)?;
+        let name =
+            plugin.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into());
+        Ok(Found { name, cases: plugin.with_file_name("cases"), bytes })
+    }
+}
+
+/// The limits that a gateway with that configuration has.
+fn limits(file: Option<&Path>) -> Outcome<Limits> {
+    match file {
+        None => Ok(Limits::default()),
+        Some(file) => {
+            let config = config::load(Some(file), &[]).map_err(Failure::usage)?;
+            Ok(config.plugins)
+        }
+    }
+}
+
+/// So many bytes, for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes / 1024),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}

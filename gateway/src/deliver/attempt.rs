@@ -1,0 +1,153 @@
+//! One attempt: signed, sent, its answer read and weighed, and what follows decided.
+
+use super::{Deliver, decide, payload};
+use crate::{
+    clock,
+    invariant::{Invariant, check},
+    model::{
+        attempt::{Attempt, Failure, Meaning, Outcome},
+        catalog::{Change, Conflict},
+        delivery::{Delivery, Next},
+        endpoint::Endpoint,
+        id::{EndpointId, MessageId},
+        message::Message,
+        notice,
+    },
+    store::{Settlement, StoreError},
+};
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+impl Deliver {
+    /// The attempt, and what the endpoint's classifier says of it.
+    pub(super) async fn attempt_at(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        delivery: Arc<Delivery>,
+    ) -> (Settlement, Option<Meaning>) {
+        check(
+            Invariant::StaysInApplication,
+            endpoint.application == delivery.message.application,
+            || format!("a delivery of {} is bound for {}", delivery.message.id, endpoint.id),
+        );
+        let start = clock::instant();
+        let at = clock::now();
+        // A fault of ours must not hold the lane's place for ever: it is an outcome like any other.
+        let sent = AssertUnwindSafe(self.send(endpoint, &delivery, at / 1000));
+        let outcome = sent.catch_unwind().await.unwrap_or_else(|_| Outcome::Failed {
+            class: Failure::Internal,
+            detail: "the gateway failed while sending; its log says why".into(),
+        });
+        let took = start.elapsed();
+        let attempt = Attempt {
+            number: delivery.attempts + 1,
+            at,
+            latency: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+            revision: Some(endpoint.revision),
+            outcome,
+        };
+        let now = clock::now();
+        let number = attempt.number - delivery.spent;
+        let meaning = self.meaning(endpoint, &delivery, number, &attempt.outcome).await;
+        let retry = &self.options.retry;
+        let next = decide::decide(&attempt, meaning, number, retry, now, clock::chance());
+        self.meters.seconds.record(took.as_secs_f64());
+        if next == Next::Delivered {
+            self.meters.delivered.increment(1);
+            let since = Duration::from_millis(now.saturating_sub(delivery.message.accepted));
+            self.meters.arrival.record(since.as_secs_f64());
+        } else {
+            self.meters.failed.increment(1);
+            note_failure(&delivery, &attempt, next);
+        }
+        let notice = self.notice(endpoint, &delivery, &attempt, number, next);
+        (Settlement { delivery, attempt: Some(attempt), next, notice }, meaning)
+    }
+
+    /// Signs and sends. What a signer fails at is sent to nobody.
+    async fn send(&self, endpoint: &Arc<Endpoint>, delivery: &Delivery, seconds: u64) -> Outcome {
+        let signed = match &endpoint.signer {
+            None => None,
+            Some(name) => {
+                let body = payload::payload(endpoint, delivery);
+                match self.guests.sign(name, endpoint, delivery, body, seconds).await {
+                    Ok(headers) => Some(headers),
+                    Err(detail) => return Outcome::Failed { class: Failure::Signer, detail },
+                }
+            }
+        };
+        self.wires.send(&*self.catalog, endpoint, delivery, seconds, signed.as_deref()).await
+    }
+
+    /// What the endpoint's classifier says of an answer.
+    async fn meaning(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        delivery: &Delivery,
+        number: u32,
+        outcome: &Outcome,
+    ) -> Option<Meaning> {
+        let (Some(name), Outcome::Answered(answer)) = (&endpoint.classifier, outcome) else {
+            return None;
+        };
+        self.guests.classify(name, endpoint, delivery, number, answer).await
+    }
+
+    /// Disables an endpoint whose receiver wants nothing more, whatever else is changed of it meanwhile.
+    pub(super) async fn disable(&self, id: EndpointId) {
+        loop {
+            let endpoint = self.catalog.snapshot().endpoint(id).cloned();
+            let Some(endpoint) = endpoint.filter(|endpoint| endpoint.enabled) else { return };
+            let (revision, updated) = (endpoint.revision + 1, clock::now());
+            let changed = Endpoint { enabled: false, revision, updated, ..(*endpoint).clone() };
+            match self.catalog.change(Change::PutEndpoint(changed)).await {
+                Ok(()) => {
+                    tracing::warn!(endpoint = %id, "disabled: its classifier says that nothing more is wanted");
+                    return;
+                }
+                Err(StoreError::Conflict(Conflict::Stale)) => {}
+                Err(error) => {
+                    tracing::error!(endpoint = %id, %error, "an endpoint could not be disabled");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What operators are told of this attempt, if anything, and if any of them listens.
+    fn notice(
+        &self,
+        endpoint: &Endpoint,
+        delivery: &Delivery,
+        attempt: &Attempt,
+        number: u32,
+        next: Next,
+    ) -> Option<Arc<Message>> {
+        if next == Next::Delivered && number == 1 {
+            return None;
+        }
+        let catalog = self.catalog.snapshot();
+        let tenant = catalog.tenant(endpoint.application)?;
+        let notice = notice::of_attempt(tenant, endpoint, delivery, attempt, number, next)?;
+        let listeners = notice::listeners(&catalog, endpoint.environment)?;
+        notice.message(listeners, MessageId(clock::id()), clock::accepted()).map(Arc::new)
+    }
+}
+
+fn note_failure(delivery: &Delivery, attempt: &Attempt, next: Next) {
+    let (class, detail) = match &attempt.outcome {
+        Outcome::Answered(answer) => ("status", answer.status.to_string()),
+        Outcome::Failed { class, detail } => (class.name(), detail.clone()),
+    };
+    metrics::counter!("octohooks_attempt_failures_total", "class" => class).increment(1);
+    tracing::info!(
+        message_id = %delivery.message.id,
+        delivery = %delivery.id(),
+        endpoint = %delivery.key.endpoint,
+        attempt = attempt.number,
+        class,
+        detail,
+        ?next,
+        "an attempt failed"
+    );
+}

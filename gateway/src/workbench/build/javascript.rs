@@ -1,0 +1,32 @@
+//! JavaScript: the folder's own `build.mjs`, which calls componentize-js; what `package.json` names is fetched first if it
+//! is not there.
+
+use super::{Problem, contract, needed, read, run};
+use std::{path::Path, process::Command};
+
+const NODE: &str = "Get Node.js 20 or newer from https://nodejs.org, or your system's packages.";
+const PACKAGE: &str = "node_modules/@bytecodealliance/componentize-js";
+/// Where `build.mjs` puts the component.
+const MADE: &str = "build/component.wasm";
+
+/// Builds the plugin in that folder.
+pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Problem> {
+    if !folder.join("build.mjs").is_file() {
+        return Err(Problem::new(
+            "no build.mjs, which makes the component; `octohooks plugin new --lang javascript` has one to copy",
+        ));
+    }
+    let wit = contract(folder)?;
+    let node = needed("node", NODE)?;
+    // Node looks in the folders above as well.
+    if !folder.ancestors().any(|above| above.join(PACKAGE).is_dir()) {
+        let mut npm = Command::new(needed("npm", NODE)?);
+        npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(folder);
+        run(&mut npm, "`npm install`")?;
+    }
+    let made = folder.join(MADE);
+    let _none = std::fs::remove_file(&made);
+    let mut command = Command::new(node);
+    run(command.arg("build.mjs").arg(wit).current_dir(folder), "`node build.mjs`")?;
+    read(&made)
+}
