@@ -110,7 +110,7 @@ impl Recoverer {
         }
         let size = if operation.counted { step_size(&endpoint) } else { COUNT };
         // Before the search: what is settled meanwhile is seen by the next one.
-        let (_, mark) = self.recovery.bounds();
+        let (_, mark) = self.recovery.bounds(operation.application);
         let page = self.recovery.candidates(&operation, size).await?;
         let wanted = page.records.iter();
         let wanted = wanted.filter(|found| {

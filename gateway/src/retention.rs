@@ -4,7 +4,7 @@
 //! that. Messages are walked in the order of acceptance, so that a round looks only at what has become old since the one
 //! before; how far that is, is noted with what was forgotten. Kept answers go after their twelve hours, operations that
 //! ended after thirty days, what plugins remember when its time is up. What still waits is left, and looked at again once
-//! a day.
+//! a day; what only waits for a plugin's next version, for ever if none comes, goes like the rest.
 
 use crate::{
     clock,
@@ -133,17 +133,17 @@ impl Keeper {
             }
         };
         loop {
-            let page = self.retention.aged(environment, come.upto, before).await?;
-            let last = page.next.or_else(|| page.records.last().copied());
+            let aged = self.retention.aged(environment, come.upto, before).await?;
+            let last = aged.next.or_else(|| aged.records.last().copied());
             let Some(upto) = last else { return Ok(()) };
-            let found = page.records.len() as u64;
-            // What was left alone is come back to: the note stays before it.
+            let found = aged.records.len() as u64;
+            // What was left alone or passed over is come back to: the note stays before it.
             let note = come.clean.then_some((environment, come.upto));
-            let gone = self.retention.forget(what, page.records, note).await?;
+            let gone = self.retention.forget(what, aged.records, note).await?;
             count(what, gone);
-            come = Come { upto, clean: come.clean && gone == found };
+            come = Come { upto, clean: come.clean && gone == found && !aged.passed_over };
             self.come.insert((what, environment), come);
-            if page.next.is_none() {
+            if aged.next.is_none() {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;

@@ -21,7 +21,7 @@ use crate::model::{
     catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot, Tenant},
     delivery::{Delivery, DeliveryKey, Next},
     failure::Failure,
-    id::{ApplicationId, Digest, EndpointId, MessageId},
+    id::{ApplicationId, Digest, EndpointId, MessageId, OperationId},
     message::{Held, Message, Sequence},
 };
 use async_trait::async_trait;
@@ -42,14 +42,14 @@ pub mod memory;
 #[cfg(test)]
 mod contract;
 
-pub use answers::{Answers, KeptAnswer, Once};
+pub use answers::{Answers, BatchAnswer, KeptAnswer, Once, complete};
 pub use keyvalue::KeyValue;
 pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
 pub use recovery::{Again, Candidate, Recovery};
-pub use retention::{Forgotten, Retention};
+pub use retention::{Aged, Forgotten, Retention};
 
 /// What a store could not do, and whose fault it is.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// No room: nothing was written; senders try later.
     #[error("the store is full")]
@@ -63,6 +63,12 @@ pub enum StoreError {
     /// The change does not keep the catalog's rules.
     #[error(transparent)]
     Conflict(#[from] Conflict),
+    /// Another operation goes on on the endpoint: two would send the same, and in two paces.
+    #[error("an operation on the endpoint goes on")]
+    UnderWay(OperationId),
+    /// As many operations of the environment go on as may.
+    #[error("{} operations go on; wait for one to end", recovery::RUNNING)]
+    TooManyOperations,
     /// The disk or the database failed.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -90,7 +96,7 @@ pub struct Submission {
     pub message: Arc<Message>,
     /// Sent again under the same key, it is the same message. One application's.
     pub idempotency_key: Option<Box<str>>,
-    /// What its sender is answered, to be kept in the same step; the body ends before the payload.
+    /// What its sender is answered, to be kept in the same step; the body ends before attributes and payload.
     pub answer: Option<Box<KeptAnswer>>,
 }
 
@@ -179,7 +185,16 @@ pub struct Depths {
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
     /// Makes the messages durable: on disk when it returns `Ok`, and unseen when it returns an error.
-    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError>;
+    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
+        self.accept_once(batch, None).await
+    }
+
+    /// The same, and keeps what the sender of them all is answered, in the same step.
+    async fn accept_once(
+        &self,
+        batch: Vec<Submission>,
+        answer: Option<BatchAnswer>,
+    ) -> Result<Vec<Accepted>, StoreError>;
 
     /// Leases the next messages in order of acceptance, at least one and at most `max`; waits for them.
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError>;

@@ -29,7 +29,7 @@ pub struct Recover {
     /// Messages accepted since then, like 2h (ago), 2026-10-05 or 2026-10-05T14:30:00Z
     #[arg(long, value_name = "TIME", value_parser = times::past)]
     since: Millis,
-    /// Messages accepted until then [default: now]
+    /// Messages accepted until then [default: all there are]
     #[arg(long, value_name = "TIME", value_parser = times::past)]
     until: Option<Millis>,
     /// What never came there, since the endpoint is newer or was disabled, instead of what failed

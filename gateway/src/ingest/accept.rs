@@ -9,7 +9,7 @@ use crate::{
         name::{Channel, EventType, Uid},
         notice,
     },
-    store::{Accepted, Catalog, KeptAnswer, Once, Queue, StoreError, Submission},
+    store::{Accepted, BatchAnswer, Catalog, KeptAnswer, Once, Queue, StoreError, Submission},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub struct Receipt {
 }
 
 /// Why a message was not accepted.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Refused {
     /// No such application in the sender's environment.
     #[error("no such application")]
@@ -187,6 +187,16 @@ impl Acceptor {
         environment: EnvironmentId,
         drafts: Vec<(String, Draft)>,
     ) -> Result<Vec<Result<Receipt, Refused>>, StoreError> {
+        self.accept_all_once(environment, drafts, |_| None).await
+    }
+
+    /// The same, and keeps what their sender is answered in the same step; `answer` sees what is refused before.
+    pub async fn accept_all_once(
+        &self,
+        environment: EnvironmentId,
+        drafts: Vec<(String, Draft)>,
+        answer: impl FnOnce(&[Result<Submission, Refused>]) -> Option<BatchAnswer>,
+    ) -> Result<Vec<Result<Receipt, Refused>>, StoreError> {
         let start = clock::instant();
         let inner = &*self.0;
         let mut made = Vec::with_capacity(drafts.len());
@@ -194,9 +204,10 @@ impl Acceptor {
             made.push(inner.submission(environment, &application, draft).await);
         }
         let batch: Vec<_> = made.iter().filter_map(|one| one.as_ref().ok()).cloned().collect();
-        let mut told = match batch.is_empty() {
+        let answer = answer(&made);
+        let mut told = match batch.is_empty() && answer.is_none() {
             true => Vec::new(),
-            false => inner.queue.accept(batch).await?,
+            false => inner.queue.accept_once(batch, answer).await?,
         }
         .into_iter();
         let each = made.into_iter().map(|one| {

@@ -12,6 +12,7 @@ use crate::{
         message::{Attributes, Message},
         name::{AttributeName, AttributeValue, Channel, EventType, Uid},
     },
+    store::complete,
     web::{
         answers::{BadBody, Denied, Missing, NotDone},
         auth::{Keys, Publisher},
@@ -120,7 +121,7 @@ fn trace(headers: &HeaderMap, attributes: &mut Attributes) {
     }
 }
 
-/// A message as the contract shows it, and what was attached.
+/// A message as the contract shows it, up to what was attached and the payload.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AcceptedHead)]
 #[serde(rename_all = "camelCase")]
@@ -131,9 +132,6 @@ struct Shown<'a> {
     #[schema(value_type = EventType)]
     event_type: &'a str,
     channels: &'a [Channel],
-    #[serde(skip_serializing_if = "Attributes::is_empty")]
-    #[schema(value_type = BTreeMap<AttributeName, AttributeValue>, required = false)]
-    attributes: &'a Attributes,
     created: Millis,
     updated: Millis,
 }
@@ -144,6 +142,8 @@ struct Shown<'a> {
 struct AcceptedMessage<'a> {
     #[serde(flatten)]
     shown: Shown<'a>,
+    #[schema(value_type = BTreeMap<AttributeName, AttributeValue>, required = false)]
+    attributes: &'a Attributes,
     /// Any JSON.
     #[schema(value_type = Value)]
     payload: &'a [u8],
@@ -152,14 +152,13 @@ struct AcceptedMessage<'a> {
 /// What surrounds a payload in an answer is seldom longer than this, in bytes.
 const SHOWN: usize = 512;
 
-/// The answer up to the payload, which was checked when it came in and is put in as it is.
+/// The answer up to attributes and payload, which was checked when it came in and is put in as it is.
 fn answer(message: &Message) -> Vec<u8> {
     let shown = Shown {
         id: message.id,
         uid: message.uid.as_deref(),
         event_type: &message.event_type,
         channels: &message.channels,
-        attributes: &message.attributes,
         created: message.accepted,
         updated: message.accepted,
     };
@@ -167,15 +166,13 @@ fn answer(message: &Message) -> Vec<u8> {
     // Texts and numbers always serialise, and memory takes them all.
     let _written = serde_json::to_writer(&mut body, &shown);
     body.pop();
-    body.extend_from_slice(b",\"payload\":");
     body
 }
 
 /// The whole answer, as JSON text.
 fn whole(message: &Message) -> Vec<u8> {
     let mut body = answer(message);
-    body.extend_from_slice(&message.payload);
-    body.push(b'}');
+    complete(&mut body, message.attributes_text().as_deref(), &message.payload);
     body
 }
 

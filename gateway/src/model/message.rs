@@ -41,6 +41,16 @@ pub struct Message {
     pub content_until: Option<Millis>,
 }
 
+impl Message {
+    /// Its attributes as JSON text, if it has any.
+    #[must_use]
+    pub fn attributes_text(&self) -> Option<String> {
+        // Names and texts always serialise.
+        (!self.attributes.is_empty())
+            .then(|| serde_json::to_string(&self.attributes).unwrap_or_default())
+    }
+}
+
 /// What tells a message from others, without its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {

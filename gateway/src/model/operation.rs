@@ -51,8 +51,8 @@ pub struct Wanted {
     pub mode: Mode,
     /// Of messages accepted at that time or later.
     pub since: Millis,
-    /// Of messages accepted before that time.
-    pub until: Millis,
+    /// Of messages accepted before that time, if it is not all of them.
+    pub until: Option<Millis>,
     /// Of these types; empty: all.
     pub event_types: Vec<EventType>,
     /// Of messages that name one of these; empty: all.
@@ -115,7 +115,8 @@ impl Wanted {
         let (event_type, channels) = (&head.event_type, &head.channels);
         let of_type = self.event_types.is_empty() || self.event_types.contains(event_type);
         let on_channel = || self.channels.iter().any(|channel| channels.contains(channel));
-        (self.since..self.until).contains(&head.accepted)
+        head.accepted >= self.since
+            && self.until.is_none_or(|until| head.accepted < until)
             && of_type
             && (self.channels.is_empty() || on_channel())
             && endpoint.is_none_or(|endpoint| endpoint.subscribes(event_type, channels))

@@ -104,7 +104,7 @@ impl Rig {
             counted: false,
             done: 0,
             cursor: Sequence(0),
-            upto: self.store.bounds().0,
+            upto: self.store.bounds(self.tenant.application.id).0,
             created: 1,
             updated: 1,
         };
@@ -134,7 +134,7 @@ impl Rig {
 
 fn wanted(mode: Mode) -> Wanted {
     let (event_types, channels) = (Vec::new(), Vec::new());
-    Wanted { mode, since: 0, until: u64::MAX / 2, event_types, channels }
+    Wanted { mode, since: 0, until: None, event_types, channels }
 }
 
 fn failed() -> Mode {
@@ -160,7 +160,7 @@ async fn only_what_the_filter_takes_is_sent() {
     let to = rig.endpoint(0);
     rig.settled(40, to, Next::DeadLetter).await;
     let rare = vec![EventType::new("rare").expect("legal")];
-    let young = Wanted { since: 1_010, until: 1_030, event_types: rare, ..wanted(failed()) };
+    let young = Wanted { since: 1_010, until: Some(1_030), event_types: rare, ..wanted(failed()) };
     let id = rig.begin(to, young, false).await;
     rig.deliver(2, Next::Delivered).await;
     let ended = rig.ended(id).await;

@@ -1,6 +1,6 @@
 //! The port to answers that are given again: the first successful answer to a request with an idempotency key.
 
-use super::StoreError;
+use super::{Accepted, StoreError};
 use crate::model::{
     Millis,
     id::{Digest, EnvironmentId},
@@ -26,9 +26,42 @@ pub struct KeptAnswer {
     pub once: Once,
     /// The HTTP status.
     pub status: u16,
-    /// The body. That of an accepted message ends before its payload, which the store has already: what is kept with a
-    /// message is given back with the payload and a closing brace behind it.
+    /// The body. That of an accepted message ends before its attributes and its payload, which the store has already: what
+    /// is kept with a message is given back with what [`complete`] puts behind it.
     pub body: Bytes,
+}
+
+/// Puts a message's attributes, as JSON text, and its payload behind the start of an object. Neither is there any more once
+/// its content is gone.
+pub fn complete(body: &mut Vec<u8>, attributes: Option<&str>, payload: &[u8]) {
+    if let Some(attributes) = attributes {
+        body.extend_from_slice(b",\"attributes\":");
+        body.extend_from_slice(attributes.as_bytes());
+    }
+    body.extend_from_slice(b",\"payload\":");
+    body.extend_from_slice(if payload.is_empty() { b"null" } else { payload });
+    body.push(b'}');
+}
+
+/// What is answered to many, by what became of each.
+pub type BatchBody = Box<dyn Fn(&[Accepted]) -> Bytes + Send + Sync>;
+
+/// What the sender of many messages is answered, to be kept in the step that accepts them.
+pub struct BatchAnswer {
+    /// To which request.
+    pub once: Once,
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, by what became of each.
+    pub body: BatchBody,
+}
+
+impl BatchAnswer {
+    /// The answer once that is known.
+    #[must_use]
+    pub fn kept(&self, accepted: &[Accepted]) -> KeptAnswer {
+        KeptAnswer { once: self.once, status: self.status, body: (self.body)(accepted) }
+    }
 }
 
 /// Answers that are given again.

@@ -32,6 +32,7 @@ mod keyvalue;
 mod keys;
 mod log;
 mod messages;
+mod operations;
 mod recovery;
 mod search;
 

@@ -13,6 +13,7 @@ use super::{LeasedMessage, StoreError};
 use crate::invariant::{Invariant, check};
 use crate::model::{
     delivery::{Delivery, DeliveryKey},
+    id::ApplicationId,
     message::{Message, Sequence},
 };
 use std::{
@@ -53,7 +54,7 @@ struct State {
 
 #[derive(Debug)]
 enum Entry {
-    Leased,
+    Leased(ApplicationId),
     Open(Vec<Arc<Delivery>>),
     Settled,
 }
@@ -131,7 +132,7 @@ impl Front {
         let taken: Vec<_> = state.fresh.drain(..count).collect();
         for (_, message) in &taken {
             state.fresh_bytes -= message.payload.len();
-            state.ledger.push_back(Entry::Leased);
+            state.ledger.push_back(Entry::Leased(message.application));
         }
         state.next += count as u64;
         let lease = |(sequence, message)| LeasedMessage {
@@ -156,7 +157,7 @@ impl Front {
         let from = state.next;
         for number in from..upto.0 {
             let entry = match read.binary_search_by_key(&number, |leased| leased.sequence.0) {
-                Ok(_) => Entry::Leased,
+                Ok(index) => Entry::Leased(read[index].message.application),
                 Err(_) => Entry::Settled,
             };
             state.ledger.push_back(entry);
@@ -224,6 +225,27 @@ impl Front {
     pub fn mark(&self) -> Sequence {
         let state = self.lock();
         Sequence(state.next - state.ledger.len() as u64)
+    }
+
+    /// Everything of the application below is settled: other applications' messages hold only the mark back.
+    #[must_use]
+    pub fn mark_of(&self, application: ApplicationId) -> Sequence {
+        let state = self.lock();
+        let is_open = |entry: &Entry| match entry {
+            Entry::Leased(of) => *of == application,
+            Entry::Open(open) => open.iter().any(|d| d.message.application == application),
+            Entry::Settled => false,
+        };
+        let settled = state.ledger.iter().position(is_open).unwrap_or(state.ledger.len());
+        Sequence(state.next - (state.ledger.len() - settled) as u64)
+    }
+
+    /// Whether the message was handed over and is settled.
+    #[must_use]
+    pub fn is_settled(&self, sequence: Sequence) -> bool {
+        let mut state = self.lock();
+        let below = sequence.0 < state.next - state.ledger.len() as u64;
+        below || matches!(state.entry(sequence), Some(Entry::Settled))
     }
 
     /// How many are not handed over, and how many are not settled.

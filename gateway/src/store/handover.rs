@@ -55,12 +55,12 @@ pub struct Effects {
 /// What is due again.
 #[derive(Clone, Copy, Debug)]
 pub enum Resent {
-    /// A delivery's row, and when it was due before, if it waited.
-    Delivery(DeliveryKey, Option<Millis>),
+    /// A delivery's row, when it was due before, if it waited, and when it is now.
+    Delivery(DeliveryKey, Option<Millis>, Millis),
     /// A message, to be dispatched.
     Message(Sequence),
-    /// A message that is parked, and will be for this endpoint as well when it is released.
-    Parked,
+    /// A message that is held, and will be for this endpoint as well when its time comes.
+    Held,
 }
 
 /// What there is to do to send something again.
@@ -72,6 +72,41 @@ pub enum Found {
     Nothing,
     /// It is dispatched for another endpoint just now: later.
     Busy,
+}
+
+/// What follows an attempt, by what is known at the moment its row is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follows {
+    /// The delivery's next state.
+    pub next: Next,
+    /// How many attempts the retry schedule does not count.
+    pub spent: u32,
+}
+
+impl Follows {
+    /// What operators are told of it: not that the schedule is used up, when it begins anew.
+    #[must_use]
+    pub fn notice(self, settlement: &Settlement) -> Option<&Arc<Message>> {
+        let renewed = settlement.next == Next::DeadLetter && self.next != Next::DeadLetter;
+        settlement.notice.as_ref().filter(|_| !renewed)
+    }
+}
+
+/// What follows an attempt, by the catalog at that moment: none to an endpoint that is disabled or gone meanwhile. One that fails of a delivery that was resent meanwhile is made again at once, with the schedule
+/// from its start.
+#[must_use]
+pub fn follows(catalog: &Snapshot, settlement: &Settlement, resent: bool, now: Millis) -> Follows {
+    let Settlement { delivery, attempt, next, .. } = settlement;
+    let enabled = catalog.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
+    match (next, attempt) {
+        (Next::RetryAt(_), _) if !enabled => {
+            Follows { next: Next::Disabled, spent: delivery.spent }
+        }
+        (Next::RetryAt(_) | Next::DeadLetter, Some(attempt)) if resent && enabled => {
+            Follows { next: Next::RetryAt(now), spent: attempt.number }
+        }
+        _ => Follows { next: *next, spent: delivery.spent },
+    }
 }
 
 /// Why a message is held that is dispatched again for an endpoint that missed it.
@@ -103,6 +138,12 @@ pub fn held_as(
 #[must_use]
 pub fn orphaned() -> Held {
     Held::Dropped { reason: "the application was deleted".to_owned() }
+}
+
+/// What becomes of a parked message whose content goes: there is nothing left to release.
+#[must_use]
+pub fn emptied() -> Held {
+    Held::Dropped { reason: "its content was removed before a plugin released it".to_owned() }
 }
 
 impl Handover {
@@ -143,11 +184,13 @@ impl Handover {
     }
 
     /// An attempt's end is recorded.
-    pub fn settled(&self, settlement: Settlement) {
+    pub fn settled(&self, settlement: Settlement, follows: Follows) {
         let key = settlement.delivery.key;
-        if let Next::RetryAt(due) = settlement.next {
+        self.waiting().settled(key);
+        if let Next::RetryAt(due) = follows.next {
             let attempts = settlement.attempt.map_or(settlement.delivery.attempts, |a| a.number);
-            let again = Delivery { attempts, due, ..Delivery::clone(&settlement.delivery) };
+            let (spent, delivery) = (follows.spent, Delivery::clone(&settlement.delivery));
+            let again = Delivery { attempts, spent, due, ..delivery };
             self.wait(&Arc::new(again));
         }
         self.front.settled(&key);
@@ -196,6 +239,22 @@ impl Handover {
         self.offer(ready);
     }
 
+    /// A step has been written, or was not: what was kept from being leased meanwhile may be.
+    pub fn free_messages(&self) {
+        if self.waiting().free_messages() {
+            self.front.wake();
+        }
+    }
+
+    /// That many parked messages are dropped, since their content is gone.
+    pub fn emptied(&self, count: u64) {
+        if count > 0 {
+            self.parked.fetch_sub(count, Ordering::Relaxed);
+            metrics::counter!("octohooks_parked_messages_emptied_total").increment(count);
+            tracing::warn!(count, "parked messages are dropped: their content is gone");
+        }
+    }
+
     /// A catalog change is durable, with these effects.
     pub fn changed(&self, effects: &Effects) {
         let now = clock::now();
@@ -226,12 +285,11 @@ impl Handover {
             for one in resent {
                 match one {
                     Resent::Message(sequence) => messages.push(sequence),
-                    Resent::Parked => {}
-                    // One that waited and has no timer is being sent.
-                    Resent::Delivery(key, before) => {
-                        if before.is_none_or(|due| waiting.remove_timer(key, due)) {
-                            waiting.add_timer(key, now, None, now);
-                        }
+                    Resent::Held => {}
+                    Resent::Delivery(key, before, due) => {
+                        waiting.resend(key, before, due, now);
+                        // A first attempt is under way, and has a row now.
+                        self.front.settled(&key);
                     }
                 }
             }
@@ -304,14 +362,36 @@ impl Handover {
     }
 }
 
-/// Waits for the event, or the time if there is one.
+/// The longest sleep towards a due time: that is the wall clock's, which may be set meanwhile.
+const NAP: Duration = Duration::from_secs(5);
+
+/// Waits for the event, or the time if there is one, but not for longer than a nap.
 async fn until(due: Option<Millis>, event: impl Future<Output = ()>) {
     let event = pin!(event);
     match due {
         None => event.await,
         Some(due) => {
-            let wait = Duration::from_millis(due.saturating_sub(clock::now()));
+            let wait = Duration::from_millis(due.saturating_sub(clock::now())).min(NAP);
             let _either = tokio::time::timeout(wait, event).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_time_looks_at_the_clock_now_and_then() {
+        let day = clock::now() + 24 * 3_600_000;
+        tokio::select! {
+            () = until(Some(day), pending()) => {}
+            () = tokio::time::sleep(NAP * 2) => panic!("it sleeps on"),
+        }
+        tokio::select! {
+            () = until(None, pending()) => panic!("nothing is due"),
+            () = tokio::time::sleep(NAP * 2) => {}
         }
     }
 }

@@ -5,10 +5,10 @@
 //! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
 
 use super::{
-    Accepted, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Queue, Settlement,
-    StoreError, Submission,
+    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Queue,
+    Settlement, StoreError, Submission,
     front::{Front, Ready},
-    handover::{Handover, held_as},
+    handover::{Handover, follows, held_as},
     waiting::{Due, Waiting},
 };
 use crate::{
@@ -68,8 +68,11 @@ impl Memory {
         }
     }
 
-    /// Gives a delivery a row in which it waits.
+    /// Gives a delivery a row in which it waits, or has ended if its endpoint is disabled or gone.
     fn wait(&self, tables: &mut Tables, delivery: &Arc<Delivery>, state: State) {
+        let snapshot = self.handover.snapshot();
+        let enabled = snapshot.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
+        let state = if enabled { state } else { State::Disabled };
         tables.put(delivery, state, None, clock::now());
         self.handover.written(delivery, state);
     }
@@ -77,7 +80,11 @@ impl Memory {
 
 #[async_trait]
 impl Queue for Memory {
-    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
+    async fn accept_once(
+        &self,
+        batch: Vec<Submission>,
+        answer: Option<BatchAnswer>,
+    ) -> Result<Vec<Accepted>, StoreError> {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
         let mut next = self.handover.front.head();
@@ -90,6 +97,9 @@ impl Queue for Memory {
                 next += 1;
             }
             accepted.push(result);
+        }
+        if let Some(answer) = answer {
+            tables.keep(&answer.kept(&accepted), None, clock::now());
         }
         self.handover.front.committed(committed);
         Ok(accepted)
@@ -175,18 +185,18 @@ impl Queue for Memory {
 
     fn settle(&self, settlement: Settlement) {
         let mut tables = self.tables();
-        tables.settle(&settlement, clock::now());
-        self.tell(&mut tables, settlement.notice.clone());
-        self.handover.settled(settlement);
+        let resent = self.handover.waiting().resent().contains(&settlement.delivery.key);
+        let catalog = self.handover.snapshot();
+        let follows = follows(&catalog, &settlement, resent, clock::now());
+        tables.settle(&settlement, follows, clock::now());
+        self.tell(&mut tables, follows.notice(&settlement).cloned());
+        self.handover.settled(settlement, follows);
     }
 
     fn set_aside(&self, delivery: Arc<Delivery>) {
         let mut tables = self.tables();
         self.handover.waiting().set_aside(delivery.clone());
-        let snapshot = self.handover.snapshot();
-        let enabled = snapshot.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
-        let state = if enabled { State::Aside } else { State::Disabled };
-        self.wait(&mut tables, &delivery, state);
+        self.wait(&mut tables, &delivery, State::Aside);
     }
 
     async fn take_aside(

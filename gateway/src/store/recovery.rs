@@ -11,6 +11,22 @@ use crate::model::{
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+/// How many operations of one environment may go on at once.
+pub const RUNNING: usize = 100;
+
+/// Why a new operation does not begin beside these, which go on.
+pub fn refusal<'a>(
+    new: &Operation,
+    running: impl IntoIterator<Item = &'a Operation>,
+) -> Option<StoreError> {
+    let of = running.into_iter().filter(|other| other.environment == new.environment);
+    let of: Vec<_> = of.collect();
+    if let Some(other) = of.iter().find(|other| other.endpoint == new.endpoint) {
+        return Some(StoreError::UnderWay(other.id));
+    }
+    (of.len() >= RUNNING).then_some(StoreError::TooManyOperations)
+}
+
 /// What is to be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
@@ -46,7 +62,7 @@ pub trait Recovery: Send + Sync + 'static {
     /// Makes these due in their order, and keeps the operation as it is now with what it has done, in one step; how many
     /// are due. Durable when it returns. What is being sent, reaches the endpoint anyway, or has lost its content is left
     /// alone. At a message that is dispatched for another endpoint just now it stops: the operation's cursor stays before it.
-    /// Nothing is done if the operation has ended.
+    /// Nothing is done if the operation has ended. One that is new is refused while another on its endpoint goes on.
     async fn again(
         &self,
         again: Vec<Again>,
@@ -64,7 +80,7 @@ pub trait Recovery: Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 
     /// The candidates of the operation's mode after its cursor, oldest first: at most `max`, of a bounded number of rows,
-    /// and up to where they were looked for. None beyond: all were seen that are settled, below `upto`.
+    /// and up to where they were looked for. What has lost its content is none. None beyond: all were seen that are settled, below `upto`.
     async fn candidates(
         &self,
         operation: &Operation,
@@ -75,8 +91,8 @@ pub trait Recovery: Send + Sync + 'static {
     /// dispatched for it alone, up to `max` together.
     async fn backlog(&self, endpoint: EndpointId, max: usize) -> Result<usize, StoreError>;
 
-    /// The number that the next message will get, and the lowest that is not settled.
-    fn bounds(&self) -> (Sequence, Sequence);
+    /// The number that the next message will get, and the lowest of the application's that may not be settled.
+    fn bounds(&self, application: ApplicationId) -> (Sequence, Sequence);
 
     /// The environment's operation of that id.
     async fn operation(

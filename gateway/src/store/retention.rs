@@ -1,7 +1,7 @@
 //! The port to what is deleted because it is old, or because somebody wants it gone. In small pieces, each a share of one
 //! commit, so that no sender waits for them.
 
-use super::{Page, StoreError};
+use super::StoreError;
 use crate::model::{Millis, id::EnvironmentId, message::Sequence};
 use async_trait::async_trait;
 
@@ -28,6 +28,17 @@ impl Forgotten {
     }
 }
 
+/// Old messages, as far as they were looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aged {
+    /// The messages, oldest first.
+    pub records: Vec<Sequence>,
+    /// Up to where they were looked for; none: there are no more.
+    pub next: Option<Sequence>,
+    /// Whether younger ones were passed over, which a clock that was wrong had put between them.
+    pub passed_over: bool,
+}
+
 /// What goes.
 #[async_trait]
 pub trait Retention: Send + Sync + 'static {
@@ -38,13 +49,13 @@ pub trait Retention: Send + Sync + 'static {
         environment: EnvironmentId,
         after: Sequence,
         before: Millis,
-    ) -> Result<Page<Sequence, Sequence>, StoreError>;
+    ) -> Result<Aged, StoreError>;
 
     /// Messages whose publisher wants their content gone by now, and that can be forgotten, at most `max`.
     async fn outlived(&self, now: Millis, max: usize) -> Result<Vec<Sequence>, StoreError>;
 
     /// Forgets that of these messages, and notes how far the environment's have come; how many. One with a delivery that
-    /// waits, that waits itself, or that is not settled, is left as it is.
+    /// waits, that waits itself, or that is not settled, is left as it is. One that is parked is dropped with its content.
     async fn forget(
         &self,
         what: Forgotten,

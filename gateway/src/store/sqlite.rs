@@ -5,8 +5,8 @@
 //! dispatch is behind, for a retry that was not due soon, and after a start.
 
 use super::{
-    Accepted, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Limits, Queue,
-    Settlement, StoreError, Submission,
+    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Limits,
+    Queue, Settlement, StoreError, Submission,
     front::{Front, Ready},
     handover::Handover,
     vault::{Master, Vault},
@@ -41,6 +41,7 @@ use writer::{Op, Reply, Writer};
 mod answers;
 mod changes;
 mod checkpoint;
+mod disorder;
 mod held;
 mod keyvalue;
 mod log;
@@ -87,7 +88,8 @@ impl Sqlite {
         schema::prepare(&mut connection, limits.bytes.map(|bytes| bytes.div_ceil(8192)))?;
         let vault = Arc::new(sealing::prepare(&mut connection, master)?);
         let (mark, head) = read::bounds(&connection).map_err(text)?;
-        clock::accepted_until(read::last_accepted(&connection).map_err(text)?);
+        let latest = read::last_accepted(&connection).map_err(text)?;
+        clock::accepted_until(latest);
         let handover = Arc::new(Handover::new(
             Front::new(mark, head),
             read::waiting(&connection).map_err(text)?,
@@ -102,6 +104,7 @@ impl Sqlite {
             ops: received,
             handover: handover.clone(),
             wal: wal.clone(),
+            latest,
             owed: Vec::new(),
         };
         let copier = Connection::open(&path).map_err(text)?;
@@ -197,9 +200,13 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 
 #[async_trait]
 impl Queue for Sqlite {
-    async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
+    async fn accept_once(
+        &self,
+        batch: Vec<Submission>,
+        answer: Option<BatchAnswer>,
+    ) -> Result<Vec<Accepted>, StoreError> {
         let _waiting = self.accepts.try_acquire().map_err(|_| StoreError::Busy)?;
-        self.ask(|reply| Op::Accept(batch, reply)).await
+        self.ask(|reply| Op::Accept(batch, answer, reply)).await
     }
 
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError> {

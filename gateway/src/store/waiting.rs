@@ -10,7 +10,7 @@ use crate::model::{
     message::Sequence,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -51,7 +51,11 @@ pub struct Waiting {
     kept: usize,
     kept_bytes: usize,
     aside: HashMap<EndpointId, Aside>,
+    /// What is resent while it is under way: sent again if that fails.
+    resent: HashSet<DeliveryKey>,
     messages: BTreeSet<(Millis, Sequence)>,
+    /// Of those, what nobody may take while its row is changed.
+    kept_messages: Vec<(Millis, Sequence)>,
     crowded: HashMap<ApplicationId, BTreeSet<Sequence>>,
 }
 
@@ -99,6 +103,33 @@ impl Waiting {
         let waited = removed.is_some();
         self.kept_no_more(removed.flatten().as_deref());
         waited
+    }
+
+    /// Whether a delivery waits until then. One whose row does, and that has no timer, is under way.
+    #[must_use]
+    pub fn waits(&self, key: DeliveryKey, due: Millis) -> bool {
+        self.timers.contains_key(&(due, key))
+    }
+
+    /// A delivery is due at `due`, instead of `before` if it waited; or once more when what is under way has failed.
+    pub fn resend(&mut self, key: DeliveryKey, before: Option<Millis>, due: Millis, now: Millis) {
+        if before.is_none_or(|before| self.remove_timer(key, before)) {
+            self.resent.remove(&key);
+            self.add_timer(key, due, None, now);
+        } else {
+            self.resent.insert(key);
+        }
+    }
+
+    /// What is resent while it is under way.
+    #[must_use]
+    pub fn resent(&self) -> HashSet<DeliveryKey> {
+        self.resent.clone()
+    }
+
+    /// What was under way is no more.
+    pub fn settled(&mut self, key: DeliveryKey) {
+        self.resent.remove(&key);
     }
 
     fn kept_no_more(&mut self, delivery: Option<&Delivery>) {
@@ -155,6 +186,22 @@ impl Waiting {
     /// A message waits for another plugin call.
     pub fn add_message(&mut self, sequence: Sequence, due: Millis) {
         self.messages.insert((due, sequence));
+    }
+
+    /// Keeps a message that waits until then from being taken; whether it waits.
+    pub fn keep_message(&mut self, sequence: Sequence, due: Millis) -> bool {
+        let place = (due, sequence);
+        let waits = self.messages.remove(&place);
+        self.kept_messages.extend(waits.then_some(place));
+        waits || self.kept_messages.contains(&place)
+    }
+
+    /// Messages may be taken again; whether there are any.
+    pub fn free_messages(&mut self) -> bool {
+        let kept = std::mem::take(&mut self.kept_messages);
+        let some = !kept.is_empty();
+        self.messages.extend(kept);
+        some
     }
 
     /// A message waits until its application's plugin has room.
@@ -259,6 +306,7 @@ impl Waiting {
             return;
         }
         self.timers.retain(|(_, key), _| !endpoints.contains(&key.endpoint));
+        self.resent.retain(|key| !endpoints.contains(&key.endpoint));
         self.kept = self.timers.values().flatten().count();
         self.kept_bytes = self.timers.values().flatten().map(|delivery| delivery.bytes()).sum();
         for endpoint in endpoints {

@@ -171,6 +171,8 @@ impl From<StoreError> for ApiError {
                 error
             }
             StoreError::Conflict(Conflict::Stale | Conflict::NotEmpty) => Self::conflict(message),
+            StoreError::UnderWay(id) => Self::taken(&id, message),
+            StoreError::TooManyOperations => Self::conflict(message),
             StoreError::Failed(_) => {
                 tracing::error!(error = message, "the store failed a request");
                 let message = "the store failed; nothing was accepted";

@@ -54,12 +54,20 @@ pub struct Repeats {
 
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
-/// The status of an answer that is not kept: its handler answers a repetition as it did the first time.
-const ASK_AGAIN: u16 = 0;
+/// The status of an answer that is not kept whole: its handler makes it anew, of what was kept and the same request.
+pub const ASK_AGAIN: u16 = 0;
 
-/// Says that a handler does so; set as the response's extension.
-#[derive(Clone, Copy, Debug)]
-pub struct AskAgain;
+/// What a handler kept of its first answer to this request, if that was answered before.
+#[derive(Clone, Debug)]
+pub struct Earlier(pub Option<Bytes>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Earlier {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or(Self(None)))
+    }
+}
 
 /// An answer that its handler has kept; set as the response's extension.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +141,7 @@ impl Repeats {
     async fn run_once(
         self,
         once: Once,
-        request: Request,
+        mut request: Request,
         next: Next,
     ) -> Result<Response, ApiError> {
         let since = clock::now().saturating_sub(KEPT);
@@ -144,7 +152,8 @@ impl Repeats {
                 return Err(ApiError::new(StatusCode::CONFLICT, "key_reused", message));
             }
             Some(kept) if kept.status != ASK_AGAIN => return Ok(again(kept)),
-            Some(_) => {
+            Some(kept) => {
+                request.extensions_mut().insert(Earlier(Some(kept.body)));
                 let mut response = next.run(request).await;
                 response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
                 return Ok(response);
@@ -155,15 +164,13 @@ impl Repeats {
         if !response.status().is_success() || response.extensions().get::<IsKept>().is_some() {
             return Ok(response);
         }
-        if response.extensions().get::<AskAgain>().is_some() {
-            let kept = KeptAnswer { once, status: ASK_AGAIN, body: Bytes::new() };
-            self.answers.keep(kept).await?;
-            return Ok(response);
-        }
         let (head, body) = response.into_parts();
         let body = body::read(body, usize::MAX, "answer").await?;
         let kept = KeptAnswer { once, status: head.status.as_u16(), body: body.clone() };
-        self.answers.keep(kept).await?;
+        if let Err(error) = self.answers.keep(kept).await {
+            // What it says is done, and stays done.
+            tracing::warn!(%error, "an answer could not be kept; a repetition is a request of its own");
+        }
         Ok(Response::from_parts(head, Body::from(body)))
     }
 }

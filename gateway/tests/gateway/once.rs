@@ -191,3 +191,34 @@ async fn what_was_expunged_does_not_come_back_with_a_repeated_batch() {
     assert!(!bytes.windows(text.len()).any(|part| part == text), "its answer is not kept");
     assert_eq!(post(&gateway, "batch", path, &batch).await, (200, true, answer));
 }
+
+#[tokio::test]
+async fn a_repeated_batch_gets_its_first_answer_whatever_has_changed() {
+    let gateway = Gateway::start(&[]).await;
+    gateway.application("hooli", &[]).await;
+    let path = "/applications/hooli/messages/batch";
+    let batch = json!({ "messages": [
+        { "eventType": "a", "payload": { "n": 1.5 }, "attributes": { "from": "here" } },
+        { "eventType": "no such type", "payload": 1 },
+        { "eventType": "a", "payload": { "n": 2 }, "uid": "u" },
+        { "eventType": "a", "payload": { "n": 3 }, "uid": "u" },
+    ] });
+    let wrong = json!({ "messages": [{ "payload": 1 }] });
+    let (_, _, first) = post(&gateway, "batch", path, &batch).await;
+    let (_, _, all_wrong) = post(&gateway, "wrong", path, &wrong).await;
+    assert_eq!(all_wrong["data"][0]["status"], "invalid");
+    // Judged anew, all would be refused.
+    let schema = json!({ "type": "string" });
+    let event_type = json!({ "name": "a", "schema": schema, "enforce": true });
+    gateway.post("/event-types", event_type).await;
+    let (_, _, judged) = post(&gateway, "another", path, &batch).await;
+    let statuses: Vec<_> = judged["data"].as_array().expect("a list").to_vec();
+    assert!(statuses.iter().all(|one| one["status"] == "invalid"), "{judged}");
+    assert_eq!(post(&gateway, "batch", path, &batch).await, (200, true, first.clone()));
+    assert_eq!(post(&gateway, "wrong", path, &wrong).await, (200, true, all_wrong));
+    let listed = gateway.get("/applications/hooli/messages").await;
+    assert_eq!(listed["data"].as_array().expect("a list").len(), 2);
+    let (status, _) = gateway.call(Method::DELETE, "/applications/hooli", None).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(post(&gateway, "batch", path, &batch).await, (200, true, first));
+}

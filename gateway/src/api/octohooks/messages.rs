@@ -202,7 +202,8 @@ pub async fn expunge(
     let tenant = caller.tenant(&catalog, &app)?;
     let record = find(&log, &tenant, &message).await?;
     if retention.forget(Forgotten::Content, vec![record.sequence], None).await? == 0 {
-        return Err(ApiError::conflict("its deliveries have not ended"));
+        let why = "its deliveries have not ended, or a plugin is to see it again";
+        return Err(ApiError::conflict(why));
     }
     Ok(Json(Shown::new(&find(&log, &tenant, &message).await?)))
 }

@@ -11,7 +11,7 @@ use crate::{
     model::{
         Millis,
         id::{ApplicationId, EndpointId, OperationId},
-        message::Sequence,
+        message::{Held, Sequence},
         name::{Channel, EventType},
         operation::{Mode, Operation, State as OperationState, Wanted},
     },
@@ -39,8 +39,6 @@ use utoipa::{IntoParams, ToSchema};
 /// How often, and after which pause, a message is tried to be sent that is dispatched for another endpoint.
 const TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(25);
-/// How many operations of one environment may go on at once.
-const RUNNING: usize = 100;
 /// How many operations are listed.
 const LISTED: usize = 250;
 
@@ -86,7 +84,13 @@ pub async fn resend(
     };
     // One that is dispatched for another endpoint just now has its turn in a moment.
     let mut tries = if there.is_empty() { TRIES } else { 1 };
+    let parked = record.held.is_some_and(|(held, _)| matches!(held, Held::Parked { .. }));
     while recovery.again(again.clone(), None).await? == 0 {
+        if parked && there.is_empty() {
+            let why = "a plugin failed on the message: it is sent once a new version of the plugin, \
+                       or new settings, release it";
+            return Err(ApiError::conflict(why));
+        }
         tries -= 1;
         if tries == 0 {
             return Err(ApiError::conflict("it is being sent, or waits to be"));
@@ -107,7 +111,7 @@ struct Draft {
     /// Messages accepted from then on.
     #[schema(value_type = u64)]
     since: Option<Millis>,
-    /// Messages accepted until then; now if absent.
+    /// Messages accepted until then; all that there are now if absent.
     until: Option<Millis>,
     /// `failed` if absent.
     mode: Option<DraftMode>,
@@ -131,10 +135,10 @@ enum DraftMode {
 }
 
 impl Draft {
-    fn wanted(self, now: Millis) -> Result<Wanted, ApiError> {
+    fn wanted(self) -> Result<Wanted, ApiError> {
         let since = self.since.ok_or_else(|| ApiError::field("/since", "is required"))?;
-        let until = self.until.unwrap_or(now);
-        if since > until {
+        let until = self.until;
+        if until.is_some_and(|until| since > until) {
             return Err(ApiError::field("/until", "must not be before since"));
         }
         let mode = match (self.mode.unwrap_or(DraftMode::Failed), self.states) {
@@ -184,7 +188,7 @@ pub async fn recover(
     let endpoint = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
     let now = clock::now();
     let dry_run = draft.dry_run.unwrap_or(false);
-    let wanted = draft.wanted(now)?;
+    let wanted = draft.wanted()?;
     if !endpoint.enabled && !dry_run {
         return Err(ApiError::conflict("the endpoint is disabled"));
     }
@@ -200,19 +204,10 @@ pub async fn recover(
         counted: false,
         done: 0,
         cursor: Sequence(0),
-        upto: recovery.bounds().0,
+        upto: recovery.bounds(tenant.application.id).0,
         created: now,
         updated: now,
     };
-    let running = recovery.running().await?;
-    let mut own = running.iter().filter(|other| other.environment == owner.environment);
-    if let Some(other) = own.clone().find(|other| other.endpoint == endpoint.id) {
-        // Two would send the same, and in two paces.
-        return Err(ApiError::taken(&other.id, "an operation on the endpoint goes on"));
-    }
-    if own.by_ref().count() >= RUNNING {
-        return Err(ApiError::conflict(format!("{RUNNING} operations go on; wait for one to end")));
-    }
     let shown = Shown::from(operation.clone());
     let answer = repeatable.answer(StatusCode::ACCEPTED, &shown);
     recovery.again_once(Vec::new(), Some(operation), answer).await?;
@@ -241,7 +236,9 @@ pub struct Shown {
     total: Option<u64>,
     dry_run: bool,
     since: Millis,
-    until: Millis,
+    /// None: all that there were when it was created.
+    #[schema(required)]
+    until: Option<Millis>,
     created: Millis,
     updated: Millis,
 }
@@ -360,4 +357,24 @@ pub async fn cancel(
     let cancelled = Operation { state, updated: clock::now(), ..found };
     recovery.again(Vec::new(), Some(cancelled)).await?;
     Ok(Json(find(&recovery, owner, &id).await?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_until_takes_all_that_there_are_whatever_the_clock_says() {
+        let wanted = |text: &str| serde_json::from_str::<Draft>(text).expect("reads").wanted();
+        let all = wanted(r#"{"since":0}"#).expect("is legal");
+        let some = wanted(r#"{"since":5,"until":7}"#).expect("is legal");
+        let message = crate::model::sample::message(ApplicationId(clock::id()));
+        for (accepted, expected) in [(5, true), (7, false), (clock::now() + 3_600_000, false)] {
+            let message = crate::model::message::Message { accepted, ..message.clone() };
+            let head = (&message).into();
+            assert!(all.takes(&head, None), "{accepted}");
+            assert_eq!(some.takes(&head, None), expected, "{accepted}");
+        }
+        assert!(wanted(r#"{"since":5,"until":4}"#).is_err());
+    }
 }

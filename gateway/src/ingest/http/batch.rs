@@ -3,22 +3,27 @@
 use super::{AcceptedMessage, BatchBytes, MessageDraft, whole};
 use crate::{
     ingest::{
-        accept::{Acceptor, Draft, Receipt, Refused},
+        accept::{Acceptor, Draft, Refused},
         envelope,
     },
-    model::{id::MessageId, message::Message},
+    model::{
+        id::{ApplicationId, EnvironmentId, MessageId},
+        message::Message,
+    },
+    store::{Accepted, BatchAnswer, Submission},
     web::{
         answers::{BadBody, Denied, Missing, NotDone},
         auth::Publisher,
         body,
         error::ApiError,
-        once::{AskAgain, Repeatable},
+        once::{ASK_AGAIN, Earlier, Repeatable},
     },
 };
 use axum::{
-    Extension, Json,
+    Json,
     body::Body,
     extract::{Path, State},
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -55,7 +60,10 @@ enum Answer {
     /// Its uid was used before, by this message.
     Duplicate { id: MessageId },
     /// It is not as it must be, or the store could not.
-    Invalid { error: ApiError },
+    Invalid {
+        #[schema(value_type = ApiError)]
+        error: Box<RawValue>,
+    },
 }
 
 /// Creates up to 1000 messages, each answered for itself.
@@ -93,63 +101,127 @@ pub async fn create(
     State(BatchBytes(limit)): State<BatchBytes>,
     publisher: Publisher,
     repeatable: Repeatable,
+    earlier: Earlier,
     Path(application): Path<String>,
     body: Body,
-) -> Result<(Extension<AskAgain>, Json<Answers>), ApiError> {
-    if !acceptor.knows(publisher.environment, &application) {
+) -> Result<Response, ApiError> {
+    if earlier.0.is_none() && !acceptor.knows(publisher.environment, &application) {
         return Err(Refused::NoApplication.into());
     }
     let bytes = body::read(body, limit, "batch").await?;
-    let batch: Batch<'_> = body::object(&bytes)?;
-    let messages = batch.messages.unwrap_or_default();
-    if !(1..=MESSAGES).contains(&messages.len()) {
-        return Err(ApiError::field("/messages", format!("must be 1 to {MESSAGES}")));
+    if let Some(earlier) = earlier.0 {
+        let kept = serde_json::from_slice(&earlier).map_err(|error| {
+            tracing::error!(%error, "what was kept of an answer cannot be read");
+            ApiError::conflict("the first answer cannot be read any more")
+        })?;
+        return Ok(Json(answers(&drafts(&bytes)?, kept)).into_response());
     }
-    let drafts = (0..).zip(&messages).map(|(index, text)| draft(&bytes, text, index, repeatable));
-    let read: Vec<Result<Draft, ApiError>> = drafts.collect();
-    let legal = read.iter().filter_map(|draft| draft.as_ref().ok());
+    let drafts = drafts(&bytes)?;
+    let legal = drafts.iter().filter_map(|draft| draft.as_ref().ok());
     let legal = legal.map(|draft| (application.clone(), draft.clone())).collect();
-    let mut accepted = acceptor.accept_all(publisher.environment, legal).await?.into_iter();
-    let mut data = Vec::with_capacity(read.len());
-    for draft in read {
-        data.push(match draft {
-            Err(error) => Answer::Invalid { error },
-            Ok(_) => match accepted.next() {
+    let answer = |made: &[Result<Submission, Refused>]| {
+        let once = repeatable.0?;
+        let gone = |one: &Result<_, Refused>| matches!(one, Err(Refused::NoApplication));
+        let slots = slots(&drafts, made);
+        let body = move |accepted: &[Accepted]| keep(&slots, accepted);
+        let answer = BatchAnswer { once, status: ASK_AGAIN, body: Box::new(body) };
+        Some(answer).filter(|_| !made.iter().any(gone))
+    };
+    let each = acceptor.accept_all_once(publisher.environment, legal, answer).await?;
+    let mut each = each.into_iter();
+    let mut kept = Vec::with_capacity(drafts.len());
+    for draft in &drafts {
+        kept.push(match draft {
+            Err(error) => Kept::Invalid(text(error)),
+            Ok(_) => match each.next() {
                 Some(Err(Refused::NoApplication)) => return Err(Refused::NoApplication.into()),
-                Some(Err(Refused::Duplicate(id))) => Answer::Duplicate { id },
-                Some(Err(refused)) => Answer::Invalid { error: refused.into() },
-                Some(Ok(receipt)) => Answer::Created { message: shown(&receipt) },
+                Some(Err(Refused::Duplicate(id))) => Kept::Duplicate(id),
+                Some(Err(refused)) => Kept::Invalid(text(&refused.into())),
+                Some(Ok(receipt)) => Kept::Created(receipt.id),
                 None => continue,
             },
         });
     }
-    Ok((Extension(AskAgain), Json(Answers { data })))
+    Ok(repeatable.kept(Json(answers(&drafts, kept))))
 }
 
-/// One message. Those of a batch with an idempotency key have keys of their own, so that they are the same messages when the
-/// batch comes again, and its answer need not be kept.
-fn draft(
-    bytes: &Bytes,
-    text: &RawValue,
-    index: usize,
-    repeatable: Repeatable,
-) -> Result<Draft, ApiError> {
-    let mut draft = envelope::json(&bytes.slice_ref(text.get().as_bytes()))?;
-    draft.idempotency_key = repeatable
-        .0
-        .map(|once| format!("{} {} {index}", once.key, once.fingerprint).into_boxed_str());
-    Ok(draft)
+/// The messages as they are written.
+fn drafts(bytes: &Bytes) -> Result<Vec<Result<Draft, ApiError>>, ApiError> {
+    let batch: Batch<'_> = body::object(bytes)?;
+    let messages = batch.messages.unwrap_or_default();
+    if !(1..=MESSAGES).contains(&messages.len()) {
+        return Err(ApiError::field("/messages", format!("must be 1 to {MESSAGES}")));
+    }
+    let read = |text: &&RawValue| envelope::json(&bytes.slice_ref(text.get().as_bytes()));
+    Ok(messages.iter().map(read).collect())
 }
 
-fn shown(receipt: &Receipt) -> Box<RawValue> {
-    let message = match receipt.id == receipt.message.id {
-        true => whole(&receipt.message),
-        false => {
-            let accepted = receipt.id.created().unwrap_or(receipt.message.accepted);
-            whole(&Message { id: receipt.id, accepted, ..Message::clone(&receipt.message) })
-        }
+/// What is kept of the answer to one message; the message itself comes again with the request.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kept {
+    Created(MessageId),
+    Duplicate(MessageId),
+    Invalid(Box<RawValue>),
+}
+
+/// What is known of each before it is accepted: it is created, if its uid is free.
+fn slots(drafts: &[Result<Draft, ApiError>], made: &[Result<Submission, Refused>]) -> Vec<Kept> {
+    let mut made = made.iter();
+    let slots = drafts.iter().filter_map(|draft| match draft {
+        Err(error) => Some(Kept::Invalid(text(error))),
+        Ok(_) => made.next().map(|one| match one {
+            Ok(submission) => Kept::Created(submission.message.id),
+            Err(refused) => Kept::Invalid(text(&refused.clone().into())),
+        }),
+    });
+    slots.collect()
+}
+
+/// What is kept of the answer, by what became of those that could be accepted.
+fn keep(slots: &[Kept], accepted: &[Accepted]) -> Bytes {
+    let mut accepted = accepted.iter();
+    let kept = slots.iter().map(|slot| match slot {
+        Kept::Created(_) => match accepted.next() {
+            Some(Accepted::Duplicate(id)) => Kept::Duplicate(*id),
+            Some(Accepted::Repeated(id)) => Kept::Created(*id),
+            _ => slot.clone(),
+        },
+        other => other.clone(),
+    });
+    // Ids and texts always serialise.
+    serde_json::to_vec(&kept.collect::<Vec<_>>()).unwrap_or_default().into()
+}
+
+fn answers(drafts: &[Result<Draft, ApiError>], kept: Vec<Kept>) -> Answers {
+    let each = drafts.iter().zip(kept).map(|(draft, kept)| match (kept, draft) {
+        (Kept::Created(id), Ok(draft)) => Answer::Created { message: shown(draft, id) },
+        (Kept::Created(id) | Kept::Duplicate(id), _) => Answer::Duplicate { id },
+        (Kept::Invalid(error), _) => Answer::Invalid { error },
+    });
+    Answers { data: each.collect() }
+}
+
+fn text(error: &ApiError) -> Box<RawValue> {
+    // Words and texts always serialise.
+    serde_json::value::to_raw_value(error).unwrap_or_default()
+}
+
+/// The message that was made of the draft under that id, in which the moment is.
+fn shown(draft: &Draft, id: MessageId) -> Box<RawValue> {
+    let message = Message {
+        environment: EnvironmentId::DEFAULT,
+        application: ApplicationId(id.0),
+        id,
+        uid: draft.uid.clone(),
+        event_type: draft.event_type.clone(),
+        channels: draft.channels.clone(),
+        payload: draft.payload.clone(),
+        attributes: draft.attributes.clone(),
+        accepted: id.created().unwrap_or_default(),
+        content_until: None,
     };
     // It was made of JSON.
-    let text = String::from_utf8(message).unwrap_or_default();
+    let text = String::from_utf8(whole(&message)).unwrap_or_default();
     RawValue::from_string(text).unwrap_or_default()
 }

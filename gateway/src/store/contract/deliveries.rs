@@ -7,7 +7,7 @@ use crate::{
         delivery::{Content, State},
         id::Digest,
     },
-    store::DeliveryRecord,
+    store::{Again, DeliveryRecord},
 };
 
 on_every_engine![
@@ -23,6 +23,7 @@ on_every_engine![
     what_is_set_aside_can_be_taken_before_it_is_written,
     an_endpoint_that_is_disabled_or_gone_has_nothing_waiting,
     what_is_set_aside_too_late_has_ended,
+    what_fails_after_its_endpoint_was_disabled_or_removed_has_ended,
 ];
 
 fn states(records: &[DeliveryRecord]) -> Vec<Option<State>> {
@@ -257,6 +258,39 @@ async fn an_endpoint_that_is_disabled_or_gone_has_nothing_waiting(store: &Store)
         let gone = soon(store.queue.take_aside(endpoints[0], 9)).await.expect("reads");
         assert!(gone.is_empty());
         let _others = soon(store.queue.take_aside(endpoints[1], 9)).await.expect("reads");
+    }
+    store.assert_nothing_comes().await;
+}
+
+async fn what_fails_after_its_endpoint_was_disabled_or_removed_has_ended(store: &Store) {
+    let hour = clock::now() + 3_600_000;
+    for case in 0..3 {
+        let tenant = store.tenant(1).await;
+        let endpoint = first_endpoint(&tenant);
+        let leased = store.leased(&tenant, 1).await.remove(0);
+        let taken = store.deliveries(&tenant, endpoint, 3).await;
+        store.settle(&taken[0], 500, Next::RetryAt(clock::now()));
+        let second = store.take(1).await.remove(0);
+        let resent = vec![Again::Delivery(taken[1].key)];
+        assert_eq!(soon(store.recovery.again(resent, None)).await.expect("is done"), 1);
+        store
+            .change(match case {
+                0 => disabled(&tenant, endpoint),
+                1 => Change::DeleteEndpoint(tenant.application.id, endpoint),
+                _ => Change::DeleteApplication(tenant.application.id),
+            })
+            .await;
+        for failed in [&second, &taken[1], &taken[2]] {
+            store.settle(failed, 500, Next::RetryAt(hour));
+        }
+        store.dispatch(&leased, vec![Delivery { due: hour, ..delivery(&leased, endpoint) }]);
+        for delivery in &taken {
+            let record = store.records(delivery.key.message).await.remove(0);
+            let made = if delivery.key == second.key { 2 } else { 1 };
+            assert_eq!((record.state, record.attempts.len()), (Some(State::Disabled), made));
+        }
+        assert_eq!(states(&store.records(leased.sequence).await), [Some(State::Disabled)]);
+        assert_eq!(store.depths().await, Depths::default());
     }
     store.assert_nothing_comes().await;
 }

@@ -176,8 +176,8 @@ async fn a_failure_is_kept_with_its_message_and_goes_with_its_content(store: &St
     assert_eq!(found(&again).await, None);
     let sequences = leased.iter().map(|leased| leased.sequence).collect();
     let forgotten = store.retention.forget(Forgotten::Content, sequences, None);
-    assert_eq!(soon(forgotten).await.expect("are forgotten"), 2, "what is parked waits");
-    assert_eq!(found(&leased[0]).await, Some(failure()));
+    assert_eq!(soon(forgotten).await.expect("are forgotten"), 3);
+    assert_eq!(found(&leased[0]).await, None);
     assert_eq!(found(&leased[1]).await, None);
 }
 

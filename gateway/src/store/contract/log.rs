@@ -12,6 +12,7 @@ on_every_engine![
     attempts_are_recorded_as_they_were,
     what_is_old_and_has_ended_is_forgotten,
     what_is_open_is_kept,
+    what_is_parked_goes_with_its_content,
     only_so_many_are_forgotten_at_once,
     a_forgotten_uid_is_free,
     what_is_forgotten_of_a_message_is_what_was_asked,
@@ -123,13 +124,52 @@ async fn what_is_open_is_kept(store: &Store) {
     store.settle(&deliveries[0], 500, Next::RetryAt(NEVER));
     store.queue.set_aside(deliveries[1].clone());
     let held = store.leased(&tenant, 2).await;
-    store.hold(&held[0], Held::Parked { kind: "trap".into(), reason: "why".into() });
+    store.hold(&held[0], Held::Retry { due: NEVER, calls: 1, reason: "why".into() });
     store.hold(&held[1], Held::Retry { due: NEVER, calls: 1, reason: "why".into() });
     let leased = store.leased(&tenant, 2).await;
     store.dispatch(&leased[0], vec![delivery(&leased[0], endpoint)]);
     store.accept([sample::message(tenant.application.id)]).await;
     assert_eq!(forget(store, NEVER, 100).await, 0);
     assert_eq!(kept(store, &tenant).await.len(), 7);
+}
+
+async fn what_is_parked_goes_with_its_content(store: &Store) {
+    let tenant = store.tenant(2).await;
+    let endpoints: Vec<_> = tenant.endpoints.keys().copied().collect();
+    let parked = || Held::Parked { kind: "trap".into(), reason: "why".into() };
+    let mut leased = store.leased(&tenant, 3).await;
+    // One was delivered to an endpoint, and is parked for another.
+    store.dispatch(&leased[2], vec![delivery(&leased[2], endpoints[0])]);
+    store.settle(&store.take(1).await.remove(0), 200, Next::Delivered);
+    store.flush().await;
+    let again = vec![crate::store::Again::Message(leased[2].sequence, endpoints[1])];
+    leased[0..2].iter().for_each(|leased| store.hold(leased, parked()));
+    store.flush().await;
+    assert_eq!(soon(store.recovery.again(again, None)).await.expect("is done"), 1);
+    leased[2] = store.lease(1).await.remove(0);
+    store.hold(&leased[2], parked());
+    assert_eq!(store.depths().await, Depths { parked: 3, ..Depths::default() });
+    let forget = async |what, index: usize| {
+        let forgotten = store.retention.forget(what, vec![leased[index].sequence], None);
+        soon(forgotten).await.expect("forgets")
+    };
+    for index in [0, 2] {
+        assert_eq!(forget(Forgotten::Attempts, index).await, 1);
+        assert_eq!(store.depths().await.parked, if index == 0 { 3 } else { 2 });
+        assert_eq!(forget(Forgotten::Content, index).await, 1);
+    }
+    assert_eq!(forget(Forgotten::All, 1).await, 1);
+    assert_eq!(store.depths().await, Depths::default());
+    let page = store.page(tenant.application.id, MessageFilter::default(), 10).await;
+    let left: Vec<_> = page.records.iter().map(|record| record.sequence).collect();
+    assert_eq!(left, [leased[2].sequence, leased[0].sequence]);
+    for record in page.records {
+        let (held, _) = record.held.expect("is held");
+        assert_eq!(held.state(), "dropped");
+        assert!(held.reason().contains("content was removed"), "{}", held.reason());
+        assert!(record.message.payload.is_empty());
+    }
+    store.assert_nothing_comes().await;
 }
 
 async fn only_so_many_are_forgotten_at_once(store: &Store) {

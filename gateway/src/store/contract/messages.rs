@@ -6,7 +6,7 @@ use crate::{
         id::{ApplicationId, Digest, EnvironmentId},
         name::{AttributeName, AttributeValue, Channel, EventType, Uid},
     },
-    store::{KeptAnswer, Once},
+    store::{BatchAnswer, Forgotten, KeptAnswer, Once},
 };
 use bytes::Bytes;
 
@@ -203,15 +203,33 @@ async fn an_answer_is_kept_with_what_made_it_true(store: &Store) {
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     assert_eq!(found(environment, 2, 0).await, None, "what was not done has no answer");
 
-    let message = Arc::new(with_uid(tenant.application.id, "u"));
-    let answer = Some(Box::new(kept(3, "{\"payload\":")));
+    let name = AttributeName::new("number").expect("legal");
+    let attributes = [(name, AttributeValue::new("+46701234567").expect("legal"))].into();
+    let message = Arc::new(Message { attributes, ..with_uid(tenant.application.id, "u") });
+    let answer = Some(Box::new(kept(3, r#"{"id":1"#)));
     store.submit([Submission { answer, ..message.into() }]).await;
     let again = found(environment, 3, 0).await.expect("is kept");
-    assert_eq!(again.body, format!("{{\"payload\":{}}}", r#"{"n": 1}"#));
+    let attributes = r#""attributes":{"number":"+46701234567"}"#;
+    assert_eq!(again.body, format!(r#"{{"id":1,{attributes},"payload":{{"n": 1}}}}"#));
+    // What is expunged is not answered again either.
+    let leased = store.lease(1).await.remove(0);
+    store.dispatch(&leased, Vec::new());
+    let forgotten = store.retention.forget(Forgotten::Content, vec![leased.sequence], None);
+    assert_eq!(soon(forgotten).await.expect("forgets"), 1);
+    let again = found(environment, 3, 0).await.expect("is kept");
+    assert_eq!(again.body, r#"{"id":1,"payload":null}"#);
     let answer = Some(Box::new(kept(4, "{")));
     let second = Arc::new(with_uid(tenant.application.id, "u"));
     store.submit([Submission { answer, ..second.into() }]).await;
     assert_eq!(found(environment, 4, 0).await, None, "its uid was taken");
+    // That to many tells what became of each.
+    let each = |accepted: &[Accepted]| Bytes::from(format!("{accepted:?}"));
+    let batch = vec![Arc::new(with_uid(tenant.application.id, "u")).into()];
+    let answer = BatchAnswer { once: once(6), status: 0, body: Box::new(each) };
+    let accepted = soon(store.queue.accept_once(batch, Some(answer))).await.expect("is accepted");
+    assert!(matches!(accepted[..], [Accepted::Duplicate(_)]));
+    let again = found(environment, 6, 0).await.expect("is kept");
+    assert_eq!((again.status, again.body), (0, each(&accepted)));
     soon(store.answers.keep(kept(5, "[]"))).await.expect("is kept");
     soon(store.answers.keep(kept(5, "[1]"))).await.expect("is kept");
     assert_eq!(found(environment, 5, 0).await, Some(kept(5, "[1]")));

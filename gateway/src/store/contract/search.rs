@@ -13,6 +13,7 @@ on_every_engine![
     messages_come_by_pages_newest_first,
     a_page_is_cut_where_its_payloads_are_large,
     messages_are_found_by_type_channel_and_time,
+    messages_are_found_and_grow_old_also_where_the_clock_was_wrong,
     pages_stay_where_they_are_while_messages_arrive,
     deliveries_to_an_endpoint_come_by_state_and_time,
     deliveries_are_listed_with_the_plugins_event_type,
@@ -101,6 +102,51 @@ async fn messages_are_found_by_type_channel_and_time(store: &Store) {
         let found: Vec<u64> = found.into_iter().map(|sequence| sequence.0 - first).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
+}
+
+async fn messages_are_found_and_grow_old_also_where_the_clock_was_wrong(store: &Store) {
+    const DAY: u64 = 24 * 3_600_000;
+    let tenant = store.tenant(0).await;
+    let id = tenant.application.id;
+    let at = |accepted| Message { accepted, ..sample::message(id) };
+    // A month ahead for a while, twice; each batch is a commit of its own.
+    let ahead = || (0..1_500).map(|n| at(40 * DAY + n));
+    store.accept((0..3).map(|n| at(10 * DAY + n))).await;
+    store.accept(ahead()).await;
+    store.accept((0..3).map(|n| at(11 * DAY + n)).chain([at(12 * DAY)])).await;
+    store.accept(ahead()).await;
+    store.accept([at(13 * DAY)]).await;
+    let all = store.lease(3_008).await;
+    all.iter().for_each(|leased| store.dispatch(leased, Vec::new()));
+    let numbers: Vec<_> = all.iter().map(|leased| leased.sequence).collect();
+    let (first, second) = (&numbers[..3], &numbers[1_503..1_507]);
+    let of = |after, until| MessageFilter { after, until, ..MessageFilter::default() };
+    let of_days = |from: u64, to: u64| of(Some(from * DAY), Some(to * DAY));
+    for (filter, mut expected) in [
+        (of_days(10, 11), first.to_vec()),
+        (of_days(11, 13), second.to_vec()),
+        (of_days(13, 14), vec![numbers[3_007]]),
+        (of(None, Some(12 * DAY)), [first, &second[..3]].concat()),
+        (of(Some(40 * DAY + 1_499), None), vec![numbers[1_502], numbers[3_006]]),
+        (of_days(14, 40), vec![]),
+    ] {
+        let mut found = pages(store, id, filter.clone()).await.concat();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+    store.flush().await;
+    let (mut after, mut old, mut passed_over) = (Sequence(0), Vec::new(), false);
+    loop {
+        let aged = store.retention.aged(EnvironmentId::DEFAULT, after, 12 * DAY + 1);
+        let aged = soon(aged).await.expect("reads");
+        old.extend(aged.records);
+        passed_over |= aged.passed_over;
+        let Some(next) = aged.next else { break };
+        assert!(next > after, "it comes further");
+        after = next;
+    }
+    assert_eq!((old, passed_over), ([first, second].concat(), true));
 }
 
 async fn pages_stay_where_they_are_while_messages_arrive(store: &Store) {

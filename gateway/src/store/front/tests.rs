@@ -110,6 +110,12 @@ impl Modelled {
         let settled = |fate: &Fate| matches!(fate, Fate::Settled);
         let mark = self.fates.iter().take_while(|fate| settled(fate)).count();
         assert_eq!(self.front.mark(), Sequence(mark as u64));
+        assert_eq!(self.front.mark_of(self.message.application), Sequence(mark as u64));
+        let other = ApplicationId(Uuid::max());
+        assert_eq!(self.front.mark_of(other), Sequence(self.handed as u64));
+        for (number, fate) in self.fates.iter().enumerate() {
+            assert_eq!(self.front.is_settled(Sequence(number as u64)), settled(fate), "{number}");
+        }
         let depths = ((self.fates.len() - self.handed) as u64, (self.handed - mark) as u64);
         assert_eq!(self.front.depths(), depths);
     }

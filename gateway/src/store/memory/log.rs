@@ -12,7 +12,7 @@ use crate::{
     },
     store::{
         Again, Answers, Candidate, DeliveryFilter, DeliveryRecord, KeptAnswer, Log, MessageFilter,
-        MessageRecord, Page, Recovery, StoreError, Summary, add_open, handover::Found,
+        MessageRecord, Page, Recovery, StoreError, Summary, add_open, handover::Found, recovery,
     },
 };
 use async_trait::async_trait;
@@ -92,15 +92,21 @@ impl Recovery for Memory {
     ) -> Result<u64, StoreError> {
         self.handover.front.check_open()?;
         let mut tables = self.tables();
-        let (catalog, mark) = (self.handover.snapshot(), self.handover.front.mark());
+        let catalog = self.handover.snapshot();
         let now = clock::now();
         let known = operation.as_ref().and_then(|operation| tables.operations.get(&operation.id));
+        if let Some(new) = operation.as_ref().filter(|new| known.is_none() && goes_on(new))
+            && let Some(refusal) =
+                recovery::refusal(new, tables.operations.values().filter(|one| goes_on(one)))
+        {
+            return Err(refusal);
+        }
         if known.is_some_and(|known| known.state != operation::State::Running) {
             return Ok(0);
         }
         let (mut due, mut busy) = (Vec::new(), None);
         for one in again {
-            match tables.again(&catalog, one, mark, now) {
+            match tables.again(&catalog, one, &self.handover, now) {
                 Some(Found::Due(resent)) => due.push(resent),
                 Some(Found::Nothing) | None => {}
                 Some(Found::Busy) => {
@@ -109,6 +115,7 @@ impl Recovery for Memory {
                 }
             }
         }
+        self.handover.free_messages();
         if let Some(answer) = answer {
             tables.keep(&answer, None, now);
         }
@@ -126,15 +133,16 @@ impl Recovery for Memory {
         operation: &Operation,
         max: usize,
     ) -> Result<Page<Candidate, Sequence>, StoreError> {
-        Ok(self.tables().candidates(operation, self.handover.front.mark(), max))
+        let mark = self.handover.front.mark_of(operation.application);
+        Ok(self.tables().candidates(operation, mark, max))
     }
 
     async fn backlog(&self, endpoint: EndpointId, max: usize) -> Result<usize, StoreError> {
         Ok(self.tables().backlog(endpoint, clock::now(), max))
     }
 
-    fn bounds(&self) -> (Sequence, Sequence) {
-        let mark = self.handover.front.mark();
+    fn bounds(&self, application: ApplicationId) -> (Sequence, Sequence) {
+        let mark = self.handover.front.mark_of(application);
         (Sequence(self.handover.front.head()), mark)
     }
 
@@ -163,11 +171,14 @@ impl Recovery for Memory {
 
     async fn running(&self) -> Result<Vec<Operation>, StoreError> {
         let tables = self.tables();
-        let running = tables.operations.values().filter(|o| o.state == operation::State::Running);
-        Ok(running.cloned().collect())
+        Ok(tables.operations.values().filter(|one| goes_on(one)).cloned().collect())
     }
 
     fn watch_operations(&self) -> watch::Receiver<()> {
         self.operations.subscribe()
     }
+}
+
+fn goes_on(operation: &Operation) -> bool {
+    operation.state == operation::State::Running
 }

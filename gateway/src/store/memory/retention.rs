@@ -2,6 +2,7 @@
 
 use super::{Memory, tables::Tables};
 use crate::{
+    clock,
     model::{
         Millis,
         delivery::{Content, Delivery},
@@ -9,18 +10,31 @@ use crate::{
         message::{Attributes, Held, Message, Sequence},
         operation::State,
     },
-    store::{Forgotten, Page, Retention, StoreError},
+    store::{Aged, Forgotten, Retention, StoreError, front::Front, handover::emptied},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
 
 impl Tables {
-    fn has_ended(&self, message: Sequence, mark: Sequence) -> bool {
+    fn has_ended(&self, message: Sequence, front: &Front) -> bool {
         let held = self.held.get(&message).map(|(held, _)| held);
-        message < mark
-            && held.is_none_or(Held::is_final)
+        front.is_settled(message)
+            && self.messages.contains_key(&message)
+            && held.is_none_or(|held| held.is_final() || matches!(held, Held::Parked { .. }))
             && self.rows(message).all(|row| row.state.is_final())
+    }
+
+    /// Drops the message if it is parked; whether it was.
+    fn empty(&mut self, message: Sequence) -> bool {
+        match self.held.get_mut(&message) {
+            Some(held) if matches!(held.0, Held::Parked { .. }) => {
+                *held = (emptied(), clock::now());
+                self.only.remove(&message);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn forget(&mut self, what: Forgotten, message: Sequence) {
@@ -74,19 +88,27 @@ impl Retention for Memory {
         environment: EnvironmentId,
         after: Sequence,
         before: Millis,
-    ) -> Result<Page<Sequence, Sequence>, StoreError> {
+    ) -> Result<Aged, StoreError> {
         let (tables, mark) = (self.tables(), self.handover.front.mark());
         let later = tables.messages.iter().filter(|(sequence, _)| **sequence > after);
-        let old = later.take_while(|(sequence, m)| **sequence < mark && m.accepted < before);
-        let own = old.filter(|(_, message)| message.environment == environment);
-        Ok(Page { records: own.map(|(sequence, _)| *sequence).collect(), next: None })
+        let settled = later.take_while(|(sequence, _)| **sequence < mark);
+        let (mut aged, mut young) = (Aged::default(), false);
+        for (sequence, message) in settled {
+            if message.accepted >= before {
+                young = true;
+            } else if message.environment == environment {
+                aged.passed_over |= young;
+                aged.records.push(*sequence);
+            }
+        }
+        Ok(aged)
     }
 
     async fn outlived(&self, now: Millis, max: usize) -> Result<Vec<Sequence>, StoreError> {
-        let (tables, mark) = (self.tables(), self.handover.front.mark());
+        let (tables, front) = (self.tables(), &self.handover.front);
         let over = tables.messages.iter();
         let over = over.filter(|(_, message)| message.content_until.is_some_and(|at| at <= now));
-        let over = over.filter(|(sequence, _)| tables.has_ended(**sequence, mark));
+        let over = over.filter(|(sequence, _)| tables.has_ended(**sequence, front));
         Ok(over.map(|(sequence, _)| *sequence).take(max).collect())
     }
 
@@ -97,8 +119,10 @@ impl Retention for Memory {
         upto: Option<(EnvironmentId, Sequence)>,
     ) -> Result<u64, StoreError> {
         self.handover.front.check_open()?;
-        let (mut tables, mark) = (self.tables(), self.handover.front.mark());
-        let ended: Vec<_> = messages.into_iter().filter(|m| tables.has_ended(*m, mark)).collect();
+        let (mut tables, front) = (self.tables(), &self.handover.front);
+        let ended: Vec<_> = messages.into_iter().filter(|m| tables.has_ended(*m, front)).collect();
+        let parked = ended.iter().filter(|m| what != Forgotten::Attempts && tables.empty(**m));
+        self.handover.emptied(parked.count() as u64);
         ended.iter().for_each(|message| tables.forget(what, *message));
         if let Some((environment, upto)) = upto {
             tables.forgotten.insert((what, environment), upto);

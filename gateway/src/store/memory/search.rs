@@ -13,7 +13,7 @@ use crate::{
     },
     store::{
         Again, Candidate, DeliveryFilter, MessageFilter, MessageRecord, Page, Summary,
-        handover::{Found, Resent, again_reason},
+        handover::{Found, Handover, Resent, again_reason},
         log::PAGE_BYTES,
     },
 };
@@ -81,12 +81,18 @@ impl Tables {
         &mut self,
         catalog: &Snapshot,
         again: Again,
-        mark: Sequence,
+        handover: &Handover,
         now: Millis,
     ) -> Option<Found> {
         let enabled = |id| catalog.endpoint(id).is_some_and(|endpoint| endpoint.enabled);
         match again {
             Again::Delivery(key) if enabled(key.endpoint) => {
+                if !self.deliveries.contains_key(&key) {
+                    let open = handover.front.open(key.message);
+                    let open = open.iter().find(|open| open.key == key)?;
+                    let delivery = Arc::new(Delivery { due: now, ..Delivery::clone(open) });
+                    self.put(&delivery, State::Waiting, None, now);
+                }
                 let row = self.deliveries.get_mut(&key)?;
                 if row.state == State::Aside || row.delivery.message.payload.is_empty() {
                     return None;
@@ -95,24 +101,31 @@ impl Tables {
                 let spent = row.count();
                 row.delivery = Arc::new(Delivery { spent, ..Delivery::clone(&row.delivery) });
                 (row.state, row.due, row.updated) = (State::Waiting, now, now);
-                Some(Found::Due(Resent::Delivery(key, before)))
+                Some(Found::Due(Resent::Delivery(key, before, now)))
             }
-            Again::Message(sequence, endpoint) if enabled(endpoint) && sequence < mark => {
+            Again::Message(sequence, endpoint)
+                if enabled(endpoint) && handover.front.is_settled(sequence) =>
+            {
                 let message = self.messages.get(&sequence)?;
                 let has = |key: &DeliveryKey| key.message == sequence && key.endpoint == endpoint;
                 if message.payload.is_empty() || self.deliveries.keys().any(has) {
                     return Some(Found::Nothing);
                 }
                 let held = self.held.get(&sequence).map(|(held, _)| held);
+                let takes_more = |held: &Held| match held {
+                    Held::Parked { .. } => true,
+                    Held::Retry { due, .. } => handover.waiting().keep_message(sequence, *due),
+                    _ => false,
+                };
                 match (held, self.only.get_mut(&sequence)) {
                     (None | Some(Held::Dropped { .. } | Held::Dead { .. }), _) => {}
                     (Some(_), None) => return Some(Found::Nothing),
                     (Some(_), Some(only)) if only.contains(&endpoint) => {
                         return Some(Found::Nothing);
                     }
-                    (Some(Held::Parked { .. }), Some(only)) => {
+                    (Some(held), Some(only)) if takes_more(held) => {
                         only.push(endpoint);
-                        return Some(Found::Due(Resent::Parked));
+                        return Some(Found::Due(Resent::Held));
                     }
                     (Some(_), Some(_)) => return Some(Found::Busy),
                 }
@@ -140,7 +153,9 @@ impl Tables {
             true => None,
             false => Some(self.messages.range(range)),
         };
-        for (sequence, message) in messages.into_iter().flatten() {
+        let full =
+            messages.into_iter().flatten().filter(|(_, message)| !message.payload.is_empty());
+        for (sequence, message) in full {
             if records.len() >= max {
                 return Page { records, next: Some(Sequence(sequence.0 - 1)) };
             }

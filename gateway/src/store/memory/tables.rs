@@ -17,8 +17,8 @@ use crate::{
     },
     store::{
         Accepted, DeliveryRecord, Forgotten, KeptAnswer, LeasedMessage, MessageRecord, Settlement,
-        Submission,
-        handover::{Effects, orphaned},
+        Submission, complete,
+        handover::{Effects, Follows, orphaned},
     },
 };
 use bytes::Bytes;
@@ -118,23 +118,26 @@ impl Tables {
         let (answer, message, kept) = self.answers.get(&(environment, key))?;
         let mut answer = Some(answer.clone()).filter(|_| *kept >= since)?;
         if let Some(sequence) = message {
-            let payload = self.messages.get(sequence).map(|message| &message.payload);
-            let payload = payload.filter(|payload| !payload.is_empty());
-            let payload = payload.map_or(&b"null"[..], |payload| &payload[..]);
-            answer.body = [&answer.body[..], payload, b"}"].concat().into();
+            let message = self.messages.get(sequence);
+            let attributes = message.and_then(|message| message.attributes_text());
+            let mut body = answer.body.to_vec();
+            let payload = message.map_or(&[][..], |message| &message.payload);
+            complete(&mut body, attributes.as_deref(), payload);
+            answer.body = body.into();
         }
         Some(answer)
     }
 
     /// Records an attempt and what follows.
-    pub fn settle(&mut self, settlement: &Settlement, now: Millis) {
-        let Settlement { delivery, attempt, next, .. } = settlement;
-        let due = match next {
-            Next::RetryAt(due) => *due,
+    pub fn settle(&mut self, settlement: &Settlement, follows: Follows, now: Millis) {
+        let Settlement { delivery, attempt, .. } = settlement;
+        let due = match follows.next {
+            Next::RetryAt(due) => due,
             _ => 0,
         };
-        let delivery = Arc::new(Delivery { due, ..Delivery::clone(delivery) });
-        self.put(&delivery, next.state(), attempt.clone(), now);
+        let spent = follows.spent;
+        let delivery = Arc::new(Delivery { due, spent, ..Delivery::clone(delivery) });
+        self.put(&delivery, follows.next.state(), attempt.clone(), now);
     }
 
     /// Writes a delivery's row: a new one, or the one it had.
@@ -155,6 +158,10 @@ impl Tables {
         };
         let row = self.deliveries.entry(delivery.key).or_insert_with(new);
         (row.state, row.due, row.updated) = (state, delivery.due, now);
+        let spent = row.delivery.spent.max(delivery.spent);
+        if spent != row.delivery.spent {
+            row.delivery = Arc::new(Delivery { spent, ..Delivery::clone(&row.delivery) });
+        }
         if let Some(attempt) = attempt {
             let recorded = row.attempts.len() + row.forgotten;
             check(
@@ -280,7 +287,9 @@ impl Tables {
             Some((last, _)) if range.len() == max => Sequence(last.0 + 1),
             _ => to,
         };
-        let waiting = range.into_iter().filter(|(sequence, _)| !self.held.contains_key(sequence));
+        let waiting = range.into_iter().filter(|(sequence, message)| {
+            !self.held.contains_key(sequence) && !message.payload.is_empty()
+        });
         let leased = waiting.map(|(sequence, message)| self.lease(*sequence, message, 0, false));
         (leased.collect(), upto)
     }

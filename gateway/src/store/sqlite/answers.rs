@@ -11,7 +11,7 @@ use crate::{
         id::{Digest, EnvironmentId},
         message::Sequence,
     },
-    store::{Answers, KeptAnswer, Once, StoreError, vault::Vault},
+    store::{Answers, KeptAnswer, Once, StoreError, complete, vault::Vault},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -51,7 +51,7 @@ fn find(
     since: Millis,
 ) -> Result<Option<KeptAnswer>> {
     let mut find = c.prepare_cached(
-        "SELECT a.fingerprint, a.status, a.body, a.message IS NOT NULL, m.payload
+        "SELECT a.fingerprint, a.status, a.body, a.message IS NOT NULL, m.payload, m.attributes
          FROM answer a LEFT JOIN message m ON m.sequence = a.message
          WHERE a.environment = ? AND a.key = ? AND a.created >= ?",
     )?;
@@ -63,9 +63,8 @@ fn find(
         } else {
             // Its content may be gone.
             let payload: Option<Vec<u8>> = row.get(4)?;
-            let payload = payload.filter(|payload| !payload.is_empty());
-            body.extend_from_slice(payload.as_deref().unwrap_or(b"null"));
-            body.push(b'}');
+            let attributes: Option<String> = row.get(5)?;
+            complete(&mut body, attributes.as_deref(), payload.as_deref().unwrap_or_default());
         }
         let once = Once { environment, key, fingerprint: Digest(row.get(0)?) };
         Ok(KeptAnswer { once, status: row.get(1)?, body: Bytes::from(body) })

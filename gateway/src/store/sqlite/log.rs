@@ -87,7 +87,8 @@ impl Recovery for Sqlite {
         operation: &Operation,
         max: usize,
     ) -> Result<Page<Candidate, Sequence>, StoreError> {
-        let (operation, mark) = (operation.clone(), self.handover.front.mark());
+        let mark = self.handover.front.mark_of(operation.application);
+        let operation = operation.clone();
         self.readers.read(move |c| recovery::candidates(c, &operation, mark, max)).await
     }
 
@@ -96,8 +97,8 @@ impl Recovery for Sqlite {
         self.readers.read(move |c| recovery::backlog(c, endpoint, now, max)).await
     }
 
-    fn bounds(&self) -> (Sequence, Sequence) {
-        let mark = self.handover.front.mark();
+    fn bounds(&self, application: ApplicationId) -> (Sequence, Sequence) {
+        let mark = self.handover.front.mark_of(application);
         (Sequence(self.handover.front.head()), mark)
     }
 

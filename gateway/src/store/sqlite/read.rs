@@ -150,7 +150,8 @@ pub fn messages_behind(
         if read == max {
             upto = Sequence(sequence.0 + 1);
         }
-        if !held {
+        // What is expunged was settled, and is not sent empty.
+        if !held && !message.payload.is_empty() {
             leased.push(lease(c, sequence, message, None)?);
         }
     }

@@ -4,19 +4,20 @@ use super::{
     held,
     rows::{self, HEAD, signed},
     search::between,
+    writer::put_row,
 };
 use crate::{
     model::{
         Millis,
         catalog::Snapshot,
-        delivery::{DeliveryKey, State},
+        delivery::{Delivery, DeliveryKey, State},
         id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
         message::{Head, Sequence},
         operation::{self, Mode, Operation},
     },
     store::{
-        Again, Candidate, Page,
-        handover::{Found, Resent, again_reason},
+        Again, Candidate, Page, StoreError,
+        handover::{Found, Handover, Resent, again_reason},
         log::SCAN,
     },
 };
@@ -27,22 +28,29 @@ pub fn again(
     c: &Connection,
     catalog: &Snapshot,
     again: Again,
-    mark: Sequence,
+    handover: &Handover,
     now: Millis,
 ) -> Result<Found> {
     let enabled = |id| catalog.endpoint(id).is_some_and(|endpoint| endpoint.enabled);
     match again {
         Again::Delivery(key) if enabled(key.endpoint) => {
-            Ok(delivery(c, key, now)?.map_or(Found::Nothing, Found::Due))
+            Ok(delivery(c, key, handover, now)?.map_or(Found::Nothing, Found::Due))
         }
-        Again::Message(sequence, endpoint) if enabled(endpoint) && sequence < mark => {
-            message(c, sequence, endpoint, now)
+        Again::Message(sequence, endpoint)
+            if enabled(endpoint) && handover.front.is_settled(sequence) =>
+        {
+            message(c, sequence, endpoint, handover, now)
         }
         _ => Ok(Found::Nothing),
     }
 }
 
-fn delivery(c: &Connection, key: DeliveryKey, now: Millis) -> Result<Option<Resent>> {
+fn delivery(
+    c: &Connection,
+    key: DeliveryKey,
+    handover: &Handover,
+    now: Millis,
+) -> Result<Option<Resent>> {
     let mut find = c.prepare_cached(
         "SELECT d.state, d.due, length(m.payload) FROM delivery d JOIN message m ON m.sequence = d.message
          WHERE d.message = ? AND d.endpoint = ? AND d.ordinal = ?",
@@ -54,7 +62,8 @@ fn delivery(c: &Connection, key: DeliveryKey, now: Millis) -> Result<Option<Rese
     });
     let (state, due) = match found.optional()? {
         Some((Some(state), due, length)) if length > 0 => (state, due),
-        _ => return Ok(None),
+        Some(_) => return Ok(None),
+        None => return under_way(c, key, handover, now),
     };
     if state == State::Aside {
         return Ok(None);
@@ -69,27 +78,53 @@ fn delivery(c: &Connection, key: DeliveryKey, now: Millis) -> Result<Option<Rese
         key.endpoint.0.as_bytes(),
         key.ordinal
     ])?;
-    Ok(Some(Resent::Delivery(key, (state == State::Waiting).then_some(due))))
+    Ok(Some(Resent::Delivery(key, (state == State::Waiting).then_some(due), now)))
 }
 
-fn message(c: &Connection, sequence: Sequence, endpoint: EndpointId, now: Millis) -> Result<Found> {
+/// Gives a delivery a row whose first attempt is under way, so that a start finds it resent.
+fn under_way(
+    c: &Connection,
+    key: DeliveryKey,
+    handover: &Handover,
+    now: Millis,
+) -> Result<Option<Resent>> {
+    let open = handover.front.open(key.message);
+    let Some(delivery) = open.iter().find(|open| open.key == key) else { return Ok(None) };
+    let delivery = Delivery { due: now, ..Delivery::clone(delivery) };
+    put_row(c, &delivery, State::Waiting, now)?;
+    Ok(Some(Resent::Delivery(key, Some(now), now)))
+}
+
+fn message(
+    c: &Connection,
+    sequence: Sequence,
+    endpoint: EndpointId,
+    handover: &Handover,
+    now: Millis,
+) -> Result<Found> {
     let (number, id) = (signed(sequence.0), endpoint.0.as_bytes());
-    let mut find = c.prepare_cached("SELECT state, endpoint FROM held WHERE sequence = ?")?;
+    let mut find = c.prepare_cached("SELECT state, endpoint, due FROM held WHERE sequence = ?")?;
     let held = find
-        .query_row([number], |row| Ok((row.get::<_, String>(0)?, held::endpoints(row, 1)?)))
+        .query_row([number], |row| {
+            let due = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
+            Ok((row.get::<_, String>(0)?, held::endpoints(row, 1)?, due))
+        })
         .optional()?;
+    // Nobody leases it until this is written.
+    let keep =
+        |due: Option<u64>| due.is_some_and(|due| handover.waiting().keep_message(sequence, due));
     match held {
-        Some((state, _)) if state == "dropped" || state == "dead" => {}
+        Some((state, ..)) if state == "dropped" || state == "dead" => {}
         // It reaches the endpoint when it is dispatched or released.
-        Some((_, only)) if only.is_empty() || only.contains(&endpoint) => {
+        Some((_, only, _)) if only.is_empty() || only.contains(&endpoint) => {
             return Ok(Found::Nothing);
         }
-        Some((state, _)) if state == "parked" => {
+        Some((state, _, due)) if state == "parked" || keep(due) => {
             c.prepare_cached(
                 "UPDATE held SET endpoint = CAST(endpoint || ? AS BLOB) WHERE sequence = ?",
             )?
             .execute(params![id, number])?;
-            return Ok(Found::Due(Resent::Parked));
+            return Ok(Found::Due(Resent::Held));
         }
         Some(_) => return Ok(Found::Busy),
         None => {}
@@ -110,6 +145,15 @@ fn message(c: &Connection, sequence: Sequence, endpoint: EndpointId, now: Millis
 pub fn has_ended(c: &Connection, operation: &Operation) -> Result<bool> {
     c.prepare_cached("SELECT 1 FROM operation WHERE id = ? AND NOT running")?
         .exists([operation.id.0.as_bytes()])
+}
+
+/// Why the operation may not begin, if it does.
+pub fn refusal(c: &Connection, new: &Operation) -> Result<Option<StoreError>> {
+    let mut known = c.prepare_cached("SELECT 1 FROM operation WHERE id = ?")?;
+    if new.state != operation::State::Running || known.exists([new.id.0.as_bytes()])? {
+        return Ok(None);
+    }
+    Ok(crate::store::recovery::refusal(new, &running(c)?))
 }
 
 /// Keeps the operation as it is now.
@@ -182,7 +226,7 @@ pub fn candidates(
     max: usize,
 ) -> Result<Page<Candidate, Sequence>> {
     let wanted = &operation.wanted;
-    let (from, to) = between(c, Some(wanted.since), Some(wanted.until))?;
+    let (from, to) = between(c, Some(wanted.since), wanted.until)?;
     let from = from.max(signed(operation.cursor.0 + 1));
     let end = signed(operation.upto.0.min(mark.0)).min(to);
     let more = max + 1;
@@ -197,7 +241,7 @@ pub fn candidates(
     };
     // Further on it was not looked everywhere.
     records.retain(|(sequence, _)| seen.is_none_or(|seen| *sequence <= seen));
-    records.sort_by_key(|(sequence, candidate)| (*sequence, ordinal(candidate)));
+    records.sort_by_key(|(sequence, found)| (*sequence, found.as_ref().map_or(0, ordinal)));
     // A message is never parted: the cursor is a message.
     let next = match records.len() > max {
         false => seen,
@@ -213,8 +257,12 @@ pub fn candidates(
             records.last().map(|(sequence, _)| *sequence)
         }
     };
-    Ok(Page { records: records.into_iter().map(|(_, candidate)| candidate).collect(), next })
+    // Those without content were found, and are nothing to send.
+    Ok(Page { records: records.into_iter().filter_map(|(_, found)| found).collect(), next })
 }
+
+/// A message, and what there is to send again of it: nothing, if its content is gone.
+type Place = (Sequence, Option<Candidate>);
 
 fn ordinal(candidate: &Candidate) -> u32 {
     match candidate.again {
@@ -230,7 +278,7 @@ fn ended(
     states: &[State],
     (from, end): (i64, i64),
     max: usize,
-) -> Result<Vec<(Sequence, Candidate)>> {
+) -> Result<Vec<Place>> {
     let mut records = Vec::new();
     let limit = signed(max as u64);
     for state in states {
@@ -239,7 +287,7 @@ fn ended(
             _ => ("delivery_not_delivered", "d.state <> 2"),
         };
         let sql = format!(
-            "SELECT {HEAD}, d.ordinal FROM delivery d INDEXED BY {index}
+            "SELECT {HEAD}, d.ordinal, length(m.payload) > 0 FROM delivery d INDEXED BY {index}
              CROSS JOIN message m ON m.sequence = d.message
              WHERE d.endpoint = ? AND d.state = ? AND {condition} AND d.message >= ? AND d.message < ?
              ORDER BY d.message LIMIT ?"
@@ -250,7 +298,8 @@ fn ended(
             let (message, head) = rows::head(row)?;
             let ordinal = row.get(rows::BEHIND_HEAD)?;
             let again = Again::Delivery(DeliveryKey { message, ordinal, endpoint });
-            Ok((message, Candidate { again, head }))
+            let full: bool = row.get(rows::BEHIND_HEAD + 1)?;
+            Ok((message, full.then_some(Candidate { again, head })))
         })?;
         for one in found {
             records.push(one?);
@@ -259,15 +308,16 @@ fn ended(
     Ok(records)
 }
 
-/// The application's messages that the endpoint has no delivery of.
+/// The application's messages that the endpoint has no delivery of, and that have their content.
 fn missing(
     c: &Connection,
     operation: &Operation,
     (from, end): (i64, i64),
     max: usize,
-) -> Result<Page<(Sequence, Candidate), Sequence>> {
+) -> Result<Page<Place, Sequence>> {
     let sql = format!(
-        "SELECT {HEAD}, EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.endpoint = ?1)
+        "SELECT {HEAD}, length(m.payload) = 0
+             OR EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.endpoint = ?1)
          FROM message m INDEXED BY message_application
          WHERE m.application = ?2 AND m.sequence >= ?3 AND m.sequence < ?4 ORDER BY m.sequence LIMIT {SCAN}"
     );
@@ -281,7 +331,7 @@ fn missing(
         seen += 1;
         if !row.get::<_, bool>(rows::BEHIND_HEAD)? {
             let again = Again::Message(sequence, endpoint);
-            records.push((sequence, Candidate { again, head }));
+            records.push((sequence, Some(Candidate { again, head })));
         }
         if records.len() == max || seen == SCAN {
             next = Some(sequence);

@@ -1,9 +1,9 @@
 //! What is deleted because it is old or unwanted: the search for it, and the statements.
 
-use super::{Sqlite, answers, rows::signed, writer::Op};
+use super::{Sqlite, answers, disorder, rows::signed, writer::Op};
 use crate::{
     model::{Millis, id::EnvironmentId, message::Sequence},
-    store::{Forgotten, Page, Retention, StoreError, log::SCAN},
+    store::{Aged, Forgotten, Retention, StoreError, front::Front, handover::emptied, log::SCAN},
 };
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -14,27 +14,29 @@ const CHUNK: usize = 200;
 /// After so many messages in a row that are too young, all are: one from a clock that was wrong stops nothing.
 const YOUNG: usize = 1_000;
 
-/// Nothing of the message `m` waits, and it does not itself.
+/// Nothing of the message `m` waits, and it does not itself, but for a person or a new plugin.
 const ENDED: &str =
     "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.state < 2)
-     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence AND h.state NOT IN ('dropped', 'dead'))";
+     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence
+         AND h.state NOT IN ('dropped', 'dead', 'parked'))";
 
 /// Whether the message is there and settled, and nothing of it waits.
-fn has_ended(c: &Connection, message: Sequence, mark: Sequence) -> Result<bool> {
-    if message >= mark {
+fn has_ended(c: &Connection, message: Sequence, front: &Front) -> Result<bool> {
+    if !front.is_settled(message) {
         return Ok(false);
     }
     let sql = format!("SELECT 1 FROM message m WHERE m.sequence = ? AND {ENDED}");
     c.prepare_cached(&sql)?.exists([signed(message.0)])
 }
 
-/// Forgets that of these messages; how many.
+/// Forgets that of these messages; how many, and how many of them were parked and are not any more.
 pub fn forget(
     c: &Connection,
     what: Forgotten,
     messages: &[Sequence],
-    mark: Sequence,
-) -> Result<u64> {
+    front: &Front,
+    now: Millis,
+) -> Result<(u64, u64)> {
     let statements: &[&str] = match what {
         Forgotten::Content => &[
             "UPDATE delivery SET payload = NULL WHERE message = ? AND payload IS NOT NULL",
@@ -53,17 +55,31 @@ pub fn forget(
             "DELETE FROM message WHERE sequence = ?",
         ],
     };
-    let mut count = 0;
+    let (mut count, mut emptied) = (0, 0);
     for message in messages {
-        if !has_ended(c, *message, mark)? {
+        if !has_ended(c, *message, front)? {
             continue;
         }
         count += 1;
+        if what != Forgotten::Attempts {
+            emptied += empty(c, *message, now)?;
+        }
         for sql in statements {
             c.prepare_cached(sql)?.execute([signed(message.0)])?;
         }
     }
-    Ok(count)
+    Ok((count, emptied))
+}
+
+/// Drops the message if it is parked; whether it was.
+fn empty(c: &Connection, message: Sequence, now: Millis) -> Result<u64> {
+    let dropped = emptied();
+    let mut update = c.prepare_cached(
+        "UPDATE held SET state = ?, kind = NULL, reason = ?, noted = ?, endpoint = NULL
+         WHERE sequence = ? AND state = 'parked'",
+    )?;
+    let of = params![dropped.state(), dropped.reason(), signed(now), signed(message.0)];
+    update.execute(of).map(|count| count as u64)
 }
 
 fn note(what: Forgotten, environment: EnvironmentId) -> String {
@@ -103,33 +119,41 @@ fn aged(
     after: Sequence,
     before: Millis,
     mark: Sequence,
-) -> Result<Page<Sequence, Sequence>> {
+) -> Result<Aged> {
     let sql = format!(
         "SELECT sequence, environment, accepted FROM message
          WHERE sequence > ? AND sequence < ? ORDER BY sequence LIMIT {SCAN}"
     );
     let mut walk = c.prepare_cached(&sql)?;
     let mut rows = walk.query(params![signed(after.0), signed(mark.0)])?;
-    let (mut records, mut seen, mut young) = (Vec::new(), 0, 0);
+    let (mut aged, mut seen, mut young) = (Aged::default(), 0, 0);
     while let Some(row) = rows.next()? {
         let sequence = Sequence(row.get::<_, i64>(0)?.unsigned_abs());
         seen += 1;
-        if row.get::<_, i64>(2)?.unsigned_abs() >= before {
+        let is_young = row.get::<_, i64>(2)?.unsigned_abs() >= before;
+        if is_young {
             young += 1;
-            if young == YOUNG {
-                return Ok(Page { records, next: None });
+        } else {
+            aged.passed_over |= young > 0;
+            young = 0;
+            if row.get::<_, u32>(1)? == environment.0 {
+                aged.records.push(sequence);
             }
+        }
+        if young == YOUNG {
+            // A clock that was set right has older ones behind.
+            let back = disorder::all(c)?.into_iter();
+            let back = back.filter(|at| (sequence.0 + 1..mark.0).contains(at)).min();
+            aged.next = back.map(|at| Sequence(at - 1));
+        } else if aged.records.len() == CHUNK || seen == SCAN {
+            aged.next = Some(sequence);
+        } else {
             continue;
         }
-        young = 0;
-        if row.get::<_, u32>(1)? == environment.0 {
-            records.push(sequence);
-        }
-        if records.len() == CHUNK || seen == SCAN {
-            return Ok(Page { records, next: Some(sequence) });
-        }
+        aged.passed_over |= young > 0 && aged.next.is_some();
+        return Ok(aged);
     }
-    Ok(Page { records, next: None })
+    Ok(aged)
 }
 
 #[async_trait]
@@ -139,24 +163,26 @@ impl Retention for Sqlite {
         environment: EnvironmentId,
         after: Sequence,
         before: Millis,
-    ) -> Result<Page<Sequence, Sequence>, StoreError> {
+    ) -> Result<Aged, StoreError> {
         let mark = self.handover.front.mark();
         self.readers.read(move |c| aged(c, environment, after, before, mark)).await
     }
 
     async fn outlived(&self, now: Millis, max: usize) -> Result<Vec<Sequence>, StoreError> {
-        let mark = self.handover.front.mark();
+        let handover = self.handover.clone();
         let find = move |c: &Connection| {
             let sql = format!(
-                "SELECT sequence FROM message m WHERE content_until <= ? AND sequence < ? AND {ENDED}
-                 ORDER BY content_until LIMIT ?"
+                "SELECT sequence FROM message m WHERE content_until <= ? AND {ENDED}
+                 ORDER BY content_until"
             );
             let mut find = c.prepare_cached(&sql)?;
-            let of = params![signed(now), signed(mark.0), signed(max as u64)];
-            let found = find.query_map(of, |row| {
+            let found = find.query_map([signed(now)], |row| {
                 row.get::<_, i64>(0).map(|number| Sequence(number.unsigned_abs()))
             })?;
-            found.collect()
+            let settled = |found: &Result<Sequence>| {
+                found.as_ref().map_or(true, |message| handover.front.is_settled(*message))
+            };
+            found.filter(settled).take(max).collect()
         };
         self.readers.read(find).await
     }

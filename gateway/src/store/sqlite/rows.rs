@@ -40,7 +40,7 @@ pub fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
 pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> Result<Accepted> {
     let Submission { message: m, idempotency_key, .. } = sent;
     let channels = (!m.channels.is_empty()).then(|| json(&m.channels));
-    let attributes = (!m.attributes.is_empty()).then(|| json(&m.attributes));
+    let attributes = m.attributes_text();
     let inserted = c
         .prepare_cached(
             "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
@@ -142,6 +142,8 @@ pub struct Change<'a> {
     pub state: State,
     /// When it is due, while it waits.
     pub due: Millis,
+    /// How many attempts the retry schedule does not count.
+    pub spent: u32,
     /// The attempt that led here.
     pub attempt: Option<&'a Attempt>,
     /// Now.
@@ -162,7 +164,7 @@ struct StoredContent {
 
 /// Writes a delivery's row: a new one, or the one it had.
 pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
-    let Change { delivery, state, due, attempt, now } = change;
+    let Change { delivery, state, due, spent, attempt, now } = change;
     let key = delivery.key;
     let retry = attempt.filter(|attempt| attempt.number > 1);
     if let Some(attempt) = retry {
@@ -185,7 +187,7 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
         "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
              ?16, ?17, ?18)
          ON CONFLICT DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
-             due = excluded.due, updated = excluded.updated, sent = coalesce(excluded.sent, sent),
+             due = excluded.due, updated = excluded.updated, spent = max(spent, excluded.spent), sent = coalesce(excluded.sent, sent),
              latency = coalesce(excluded.latency, latency), status = coalesce(excluded.status, status),
              failure = coalesce(excluded.failure, failure), detail = coalesce(excluded.detail, detail),
              revision = coalesce(excluded.revision, revision),
@@ -209,7 +211,7 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
         detail,
         first.and_then(|attempt| attempt.revision).map(signed),
         headers,
-        delivery.spent,
+        spent,
     ])?;
     match retry {
         Some(attempt) => insert_attempt(c, key, attempt),

@@ -2,6 +2,7 @@
 //! rows; only what fits is read whole.
 
 use super::{
+    disorder::{self, DISORDER},
     held::HELD,
     rows::{self, HEAD, MESSAGE, signed},
 };
@@ -19,16 +20,8 @@ use crate::{
 };
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-/// By how much times of acceptance may be out of order: messages get theirs before they wait for a commit. A
-/// clock that is set back is another matter: [`crate::clock::accepted`]. What is looked for by time is looked for this much further, in milliseconds.
-const DISORDER: Millis = 60_000;
-
-/// The number of the first message that was accepted at that time or later, as if their times were in order.
-fn first_at(c: &Connection, at: Millis) -> Result<u64> {
-    let ends = "SELECT coalesce(min(sequence), 1), coalesce(max(sequence), 0) + 1 FROM message";
-    let (mut low, mut high) = c.prepare_cached(ends)?.query_row([], |row| {
-        Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()))
-    })?;
+/// The number of the first message between these that was accepted at that time or later: their times are in order.
+fn first_at(c: &Connection, at: Millis, (mut low, mut high): (u64, u64)) -> Result<u64> {
     let mut next = c.prepare_cached(
         "SELECT sequence, accepted FROM message WHERE sequence >= ? ORDER BY sequence LIMIT 1",
     )?;
@@ -45,11 +38,42 @@ fn first_at(c: &Connection, at: Millis) -> Result<u64> {
     Ok(low)
 }
 
+/// From where to where times are in order, and all messages are in one of these.
+fn stretches(c: &Connection) -> Result<Vec<(u64, u64)>> {
+    let ends = "SELECT coalesce(min(sequence), 1), coalesce(max(sequence), 0) + 1 FROM message";
+    let (low, high) = c.prepare_cached(ends)?.query_row([], |row| {
+        Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()))
+    })?;
+    let between = disorder::all(c)?.into_iter().filter(|at| (low + 1..high).contains(at));
+    let starts: Vec<_> = std::iter::once(low).chain(between).collect();
+    let ends = starts[1..].iter().copied().chain([high]);
+    Ok(starts.iter().copied().zip(ends).collect())
+}
+
 /// Between which numbers all messages of that time are.
 pub fn between(c: &Connection, after: Option<Millis>, until: Option<Millis>) -> Result<(i64, i64)> {
-    let from = after.map(|at| first_at(c, at.saturating_sub(DISORDER))).transpose()?;
-    let to = until.map(|at| first_at(c, at.saturating_add(DISORDER))).transpose()?;
-    Ok((from.map_or(0, signed), to.map_or(i64::MAX, signed)))
+    if after.is_none() && until.is_none() {
+        return Ok((0, i64::MAX));
+    }
+    let stretches = stretches(c)?;
+    let (mut from, mut to) = (0, u64::MAX);
+    if let Some(after) = after.map(|at| at.saturating_sub(DISORDER)) {
+        for (low, high) in &stretches {
+            from = first_at(c, after, (*low, *high))?;
+            if from < *high {
+                break;
+            }
+        }
+    }
+    if let Some(until) = until.map(|at| at.saturating_add(DISORDER)) {
+        for (low, high) in stretches.iter().rev() {
+            to = first_at(c, until, (*low, *high))?;
+            if to > *low {
+                break;
+            }
+        }
+    }
+    Ok((signed(from), signed(to)))
 }
 
 /// A page of the application's messages, newest first.

@@ -11,7 +11,7 @@ use crate::{
         sample,
     },
     store::{
-        Forgotten,
+        Again, Forgotten,
         contract::{Store, delivery, first_endpoint, soon},
     },
 };
@@ -89,6 +89,48 @@ async fn what_was_not_settled_is_leased_again_after_a_stop() {
     let snapshot = store.catalog.snapshot();
     let found = snapshot.tenant(tenant.application.id).expect("the catalog is kept");
     assert_eq!(found.endpoints.keys().copied().collect::<Vec<_>>(), [endpoint]);
+}
+
+#[tokio::test]
+async fn what_was_expunged_is_not_sent_after_a_crash() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), None);
+    let (slow, tenant) = (store.tenant(1).await, store.tenant(1).await);
+    let open_one = store.deliveries(&slow, first_endpoint(&slow), 1).await.remove(0);
+    let leased = store.leased(&tenant, 1).await.remove(0);
+    store.dispatch(&leased, Vec::new());
+    let gone = store.retention.forget(Forgotten::Content, vec![leased.sequence], None);
+    assert_eq!(soon(gone).await.expect("forgets"), 1);
+    let copy = crashed(directory.path());
+
+    let store = open(copy.path(), None);
+    let again = store.lease(1).await.remove(0);
+    assert_eq!(again.sequence, open_one.key.message);
+    store.dispatch(&again, Vec::new());
+    store.assert_nothing_comes().await;
+}
+
+#[tokio::test]
+async fn a_first_attempt_that_was_resent_is_made_again_after_a_crash() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), None);
+    let tenant = store.tenant(1).await;
+    let first = store.deliveries(&tenant, first_endpoint(&tenant), 1).await.remove(0);
+    let resent = store.recovery.again(vec![Again::Delivery(first.key)], None);
+    assert_eq!(soon(resent).await.expect("is done"), 1);
+    let copy = crashed(directory.path());
+
+    let store = open(copy.path(), None);
+    let again = store.take(1).await.remove(0);
+    assert_eq!((again.key, again.attempts, again.spent), (first.key, 0, 0));
+    store.settle(&again, 200, Next::Delivered);
+    assert_eq!(store.records(first.key.message).await.len(), 1);
+    while store.queue.depths().undispatched > 0 {
+        let leased = store.lease(1).await.remove(0);
+        assert_eq!(leased.done, [first.key]);
+        store.dispatch(&leased, Vec::new());
+    }
+    store.assert_nothing_comes().await;
 }
 
 #[tokio::test]

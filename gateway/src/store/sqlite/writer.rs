@@ -9,7 +9,7 @@
 //! no room keeps nothing else out. What the gateway owes itself (settlements, holds) stays in memory and is tried
 //! again with every later batch, so that nothing recorded is lost when there is room.
 
-use super::{answers, checkpoint::Wal, held, keyvalue, retention, rows};
+use super::{answers, checkpoint::Wal, disorder, held, keyvalue, retention, rows};
 use crate::{
     clock,
     model::{
@@ -22,9 +22,9 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, Again, Cause, Forgotten, KeptAnswer, LeasedMessage, Settlement, StoreError,
-        Submission,
-        handover::{Effects, Handover, Resent, held_as},
+        Accepted, Again, BatchAnswer, Cause, Forgotten, KeptAnswer, LeasedMessage, Settlement,
+        StoreError, Submission,
+        handover::{Effects, Follows, Handover, Resent, follows, held_as},
         vault::Vault,
     },
 };
@@ -44,7 +44,8 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-use apply::{alter, insert_messages, put_row, remember, resend, settle, wait};
+pub use apply::put_row;
+use apply::{alter, forget, insert_messages, remember, resend, settle, wait};
 pub use tell::failure;
 
 /// At most this many operations share a commit, beside those that are owed.
@@ -60,7 +61,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// One operation of the writer.
 pub enum Op {
     /// Append messages.
-    Accept(Vec<Submission>, Reply<Vec<Accepted>>),
+    Accept(Vec<Submission>, Option<BatchAnswer>, Reply<Vec<Accepted>>),
     /// Record an attempt and what follows.
     Settle(Settlement),
     /// Give a delivery a row in which it waits: for its due time, or for room in its lane.
@@ -131,9 +132,9 @@ pub enum Applied {
     Accepted(Vec<(Accepted, Sequence)>),
     /// What waits is concerned like this, and operators are told by these messages.
     Changed(Effects, Vec<(Sequence, Arc<Message>)>),
-    /// The attempt is recorded, and operators are told of it by the message of that number.
-    Settled(Option<Sequence>),
-    /// The change does not keep the rules; nothing else of the batch is concerned.
+    /// The attempt is recorded, this follows, and operators are told of it by the message of that number.
+    Settled(Follows, Option<Sequence>),
+    /// What was asked for does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
     /// The delivery does not wait, since its endpoint is disabled or gone.
     Ended,
@@ -141,6 +142,8 @@ pub enum Applied {
     Held(Held),
     /// How many were deleted.
     Count(u64),
+    /// Of how many something was forgotten, and how many of them were parked.
+    Forgotten(u64, u64),
     /// What came of a plugin's write.
     Remembered(Written),
     /// These are due again.
@@ -159,6 +162,8 @@ pub struct Writer {
     pub handover: Arc<Handover>,
     /// Shared with the checkpointer.
     pub wal: Arc<Wal>,
+    /// The latest time of acceptance since times last went back.
+    pub latest: Millis,
     /// Operations that could not be written yet.
     pub owed: Vec<Op>,
 }
@@ -226,7 +231,9 @@ impl Writer {
     /// Commits the batch and tells of it; or refuses what was asked for and keeps what is owed.
     fn write(&mut self, batch: Vec<Op>) {
         let start = clock::instant();
-        let error = match self.commit(&batch) {
+        let committed = self.commit(&batch);
+        self.handover.free_messages();
+        let error = match committed {
             Ok((applied, draft)) => {
                 metrics::counter!("octohooks_store_commits_total").increment(1);
                 metrics::histogram!("octohooks_store_commit_operations").record(batch.len() as f64);
@@ -254,6 +261,7 @@ impl Writer {
     fn commit(&mut self, batch: &[Op]) -> rusqlite::Result<(Vec<Applied>, Option<Snapshot>)> {
         let now = clock::now();
         let mark = self.handover.front.mark();
+        let mut resent = self.handover.waiting().resent();
         let mut next = self.handover.front.head();
         let current = self.handover.snapshot();
         let snapshot: &Snapshot = &current;
@@ -263,14 +271,17 @@ impl Writer {
         let mut applied = Vec::with_capacity(batch.len());
         for op in batch {
             applied.push(match op {
-                Op::Accept(messages, _) => Applied::Accepted(insert_messages(
-                    &transaction,
-                    &self.vault,
-                    messages,
-                    &mut next,
-                    now,
-                )?),
-                Op::Settle(settlement) => settle(&transaction, settlement, &mut next, now)?,
+                Op::Accept(messages, answer, _) => {
+                    let asked = (&messages[..], answer.as_ref());
+                    let vault = &self.vault;
+                    Applied::Accepted(insert_messages(&transaction, vault, asked, &mut next, now)?)
+                }
+                Op::Settle(settlement) => {
+                    let resent = resent.remove(&settlement.delivery.key);
+                    let catalog = draft.as_ref().unwrap_or(snapshot);
+                    let follows = follows(catalog, settlement, resent, now);
+                    settle(&transaction, settlement, follows, &mut next, now)?
+                }
                 Op::Wait(delivery, state) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     wait(&transaction, catalog, delivery, *state, now)?
@@ -314,23 +325,14 @@ impl Writer {
                     }
                 }
                 Op::Again(again, operation, answer, _) => {
-                    if let Some(answer) = answer {
-                        answers::put(&transaction, &self.vault, answer, None, now)?;
-                    }
                     let catalog = draft.as_ref().unwrap_or(snapshot);
-                    Applied::Resent(resend(
-                        &transaction,
-                        catalog,
-                        (again, operation.as_deref()),
-                        mark,
-                        now,
-                    )?)
+                    let asked = (&again[..], operation.as_deref(), answer.as_deref());
+                    let handed = (&*self.handover, &mut resent);
+                    resend(&transaction, catalog, &self.vault, asked, handed, now)?
                 }
                 Op::Forget(what, messages, upto, _) => {
-                    if let Some((environment, upto)) = upto {
-                        retention::put_upto(&transaction, *what, *environment, *upto)?;
-                    }
-                    Applied::Count(retention::forget(&transaction, *what, messages, mark)?)
+                    let asked = (*what, &messages[..], *upto);
+                    forget(&transaction, asked, &self.handover.front, now)?
                 }
                 Op::ForgetAnswers(before, max, _) => {
                     Applied::Count(retention::forget_answers(&transaction, *before, *max)?)
@@ -347,7 +349,9 @@ impl Writer {
         transaction
             .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('mark', ?)")?
             .execute([rows::signed(mark.0)])?;
+        let latest = disorder::note(&transaction, batch, &applied, self.latest)?;
         transaction.commit()?;
+        self.latest = latest;
         Ok((applied, draft))
     }
 }

@@ -1,7 +1,7 @@
 //! What the writer's operations are in statements.
 
 use super::{
-    super::{answers, changes, keyvalue, recovery, rows},
+    super::{answers, changes, keyvalue, recovery, retention, rows},
     Applied,
 };
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     model::{
         Millis,
         catalog::{Change, Conflict, Snapshot},
-        delivery::{Delivery, Next, State},
+        delivery::{Delivery, DeliveryKey, Next, State},
         id::{EnvironmentId, MessageId},
         keyvalue::Write,
         message::{Message, Sequence},
@@ -17,32 +17,48 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, Again, Settlement, Submission,
-        handover::{Found, Resent},
+        Accepted, Again, BatchAnswer, Forgotten, KeptAnswer, Settlement, Submission,
+        front::Front,
+        handover::{Follows, Found, Handover, Resent},
         vault::Vault,
     },
 };
 use rusqlite::Connection;
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-/// Makes these due, and keeps the operation, unless it has ended.
+/// Makes these due, and keeps the operation, unless it has ended or may not begin; and the answer.
 pub fn resend(
     c: &Connection,
     catalog: &Snapshot,
-    (again, operation): (&[Again], Option<&Operation>),
-    mark: Sequence,
+    vault: &Vault,
+    (again, operation, answer): (&[Again], Option<&Operation>, Option<&KeptAnswer>),
+    (handover, resent): (&Handover, &mut HashSet<DeliveryKey>),
     now: Millis,
-) -> rusqlite::Result<Vec<Resent>> {
-    if let Some(operation) = operation
-        && recovery::has_ended(c, operation)?
-    {
-        return Ok(Vec::new());
+) -> rusqlite::Result<Applied> {
+    if let Some(operation) = operation {
+        if let Some(refusal) = recovery::refusal(c, operation)? {
+            return Ok(Applied::Refused(refusal));
+        }
+        if recovery::has_ended(c, operation)? {
+            return Ok(Applied::Resent(Vec::new()));
+        }
+    }
+    if let Some(answer) = answer {
+        answers::put(c, vault, answer, None, now)?;
     }
     let mut due = Vec::with_capacity(again.len());
     let mut busy = None;
     for one in again {
-        match recovery::again(c, catalog, *one, mark, now)? {
-            Found::Due(resent) => due.push(resent),
+        match recovery::again(c, catalog, *one, handover, now)? {
+            Found::Due(one) => {
+                // Its attempt may end in this very batch.
+                if let Resent::Delivery(key, Some(before), _) = one
+                    && !handover.waiting().waits(key, before)
+                {
+                    resent.insert(key);
+                }
+                due.push(one);
+            }
             Found::Nothing => {}
             Found::Busy => {
                 busy = Some(*one);
@@ -53,14 +69,14 @@ pub fn resend(
     if let Some(operation) = operation {
         recovery::put(c, &operation.after(due.len() as u64, busy.map(|one| one.message())))?;
     }
-    Ok(due)
+    Ok(Applied::Resent(due))
 }
 
-/// Appends messages, from the number `next` on.
+/// Appends messages, from the number `next` on, and keeps the answer to all of them.
 pub fn insert_messages(
     c: &Connection,
     vault: &Vault,
-    messages: &[Submission],
+    (messages, answer): (&[Submission], Option<&BatchAnswer>),
     next: &mut u64,
     now: Millis,
 ) -> rusqlite::Result<Vec<(Accepted, Sequence)>> {
@@ -75,6 +91,10 @@ pub fn insert_messages(
         }
         *next += u64::from(result == Accepted::New);
         accepted.push((result, sequence));
+    }
+    if let Some(answer) = answer {
+        let each: Vec<_> = accepted.iter().map(|(accepted, _)| *accepted).collect();
+        answers::put(c, vault, &answer.kept(&each), None, now)?;
     }
     Ok(accepted)
 }
@@ -127,23 +147,39 @@ fn tell_of(
 pub fn settle(
     c: &Connection,
     settlement: &Settlement,
+    follows: Follows,
     next: &mut u64,
     now: Millis,
 ) -> rusqlite::Result<Applied> {
-    let due = match settlement.next {
+    let due = match follows.next {
         Next::RetryAt(due) => due,
         _ => 0,
     };
     let change = rows::Change {
         delivery: &settlement.delivery,
-        state: settlement.next.state(),
+        state: follows.next.state(),
         due,
+        spent: follows.spent,
         attempt: settlement.attempt.as_ref(),
         now,
     };
     rows::put_delivery(c, change)?;
-    let told = settlement.notice.as_ref().map(|message| tell(c, message, next)).transpose()?;
-    Ok(Applied::Settled(told))
+    let told = follows.notice(settlement).map(|message| tell(c, message, next)).transpose()?;
+    Ok(Applied::Settled(follows, told))
+}
+
+/// Forgets that of these messages, and notes how far the environment's have come.
+pub fn forget(
+    c: &Connection,
+    (what, messages, upto): (Forgotten, &[Sequence], Option<(EnvironmentId, Sequence)>),
+    front: &Front,
+    now: Millis,
+) -> rusqlite::Result<Applied> {
+    if let Some((environment, upto)) = upto {
+        retention::put_upto(c, what, environment, upto)?;
+    }
+    let (count, emptied) = retention::forget(c, what, messages, front, now)?;
+    Ok(Applied::Forgotten(count, emptied))
 }
 
 /// Writes what a plugin remembers, unless its application is gone.
@@ -159,8 +195,8 @@ pub fn remember(
     }
 }
 
-/// Gives a delivery a row in which it waits. One that is set aside would never be fetched once its endpoint is
-/// disabled or gone: it has ended.
+/// Gives a delivery a row in which it waits. What waits for an endpoint that is disabled or gone has ended: set aside,
+/// it would never be fetched.
 pub fn wait(
     c: &Connection,
     catalog: &Snapshot,
@@ -169,7 +205,7 @@ pub fn wait(
     now: Millis,
 ) -> rusqlite::Result<Applied> {
     let enabled = || catalog.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
-    if state == State::Aside && !enabled() {
+    if !enabled() {
         put_row(c, delivery, State::Disabled, now)?;
         return Ok(Applied::Ended);
     }
@@ -184,6 +220,7 @@ pub fn put_row(
     state: State,
     now: Millis,
 ) -> rusqlite::Result<()> {
-    let change = rows::Change { delivery, state, due: delivery.due, attempt: None, now };
+    let Delivery { due, spent, .. } = *delivery;
+    let change = rows::Change { delivery, state, due, spent, attempt: None, now };
     rows::put_delivery(c, change)
 }

@@ -18,7 +18,7 @@ impl Writer {
         let mut replies = Vec::new();
         for (op, applied) in batch.into_iter().zip(applied) {
             match (op, applied) {
-                (Op::Accept(messages, reply), Applied::Accepted(accepted)) => {
+                (Op::Accept(messages, _, reply), Applied::Accepted(accepted)) => {
                     let new = messages.into_iter().zip(&accepted);
                     committed.extend(new.filter_map(|(submission, (accepted, sequence))| {
                         (*accepted == Accepted::New).then_some((*sequence, submission.message))
@@ -34,10 +34,12 @@ impl Writer {
                 (Op::Keep(_, reply) | Op::Flush(reply), _) => {
                     answer(reply, Ok(()));
                 }
+                (Op::Forget(_, _, _, reply), Applied::Forgotten(count, emptied)) => {
+                    self.handover.emptied(emptied);
+                    answer(reply, Ok(count));
+                }
                 (
-                    Op::Forget(_, _, _, reply)
-                    | Op::ForgetAnswers(_, _, reply)
-                    | Op::ForgetValues(_, _, reply),
+                    Op::ForgetAnswers(_, _, reply) | Op::ForgetValues(_, _, reply),
                     Applied::Count(count),
                 ) => answer(reply, Ok(count)),
                 (Op::Remember(_, reply), Applied::Remembered(written)) => {
@@ -49,10 +51,11 @@ impl Writer {
                     self.handover.resent(resent);
                     answer(reply, Ok(count));
                 }
-                (Op::Settle(settlement), Applied::Settled(told)) => {
+                (Op::Again(_, _, _, reply), Applied::Refused(error)) => answer(reply, Err(error)),
+                (Op::Settle(settlement), Applied::Settled(follows, told)) => {
                     let message = settlement.notice.clone();
                     committed.extend(told.zip(message));
-                    self.handover.settled(settlement);
+                    self.handover.settled(settlement, follows);
                 }
                 (op, applied) => self.tell_stages(op, &applied),
             }
@@ -82,7 +85,7 @@ impl Writer {
 /// Tells whoever asked that it was not done, and why.
 pub fn refuse(op: Op, error: &rusqlite::Error) {
     match op {
-        Op::Accept(_, reply) => answer(reply, Err(failure(error))),
+        Op::Accept(_, _, reply) => answer(reply, Err(failure(error))),
         Op::Change(_, _, reply) | Op::Keep(_, reply) | Op::Flush(reply) => {
             answer(reply, Err(failure(error)));
         }

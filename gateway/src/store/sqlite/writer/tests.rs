@@ -18,6 +18,7 @@ fn writer() -> (Writer, Sender<Op>) {
         ops,
         handover: Arc::new(Handover::new(front, waiting, Snapshot::default(), 0)),
         wal: Arc::default(),
+        latest: 0,
         owed: Vec::new(),
     };
     (writer, sender)
