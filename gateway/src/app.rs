@@ -22,7 +22,7 @@ use crate::{
     },
     nats::State,
     observe,
-    plugin::{Cache, Compiler, Host, Means, Registry},
+    plugin::Registry,
     recover::Recoverer,
     retention::Keeper,
     store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
@@ -43,7 +43,6 @@ use axum::{
 use doors::Connections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -62,6 +61,7 @@ use utoipa::OpenApi;
 mod chores;
 mod doors;
 mod outside;
+mod plugins;
 
 pub use crate::plugin::serve as compile_component;
 
@@ -129,16 +129,7 @@ impl App {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // What is wrong with the configuration is said before the store is opened, and perhaps a master key made.
-        let cache = cache(&config.data.dir)?;
-        let outside = Arc::new(outside::Gateway::default());
-        let means = Means {
-            cache: Some(cache),
-            outside: outside.clone(),
-            compiler: Compiler::own().context("this program's path, to compile plugins")?,
-            guests: Some(guests.clone()),
-        };
-        let host = Host::with(config.plugins.clone(), means)
-            .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
+        let (host, outside) = plugins::host(&config, &guests)?;
         let nats = Connections::open(&config).await?;
         let master = Master::new(config.data.master_key.clone(), &config.data.dir);
         let limits =
@@ -378,33 +369,4 @@ async fn make_key(catalog: &dyn Catalog) -> anyhow::Result<()> {
 )]
 fn print_key(text: &str) {
     println!("API key of the default environment, shown only now: {text}");
-}
-
-/// Where compiled plugins are kept.
-fn cache(data: &Path) -> anyhow::Result<Cache> {
-    let key = cache_key(data).context("the key of compiled plugins")?;
-    Ok(Cache { directory: data.join("compiled"), key })
-}
-
-/// The key that authenticates compiled plugins: random, made once, readable by the owner only.
-fn cache_key(directory: &Path) -> anyhow::Result<[u8; 32]> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot create {}", directory.display()))?;
-    let path = directory.join("compiled.key");
-    if let Ok(bytes) = std::fs::read(&path)
-        && let Ok(key) = bytes.try_into()
-    {
-        return Ok(key);
-    }
-    let key = clock::random_bytes();
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    Ok(key)
 }

@@ -169,8 +169,11 @@ impl Place<'_> {
 }
 
 /// How a component that was refused is answered for.
-#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn refused(rejected: Rejected) -> ApiError {
+    if let Rejected::Definition(wrong) = rejected {
+        let detail = |(path, message)| Detail { path, message };
+        return ApiError::fields(wrong.into_iter().map(detail).collect());
+    }
     let (status, code) = match rejected.is_fault() {
         true => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_component"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

@@ -30,11 +30,14 @@ use std::{
     time::Duration,
 };
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 /// Uploads that are compiled or wait to be, of all applications: each is in memory.
 const WAITING: usize = 32;
 /// And of one.
 const WAITING_OF_ONE: usize = 4;
+/// Whose turn a probe has: a queue of their own, so that a new version need not wait for what the one before is slow at.
+const PROBING: ApplicationId = ApplicationId(Uuid::nil());
 /// How often a probe is tried that the machine kept from ending.
 const PROBES: u32 = 3;
 
@@ -91,9 +94,13 @@ impl Host {
     /// is dropped, since a caller who leaves must not free a place where something still runs.
     /// What it imports and the application is not granted is why it is refused.
     pub async fn admit(&self, tenant: Arc<Tenant>, bytes: Bytes) -> Result<Arc<Loaded>, Rejected> {
-        let granted = tenant.grants.as_deref().map(|grants| grants.capabilities.clone());
-        let granted = granted.unwrap_or_else(|| NOT_GRANTED.clone());
+        let granted = granted(&tenant);
         self.take(tenant, bytes, Some(granted)).await
+    }
+
+    /// [`Self::load_in_turn`] of what was admitted before, and may import only what is granted now.
+    pub async fn load_for(&self, tenant: &Tenant, bytes: Bytes) -> Result<Arc<Loaded>, Rejected> {
+        self.in_turn(tenant.application.id, bytes, Some(granted(tenant))).await
     }
 
     /// The same, whatever it imports: what is not granted fails when it is used.
@@ -165,7 +172,7 @@ impl Host {
         };
         let options = &self.0.options;
         for _ in 0..PROBES {
-            let _turn = self.turn(call.tenant.application.id).await;
+            let _turn = self.turn(PROBING).await;
             let meter = Arc::new(Meter::new(clock::instant()));
             let mut store = self.store(&call, &meter);
             let limit = Duration::from_millis(options.timeout_ms);
@@ -177,6 +184,11 @@ impl Host {
         }
         Err(CallFailure::Timeout(options.timeout_ms))
     }
+}
+
+fn granted(tenant: &Tenant) -> Capabilities {
+    let granted = tenant.grants.as_deref().map(|grants| grants.capabilities.clone());
+    granted.unwrap_or_else(|| NOT_GRANTED.clone())
 }
 
 async fn blocking<T: Send + 'static>(

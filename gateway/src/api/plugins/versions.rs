@@ -51,7 +51,7 @@ pub(super) async fn ready(
 ) -> Result<Option<Arc<Schema>>, ApiError> {
     let from_store = async {
         let code = catalog.code(digest).await?.ok_or_else(unknown)?;
-        host.admit(tenant.clone(), code).await.map_err(refused)
+        host.load_for(tenant, code).await.map_err(refused)
     };
     let loaded = registry.get_or_load(&digest, from_store).await?;
     schema(host, &loaded).await

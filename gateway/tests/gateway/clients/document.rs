@@ -48,6 +48,10 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
     for message in [&message, &forgotten] {
         gateway.settled(&app, message).await;
     }
+    for name in ["token", "doomed"] {
+        let path = format!("/applications/{app}/secrets/{name}");
+        gateway.put(&path, json!({ "value": "text" })).await;
+    }
     let environment = root("/environments", json!({ "name": "other" })).await;
     let keys = format!("/environments/{environment}/keys");
     let component =
@@ -77,6 +81,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "plugin": "main",
             "digest": plugin["active"],
             "name": "sms.sent",
+            "secret": "token",
             "environment": environment,
             "key": root(&keys, json!({ "name": "a", "scope": "admin" })).await,
         },
@@ -90,6 +95,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "delete /applications/{app}/plugins/{plugin}": { "app": other },
             "delete /applications/{app}/plugins/{plugin}/versions/{digest}":
                 { "app": versioned, "digest": plugin["previous"] },
+            "delete /applications/{app}/secrets/{secret}": { "secret": "doomed" },
             "delete /event-types/{name}": { "name": "doomed" },
             "delete /environments/{environment}":
                 { "environment": root("/environments", json!({ "name": "doomed" })).await },
