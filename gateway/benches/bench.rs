@@ -7,7 +7,7 @@
 //! the nats-server ([`broker`]). The subjects are Octohooks without and with a plugin, without one
 //! behind its NATS door, and a gateway that does nothing ([`null`]), which is this very program
 //! started again in another role. Pages of long lists ([`pages`]) are read from a store of
-//! this process's own. A figure measured here depends on the machine; its
+//! this process's own. What plugins alone cost, and whom, is in [`plugins`] and [`neighbours`]. A figure measured here depends on the machine; its
 //! ratio to the null gateway on the same machine, in the same run, is what can be compared.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its result")]
@@ -27,6 +27,8 @@ mod bench {
     pub(crate) mod histogram;
     pub(crate) mod procfs;
     pub(crate) mod pages;
+    pub(crate) mod plugins;
+    pub(crate) mod neighbours;
 }
 
 use std::net::SocketAddr;
@@ -41,6 +43,7 @@ use mimalloc::MiMalloc;
 use bench::broker;
 use bench::null;
 use bench::pages;
+use bench::plugins;
 use bench::procfs::FsyncProbe;
 use bench::report::{Conditions, Report};
 use bench::scenario::{self, Measurement, Plan, Scenario};
@@ -83,6 +86,9 @@ struct Args {
     /// Deliveries in the lists whose pages are read; 0 leaves them out.
     #[arg(long, default_value_t = 1_000_000)]
     rows: usize,
+    /// Distinct plugins that are loaded at once; 0 leaves out all that is measured of plugins alone.
+    #[arg(long, default_value_t = 500)]
+    plugins: usize,
     /// The scenarios to run.
     #[arg(
         long,
@@ -193,9 +199,19 @@ async fn measure(mut args: Args) -> Result<()> {
         }
     };
 
+    let plugins = match if args.quick { args.plugins / 10 } else { args.plugins } {
+        0 => None,
+        count => {
+            if !args.json {
+                println!("… plugins: {count} of them, one replaced, one that does harm");
+            }
+            Some(plugins::measure(count, &plan, &launch).await.context("plugins")?)
+        }
+    };
+
     let cores = std::thread::available_parallelism()?.get();
     let conditions = Conditions { cores, plan, fsync_ms: fsync.median_ms(), nats };
-    let report = Report { conditions, subjects: args.subjects, measured, pages };
+    let report = Report { conditions, subjects: args.subjects, measured, pages, plugins };
     match args.json {
         true => println!("{:#}", report.json()),
         false => println!("\n{}", report.table()),

@@ -22,7 +22,7 @@ use crate::{
     },
     nats::State,
     observe,
-    plugin::{Host, Registry},
+    plugin::Registry,
     recover::Recoverer,
     retention::Keeper,
     store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
@@ -60,9 +60,11 @@ use tokio::{
 use utoipa::OpenApi;
 
 mod chores;
-mod compiled;
 mod doors;
 mod outside;
+mod plugins;
+
+pub use crate::plugin::serve as compile_component;
 
 /// How long threads may take to end once everything is done.
 const LINGER: Duration = Duration::from_millis(200);
@@ -108,6 +110,8 @@ impl App {
     pub fn run(config: Config, reload: Reload) -> Result<(), Failure> {
         let guests = tokio::runtime::Builder::new_multi_thread()
             .thread_name("plugin")
+            // A message that comes is next, and not one of those that compute for long.
+            .global_queue_interval(1)
             .worker_threads(std::thread::available_parallelism().map_or(2, usize::from))
             .enable_time()
             .build()
@@ -126,10 +130,7 @@ impl App {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // What is wrong with the configuration is said before the store is opened, and perhaps a master key made.
-        let cache = compiled::cache(&config.data.dir)?;
-        let outside = Arc::new(outside::Gateway::default());
-        let host = Host::open(config.plugins.clone(), Some(cache), outside.clone())
-            .map_err(|error| Failure::Config(format!("plugins: {error}")))?;
+        let (host, outside) = plugins::host(&config, &guests)?;
         let nats = Connections::open(&config).await?;
         let master = Master::new(config.data.master_key.clone(), &config.data.dir);
         let limits =

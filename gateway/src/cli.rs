@@ -6,7 +6,7 @@
 //! file for each noun; [`plugin`] has the workbench of those who write them.
 
 use crate::{
-    app::{App, Failure},
+    app::{self, App, Failure},
     config, observe,
 };
 use clap::{CommandFactory, Parser, Subcommand};
@@ -82,6 +82,17 @@ enum Command {
         #[arg(long)]
         data_dir: Option<String>,
     },
+    /// What the gateway starts to compile a plugin: a component on stdin, its code on stdout.
+    #[command(hide = true)]
+    CompileComponent {
+        /// The most address space, in bytes.
+        memory_bytes: u64,
+        /// The most CPU time, in seconds.
+        cpu_seconds: u64,
+        /// For calls that count their fuel.
+        #[arg(long)]
+        fuel: bool,
+    },
     /// Show everything at work: a gateway, a plugin, three endpoints, and nothing lost.
     Demo(demo::Options),
     /// Applications: list, get, create, update, delete.
@@ -125,6 +136,12 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve { config, listen, data_dir } => serve(config, listen, data_dir),
+        Command::CompileComponent { memory_bytes, cpu_seconds, fuel } => {
+            match app::compile_component(memory_bytes, cpu_seconds, fuel) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err((code, line)) => fail(&line, code),
+            }
+        }
         Command::Demo(options) => demo::run(&options),
         Command::App(command) => command.start(),
         Command::Endpoint(command) => command.start(),

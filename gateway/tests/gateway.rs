@@ -13,6 +13,8 @@ mod gateway {
     mod secrets;
     mod clients;
     mod plugins;
+    mod hostile;
+    mod builtin;
     mod capabilities;
     mod signers;
     mod trials;

@@ -16,6 +16,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Usage {
     /// User and system time of all its threads.
     pub(crate) cpu: Duration,
+    /// What it has resident now, in bytes.
+    pub(crate) memory: u64,
     /// The most memory it has had resident, in bytes.
     pub(crate) peak_memory: u64,
     /// Bytes it has caused to be written to storage.
@@ -39,9 +41,11 @@ impl Usage {
             .take(2)
             .map(|ticks| ticks.parse::<u32>())
             .sum::<Result<_, _>>()?;
+        let status = read("status")?;
         Ok(Self {
             cpu: TICK * ticks,
-            peak_memory: field(&read("status")?, "VmHWM:")? * 1024,
+            memory: field(&status, "VmRSS:")? * 1024,
+            peak_memory: field(&status, "VmHWM:")? * 1024,
             written: field(&read("io")?, "write_bytes:")?,
         })
     }

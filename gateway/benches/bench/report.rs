@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::pages::Pages;
+use super::plugins::Plugins;
 use super::scenario::{Measurement, Plan, Scenario};
 use super::subject::Subject;
 
@@ -27,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) measured: Vec<Measurement>,
     /// `None` when they were left out.
     pub(crate) pages: Option<Pages>,
+    /// `None` when they were left out.
+    pub(crate) plugins: Option<Plugins>,
 }
 
 /// One line of the table.
@@ -86,6 +89,9 @@ impl Report {
                  {strays} arrivals carried no number of this phase"
             );
         }
+        if let Some(plugins) = self.plugins.as_ref().filter(|plugins| plugins.wrong > 0) {
+            bail!("{} messages went wrong while a plugin was replaced", plugins.wrong);
+        }
         Ok(())
     }
 
@@ -98,6 +104,9 @@ impl Report {
         }
         if let Some(pages) = &self.pages {
             write_pages(&mut out, pages);
+        }
+        if let Some(plugins) = &self.plugins {
+            self.write_plugins(&mut out, plugins);
         }
         self.write_targets(&mut out);
         out.push_str(&self.conditions.describe());
@@ -120,6 +129,22 @@ impl Report {
             line(out, &format!("  {}", figure.label), cells);
         }
         out.push('\n');
+    }
+
+    fn write_plugins(&self, out: &mut String, plugins: &Plugins) {
+        out.push_str("plugins\n");
+        let added = ("CPU µs that one adds to a delivery".to_owned(), self.added(), 1);
+        let figures = plugins.figures.iter().map(|f| (f.label.clone(), f.value, f.decimals));
+        for (label, value, decimals) in std::iter::once(added).chain(figures) {
+            writeln!(out, "  {label:<40} {:>10}", number(value, decimals)).ok();
+        }
+        out.push('\n');
+    }
+
+    /// What the plugin adds to the CPU time of a delivered message.
+    fn added(&self) -> Option<f64> {
+        let cpu = |subject| self.find(Scenario::Saturation, subject).map(|m| m.cpu_us);
+        Some(cpu(Subject::Plugin)? - cpu(Subject::Plain)?)
     }
 
     fn write_targets(&self, out: &mut String) {
@@ -163,6 +188,11 @@ impl Report {
                 "failedMillis": pages.failed,
                 "messagesMillis": pages.messages,
             })),
+            "plugins": self.plugins.as_ref().map(|plugins| {
+                let figures = plugins.figures.iter().map(|f| (f.key.to_owned(), json!(f.value)));
+                let added = ("addedCpuMicros".to_owned(), json!(self.added()));
+                figures.chain([added]).collect::<Map<_, _>>()
+            }),
             "measured": measured.collect::<Vec<_>>(),
             "targets": targets.collect::<Vec<_>>(),
         })
@@ -230,6 +260,12 @@ impl Report {
                 }),
                 |value, bound| value <= bound,
                 2.0,
+            ),
+            target(
+                "others' p99 beside a plugin that does harm, of alone: at most 1.5",
+                self.plugins.as_ref().and_then(|plugins| plugins.harm),
+                |value, bound| value <= bound,
+                1.5,
             ),
         ]
     }

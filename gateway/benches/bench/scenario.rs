@@ -203,7 +203,7 @@ async fn settle(
 }
 
 /// Waits until everything accepted has arrived, or nothing arrives any more.
-async fn drain(ledger: &Shared) {
+pub(crate) async fn drain(ledger: &Shared) {
     let (mut seen, mut since) = (0, Instant::now());
     while !ledger.borrow().is_drained() && since.elapsed() < SILENCE {
         let delivered = ledger.borrow().delivered;

@@ -182,8 +182,7 @@ impl Gateway {
 
     /// Creates the application, its endpoints and its plugin.
     async fn furnish(&self, urls: &[String], launch: &Launch) -> Result<()> {
-        let app = json!({"name": "Benchmark", "uid": APP});
-        self.call(Method::POST, "/applications", app.to_string().into()).await?;
+        self.application(APP).await?;
         for (number, url) in urls.iter().enumerate() {
             let name = format!("sink-{number}");
             let endpoint = json!({"url": url, "name": name, "uid": name});
@@ -193,13 +192,36 @@ impl Gateway {
         if self.subject == Subject::Plugin {
             let component = std::fs::read(&launch.plugin)
                 .with_context(|| format!("reading {}", launch.plugin.display()))?;
-            let path = format!("/applications/{APP}/plugins/main");
-            self.call(Method::PUT, &path, component).await?;
+            self.upload(APP, component).await?;
         }
         Ok(())
     }
 
-    async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response> {
+    /// Creates an application.
+    pub(crate) async fn application(&self, uid: &str) -> Result<()> {
+        let app = json!({"name": uid, "uid": uid});
+        self.call(Method::POST, "/applications", app.to_string().into()).await.map(drop)
+    }
+
+    /// Gives an application a plugin, or another one.
+    pub(crate) async fn upload(&self, uid: &str, component: Vec<u8>) -> Result<()> {
+        let path = format!("/applications/{uid}/plugins/main");
+        self.call(Method::PUT, &path, component).await.map(drop)
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Stops it; what it kept stays until that is dropped.
+    pub(crate) fn stop(self) -> TempDir {
+        drop(self.process);
+        self.data
+    }
+
+    /// One call of the API, which must succeed.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response> {
         let kind = if method == Method::PUT { "application/wasm" } else { "application/json" };
         let url = format!("http://{}/api/v1{path}", self.host);
         let request = self.client.request(method.clone(), url).bearer_auth(KEY);
@@ -251,7 +273,8 @@ fn octohooks_command(host: &str, data: &Path, launch: &Launch) -> Result<Command
         .env("OCTOHOOKS_DATA__DIR", &store)
         .env("OCTOHOOKS_AUTH__API_KEY", KEY)
         .env("OCTOHOOKS_GUARD__ALLOW", "127.0.0.0/8")
-        .env("OCTOHOOKS_LOG__LEVEL", "warn");
+        .env("OCTOHOOKS_LOG__LEVEL", "warn")
+        .env("OCTOHOOKS_PLUGINS__QUARANTINE_AFTER", "0");
     Ok(command)
 }
 

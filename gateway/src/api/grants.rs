@@ -3,7 +3,6 @@
 use crate::{
     clock,
     model::{
-        Millis,
         catalog::{Change, Tenant},
         grants::{Capabilities, Grants, SECRET, SECRETS},
         name::SecretName,
@@ -29,24 +28,6 @@ use utoipa::ToSchema;
 /// A body is at most this long, in bytes.
 const BODY: usize = 64 << 10;
 
-/// What an application's plugins may use.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Grants)]
-pub struct Shown {
-    #[serde(flatten)]
-    capabilities: Capabilities,
-    /// When it last changed; null: never.
-    #[schema(required)]
-    updated: Option<Millis>,
-}
-
-impl From<&Grants> for Shown {
-    fn from(grants: &Grants) -> Self {
-        let updated = (grants.revision > 0).then_some(grants.updated);
-        Self { capabilities: grants.capabilities.clone(), updated }
-    }
-}
-
 /// The application's grants as they are, and as the next revision.
 fn of(tenant: &Tenant) -> Grants {
     let none = || Grants::none(tenant.application.environment, tenant.application.id);
@@ -64,14 +45,14 @@ fn next(tenant: &Tenant) -> Grants {
     path = "/applications/{app}/grants",
     tag = "Plugins",
     operation_id = "getGrants",
-    responses((status = 200, description = "The grants.", body = Shown), Denied, Missing),
+    responses((status = 200, description = "The grants.", body = Capabilities), Denied, Missing),
 )]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
     caller: Caller,
     Path(app): Path<String>,
-) -> Result<Json<Shown>, ApiError> {
-    Ok(Json(Shown::from(&of(&*caller.tenant(&catalog, &app)?))))
+) -> Result<Json<Capabilities>, ApiError> {
+    Ok(Json(of(&*caller.tenant(&catalog, &app)?).capabilities))
 }
 
 /// Replaces what an application's plugins may use.
@@ -85,7 +66,7 @@ pub async fn get(
     operation_id = "putGrants",
     request_body = Capabilities,
     responses(
-        (status = 200, description = "The grants.", body = Shown),
+        (status = 200, description = "The grants.", body = Capabilities),
         Denied, Missing, BadBody, NotDone,
     ),
 )]
@@ -94,7 +75,7 @@ pub async fn put(
     caller: Caller,
     Path(app): Path<String>,
     body: Body,
-) -> Result<Json<Shown>, ApiError> {
+) -> Result<Json<Capabilities>, ApiError> {
     let tenant = caller.tenant(&catalog, &app)?;
     let bytes = body::read(body, BODY, "grants").await?;
     let capabilities: Capabilities = body::object(&bytes)?;
@@ -103,10 +84,9 @@ pub async fn put(
     if !wrong.is_empty() {
         return Err(ApiError::fields(wrong));
     }
-    let grants = Grants { capabilities, ..next(&tenant) };
-    let shown = Shown::from(&grants);
+    let grants = Grants { capabilities: capabilities.clone(), ..next(&tenant) };
     catalog.change(Change::PutGrants(grants)).await?;
-    Ok(Json(shown))
+    Ok(Json(capabilities))
 }
 
 /// The names of an application's secrets.
@@ -144,7 +124,7 @@ pub async fn list_secrets(
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NamedSecretValue)]
 #[serde(deny_unknown_fields)]
-struct Value {
+struct Written {
     /// The text.
     #[schema(min_length = 1, max_length = 16384)]
     value: String,
@@ -156,7 +136,7 @@ struct Value {
     path = "/applications/{app}/secrets/{secret}",
     tag = "Plugins",
     operation_id = "putNamedSecret",
-    request_body = Value,
+    request_body = Written,
     responses(
         (status = 200, description = "The secret is kept, sealed.", body = Named),
         Denied, Missing, BadBody, NotDone,
@@ -170,7 +150,7 @@ pub async fn put_secret(
 ) -> Result<Json<Named>, ApiError> {
     let mut grants = next(&*caller.tenant(&catalog, &app)?);
     let bytes = body::read(body, BODY, "secret").await?;
-    let Value { value } = body::object(&bytes)?;
+    let Written { value } = body::object(&bytes)?;
     let name = SecretName::new(&name).map_err(|wrong| ApiError::field("/name", wrong.0))?;
     if value.is_empty() || value.len() > SECRET {
         return Err(ApiError::field("/value", format!("must have 1 to {SECRET} bytes")));

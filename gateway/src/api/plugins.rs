@@ -175,29 +175,25 @@ impl Place<'_> {
     }
 }
 
-/// What was uploaded for that application, ready to be called.
-async fn load(host: &Host, code: Bytes, tenant: Arc<Tenant>) -> Result<Arc<Loaded>, ApiError> {
-    let host = host.clone();
-    blocking(move || host.admit(&code, &tenant)).await
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Rejected> + Send + 'static,
-) -> Result<T, ApiError> {
-    let failed = |error: tokio::task::JoinError| {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+/// How a component that was refused is answered for.
+fn refused(rejected: Rejected) -> ApiError {
+    if let Rejected::Definition(wrong) = rejected {
+        let detail = |(path, message)| Detail { path, message };
+        return ApiError::fields(wrong.into_iter().map(detail).collect());
+    }
+    let (status, code) = match rejected.is_fault() {
+        true => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_component"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let worked = tokio::task::spawn_blocking(work).await.map_err(failed)?;
-    worked.map_err(|rejected| {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        ApiError::new(status, "invalid_component", rejected.to_string())
-    })
+    ApiError::new(status, code, rejected.to_string())
 }
 
 /// What a component says its settings must look like, if it does.
 async fn schema(host: &Host, loaded: &Arc<Loaded>) -> Result<Option<Arc<Schema>>, ApiError> {
     let (host, loaded) = (host.clone(), loaded.clone());
-    blocking(move || host.settings_schema(&loaded)).await
+    let asked = tokio::task::spawn_blocking(move || host.settings_schema(&loaded)).await;
+    let ended = |error: tokio::task::JoinError| refused(Rejected::Unavailable(error.to_string()));
+    asked.map_err(ended)?.map_err(refused)
 }
 
 /// Refuses settings that do not look so.

@@ -11,6 +11,7 @@ use crate::{
     },
     plugin::{Loaded, Rejected},
 };
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -76,24 +77,24 @@ impl Reconciler {
         if old.is_some_and(|old| declared.is_like(old, digest)) {
             return Ok(0);
         }
-        let (host, code) = (self.host.clone(), bytes.clone());
-        let settings = declared.settings.clone();
+        let bytes = Bytes::from(bytes);
         // What it is not granted yet fails when it is used, and waits for the grant.
-        let load = move || {
-            let loaded = host.load(&code)?;
-            let wrong = host.check_settings(&loaded, &settings)?;
-            match wrong.into_iter().next() {
-                Some(v) => Err(Rejected::Settings(format!("/settings{} {}", v.path, v.message))),
-                None => Ok(loaded),
-            }
-        };
-        let loaded = tokio::task::spawn_blocking(load)
+        let loaded = self.host.admit_ungranted(Arc::new(tenant.clone()), bytes.clone()).await;
+        let loaded = loaded.map_err(|rejected| format!("{path}: {rejected}"))?;
+        let (host, checked) = (self.host.clone(), loaded.clone());
+        let settings = declared.settings.clone();
+        let check = move || host.check_settings(&checked, &settings);
+        let wrong = tokio::task::spawn_blocking(check)
             .await
             .map_err(|error| error.to_string())?
             .map_err(|rejected| format!("{path}: {rejected}"))?;
+        if let Some(v) = wrong.into_iter().next() {
+            let wrong = Rejected::Settings(format!("/settings{} {}", v.path, v.message));
+            return Err(format!("{path}: {wrong}"));
+        }
         self.registry.insert(&loaded);
         let plugin = next(tenant, declared, old, &loaded);
-        let change = Change::PutPlugin(plugin, Some((digest, bytes.into())));
+        let change = Change::PutPlugin(plugin, Some((digest, bytes)));
         self.change(change).await.map(|()| 1)
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         catalog::Tenant,
         delivery::Delivery,
         endpoint::Endpoint,
-        id::Digest,
+        id::{ApplicationId, Digest},
         name::PluginName,
         plugin::{Kind, Plugin},
     },
@@ -122,18 +122,21 @@ impl Guests {
             plugin.active.ok_or_else(|| format!("the plugin `{name}` has no active version"))?;
         let settings = Arc::new(Settings::from(plugin.settings.clone()));
         let (message, content_type) = (delivery.message.clone(), None);
-        let loaded = self.loaded(digest).await?;
+        let loaded = self.loaded(message.application, digest).await?;
         let call = Call { message, tenant, settings, content_type, effects: true };
         Ok(Ready { loaded, call })
     }
 
-    async fn loaded(&self, digest: Digest) -> Result<Arc<Loaded>, String> {
+    async fn loaded(
+        &self,
+        application: ApplicationId,
+        digest: Digest,
+    ) -> Result<Arc<Loaded>, String> {
         let load = async {
             let code = self.catalog.code(digest).await.map_err(|error| error.to_string())?;
             let code = code.ok_or_else(|| format!("the component {digest} is not in the store"))?;
-            let host = self.host.clone();
-            let loaded = tokio::task::spawn_blocking(move || host.load(&code)).await;
-            loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            let loaded = self.host.load_in_turn(application, code).await;
+            loaded.map_err(|error| error.to_string())
         };
         self.registry.get_or_load(&digest, load).await
     }

@@ -2,8 +2,11 @@
 
 use super::Dispatcher;
 use crate::{
-    model::{id::Digest, plugin::Plugin},
-    plugin::{Loaded, Settings},
+    model::{
+        id::{ApplicationId, Digest},
+        plugin::Plugin,
+    },
+    plugin::{Loaded, Rejected, Settings},
     store::StoreError,
 };
 use std::sync::{Arc, PoisonError};
@@ -17,21 +20,35 @@ pub enum NotLoaded {
     /// Not the component's fault.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nor is this.
+    #[error("{0}")]
+    Busy(String),
     /// It will not be there next time either.
     #[error("{0}")]
     Bad(String),
 }
 
+impl From<Rejected> for NotLoaded {
+    fn from(rejected: Rejected) -> Self {
+        match rejected.is_fault() {
+            true => Self::Bad(rejected.to_string()),
+            false => Self::Busy(rejected.to_string()),
+        }
+    }
+}
+
 impl Dispatcher {
     /// The component, compiled when it was uploaded or declared, or now after a start.
-    pub(super) async fn loaded(&self, digest: Digest) -> Result<Arc<Loaded>, NotLoaded> {
+    pub(super) async fn loaded(
+        &self,
+        application: ApplicationId,
+        digest: Digest,
+    ) -> Result<Arc<Loaded>, NotLoaded> {
         let load = async {
             let code = self.catalog.code(digest).await?;
             let missing = || NotLoaded::Bad(format!("the component {digest} is not in the store"));
-            let (code, host) = (code.ok_or_else(missing)?, self.host.clone());
-            let load = tokio::task::spawn_blocking(move || host.load(&code)).await;
-            let bad = |error: &dyn std::fmt::Display| NotLoaded::Bad(error.to_string());
-            load.map_err(|error| bad(&error))?.map_err(|error| bad(&error))
+            let code = code.ok_or_else(missing)?;
+            self.host.load_in_turn(application, code).await.map_err(NotLoaded::from)
         };
         self.registry.get_or_load(&digest, load).await
     }

@@ -49,7 +49,9 @@ impl Failed {
     pub fn not_loaded(failure: &NotLoaded, calls: u32, replaced: bool) -> Self {
         let reason = failure.to_string();
         let held = match failure {
-            NotLoaded::Store(_) => Held::Retry { due: clock::now() + STARVED, calls, reason },
+            NotLoaded::Store(_) | NotLoaded::Busy(_) => {
+                Held::Retry { due: clock::now() + STARVED, calls, reason }
+            }
             NotLoaded::Bad(_) if replaced => Held::Retry { due: clock::now(), calls, reason },
             NotLoaded::Bad(_) => Held::Parked { kind: NOT_LOADED.to_owned(), reason },
         };

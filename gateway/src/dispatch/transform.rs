@@ -101,7 +101,7 @@ impl Dispatcher {
         if let Some(reason) = &plugin.quarantined {
             return Err(Failed::quarantined(reason.clone()));
         }
-        let loaded = match self.loaded(digest).await {
+        let loaded = match self.loaded(plugin.application, digest).await {
             Ok(loaded) => loaded,
             Err(failure) => {
                 let replaced = self.is_replaced(&run.tenant);

@@ -95,7 +95,7 @@ impl Dispatcher {
         let Beside { plugin, call, active, _place } = &beside;
         let Some(trial) = &plugin.trial else { return };
         let digest = trial.digest;
-        let loaded = match self.loaded(digest).await {
+        let loaded = match self.loaded(plugin.application, digest).await {
             Ok(loaded) => loaded,
             Err(error) => {
                 tracing::debug!(%digest, %error, "a version that is tried is not there");

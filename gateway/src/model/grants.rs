@@ -58,8 +58,10 @@ impl Grants {
 /// What may be granted. What is absent is not granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schema(as = Grants)]
 pub struct Capabilities {
     /// A key-value store of the application's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub keyvalue: Option<KeyValueGrant>,
     /// Reading the application's named secrets.
@@ -69,6 +71,7 @@ pub struct Capabilities {
     /// Random numbers. Without it they are the same for the same message.
     pub random: bool,
     /// Requests to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub http: Option<HttpGrant>,
 }

@@ -46,20 +46,21 @@ impl Cache {
             return None;
         }
         deserialize(engine, code)
+            .inspect_err(|error| tracing::debug!(%error, "a cached plugin is of another engine"))
+            .ok()
     }
 
-    /// Keeps a compiled component, in place of what was there.
-    pub(super) fn put(
-        &self,
-        engine: &Engine,
-        digest: &Digest,
-        component: &Component,
-    ) -> io::Result<()> {
+    /// Whether there is an entry, true or not.
+    pub(super) fn has(&self, engine: &Engine, digest: &Digest) -> bool {
+        self.directory.join(name(engine, digest)).exists()
+    }
+
+    /// Keeps a component's code, in place of what was there.
+    pub(super) fn put(&self, engine: &Engine, digest: &Digest, code: &[u8]) -> io::Result<()> {
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let name = name(engine, digest);
-        let code = component.serialize().map_err(io::Error::other)?;
-        let mut entry = self.mac(&name, &code).finalize().into_bytes().to_vec();
-        entry.extend_from_slice(&code);
+        let mut entry = self.mac(&name, code).finalize().into_bytes().to_vec();
+        entry.extend_from_slice(code);
         fs::create_dir_all(&self.directory)?;
         let write = WRITES.fetch_add(1, Relaxed);
         let temporary = self.directory.join(format!("{name}.{}-{write}.tmp", process::id()));
@@ -108,12 +109,10 @@ fn name(engine: &Engine, digest: &Digest) -> String {
     format!("{digest}-{:016x}{ENDING}", hasher.finish())
 }
 
+/// Makes code a component again.
 #[allow(unsafe_code, reason = "compiled code can only be loaded so; see SAFETY")]
-fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: the caller has verified that `code` is what this gateway's wasmtime serialised; the engine
-    // checks that it is of its own version and configuration.
-    let component = unsafe { Component::deserialize(engine, code) };
-    component
-        .inspect_err(|error| tracing::debug!(%error, "a cached plugin is of another engine"))
-        .ok()
+pub(super) fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `code` is what this gateway's wasmtime made: it comes from the compiler itself, or from an entry whose tag
+    // was verified. The engine checks that it is of its own version and configuration.
+    unsafe { Component::deserialize(engine, code) }
 }

@@ -106,7 +106,7 @@ fn one(dispatch: &Dispatch, tenant: &Tenant) -> Result<(), CallFailure> {
     Ok(())
 }
 
-fn header(name: &str, value: &str) -> Result<(), CallFailure> {
+pub(super) fn header(name: &str, value: &str) -> Result<(), CallFailure> {
     let shown = || cut(name.to_owned(), 128);
     if HeaderName::from_lowercase(name.as_bytes()).is_err() {
         return Err(bad(format!("{:?} is not a lower-case header name", shown())));

@@ -3,7 +3,11 @@
 //! component of 100 KB takes 60 ms on two cores.
 
 use super::{
-    cache::Cache,
+    builtin::{self, Definition, Wrong},
+    cache::{self, Cache},
+    call::CallFailure,
+    compiler::Compiler,
+    limits::Options,
     settings::Schema,
     state::State,
     v1::{self, Ready},
@@ -19,10 +23,7 @@ use std::{
     time::Duration,
 };
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
-use wasmtime::{
-    Engine,
-    component::{Component, Linker},
-};
+use wasmtime::{Engine, component::Linker};
 
 /// A component that can be called.
 pub struct Loaded {
@@ -38,7 +39,25 @@ pub struct Loaded {
     pub capabilities: Vec<&'static str>,
     /// What its settings must look like, once that was asked.
     pub(super) schema: OnceLock<Option<Arc<Schema>>>,
-    pub(super) ready: Ready,
+    pub(super) made: Made,
+}
+
+/// What is called.
+pub(super) enum Made {
+    /// Somebody's code.
+    Component(Ready),
+    /// A transform without code.
+    Builtin(Definition),
+}
+
+impl Made {
+    /// Whether it says what its settings must look like.
+    pub(super) const fn is_configured(&self) -> bool {
+        match self {
+            Self::Component(ready) => ready.is_configured(),
+            Self::Builtin(_) => false,
+        }
+    }
 }
 
 impl fmt::Debug for Loaded {
@@ -60,6 +79,9 @@ pub enum Rejected {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A definition of a transform without code, and what is wrong with it where.
+    #[error("the definition cannot be used: {}", .0.iter().map(|(at, text)| format!("{at} {text}")).collect::<Vec<_>>().join("; "))]
+    Definition(Vec<Wrong>),
     /// Something else.
     #[error("this is not WebAssembly: upload the `.wasm` file of a component")]
     NotWasm,
@@ -120,6 +142,32 @@ pub enum Rejected {
     /// It cannot be compiled, or wants more than the pool has.
     #[error("the component cannot be compiled: {0}")]
     Compile(String),
+    /// Compiling it takes too much memory.
+    #[error("the component cannot be compiled in the {0} bytes of memory that may take")]
+    OutOfMemory(u64),
+    /// Compiling it takes too much time.
+    #[error("the component cannot be compiled in the {0} that may take")]
+    TooLong(String),
+    /// The compiler came to harm, and nobody else.
+    #[error("the compiler crashed on the component: {0}")]
+    Crashed(String),
+    /// It fails before it is called.
+    #[error("the component cannot be instantiated: {0}")]
+    Probe(CallFailure),
+    /// Too many wait to be compiled.
+    #[error("too many components wait to be compiled: upload it again in a while")]
+    Busy,
+    /// Not the component's fault.
+    #[error("the component could not be checked: {0}")]
+    Unavailable(String),
+}
+
+impl Rejected {
+    /// Whether the component is at fault, and would be at any other time.
+    #[must_use]
+    pub const fn is_fault(&self) -> bool {
+        !matches!(self, Self::Busy | Self::Unavailable(_))
+    }
 }
 
 /// Checks, compiles (or finds the compiled form) and links. What it may import depends on `granted`; none where that was
@@ -128,19 +176,28 @@ pub(super) fn load(
     engine: &Engine,
     linker: &Linker<State>,
     cache: Option<&Cache>,
-    (limit, granted): (usize, Option<&Capabilities>),
+    (compiler, counts): (&Compiler, bool),
+    (options, granted): (&Options, Option<&Capabilities>),
     bytes: &[u8],
 ) -> Result<Loaded, Rejected> {
-    let Outline { kind, configured, capabilities } = inspect(bytes, limit, granted)?;
     let digest = Digest(Sha256::digest(bytes).into());
+    let (size, schema) = (bytes.len() as u64, OnceLock::new());
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        let made = Made::Builtin(builtin::read(bytes).map_err(Rejected::Definition)?);
+        let (kind, capabilities) = (Kind::Transform, Vec::new());
+        return Ok(Loaded { digest, size, compiled_in: None, kind, capabilities, schema, made });
+    }
+    let Outline { kind, configured, capabilities } =
+        inspect(bytes, options.component_bytes, granted)?;
     let (component, compiled_in) = match cache.and_then(|cache| cache.get(engine, &digest)) {
         Some(component) => (component, None),
         None => {
             let start = clock::instant();
-            let component = Component::from_binary(engine, bytes)
+            let code = compiler.compile(engine, options, counts, bytes)?;
+            let component = cache::deserialize(engine, &code)
                 .map_err(|error| Rejected::Compile(format!("{error:#}")))?;
             let took = start.elapsed();
-            if let Some(Err(error)) = cache.map(|cache| cache.put(engine, &digest, &component)) {
+            if let Some(Err(error)) = cache.map(|cache| cache.put(engine, &digest, &code)) {
                 tracing::warn!(%error, "a compiled plugin could not be kept");
             }
             (component, Some(took))
@@ -149,8 +206,8 @@ pub(super) fn load(
     let linked = linker.instantiate_pre(&component);
     let ready = linked.and_then(|linked| Ready::new(kind, configured, linked));
     let ready = ready.map_err(|error| Rejected::Mismatch(format!("{error:#}")))?;
-    let (size, schema) = (bytes.len() as u64, OnceLock::new());
-    Ok(Loaded { digest, size, compiled_in, kind, capabilities, schema, ready })
+    let made = Made::Component(ready);
+    Ok(Loaded { digest, size, compiled_in, kind, capabilities, schema, made })
 }
 
 /// What a component is, from the outside.

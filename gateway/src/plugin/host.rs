@@ -3,14 +3,17 @@
 //! `dispatch` calls from a small runtime of its own, so that guests never delay acceptance or delivery.
 
 use super::{
+    admission::Compiles,
+    builtin,
     cache::Cache,
     call::{Call, CallFailure, Called, Cost, Done, Task, ToClassify, ToSign, cut, reason},
     check, compile,
-    compile::{Loaded, Rejected},
-    fuel,
-    limits::{self, Meter, Options, TICK},
+    compile::{Loaded, Made, Rejected},
+    compiler::Compiler,
+    engine, fuel,
+    limits::{self, Meter, Options},
     outside::{NotGranted, Nothing, Outlet, Outside},
-    state::{NOT_GRANTED, State},
+    state::State,
     v1,
 };
 use crate::{
@@ -25,24 +28,25 @@ use crate::{
     },
 };
 use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
-use tokio::sync::Semaphore;
-use wasmtime::{
-    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig,
-    Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker,
-};
+use tokio::{runtime::Handle, sync::Semaphore};
+use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker};
 
 mod beside;
 
 /// Runs plugins. Cheap to clone.
 #[derive(Clone)]
-pub struct Host(Arc<Inner>);
+pub struct Host(pub(super) Arc<Inner>);
 
-struct Inner {
-    options: Options,
-    engine: Engine,
+pub(super) struct Inner {
+    pub(super) options: Options,
+    pub(super) engine: Engine,
     linker: Linker<State>,
-    cache: Option<Cache>,
+    pub(super) cache: Option<Cache>,
     gate: Gate,
+    compiler: Compiler,
+    pub(super) compiles: Compiles,
+    /// Where guests run that nobody calls yet; where the caller runs, if there is none.
+    pub(super) guests: Option<Handle>,
     outlet: Arc<Outlet>,
     /// Whether calls say how much fuel they took.
     counts: bool,
@@ -74,39 +78,54 @@ pub enum HostError {
 struct OutOfCpu;
 
 /// What an attempt to run a guest ends with, unless its time is up.
-type Ran = wasmtime::Result<Result<Done, CallFailure>>;
+pub(super) type Ran = wasmtime::Result<Result<Done, CallFailure>>;
+
+/// What a host works with beside its options.
+pub struct Means {
+    /// Where compiled components outlive the process.
+    pub cache: Option<Cache>,
+    /// What capabilities lead to.
+    pub outside: Arc<dyn Outside>,
+    /// Who compiles.
+    pub compiler: Compiler,
+    /// Where what is uploaded is instantiated for the first time; where the caller runs, if there is none.
+    pub guests: Option<Handle>,
+}
+
+impl Default for Means {
+    /// Nothing outside, nothing kept, and what is not a stranger's is compiled in this process.
+    fn default() -> Self {
+        let (outside, compiler) = (Arc::new(Nothing), Compiler::InProcess);
+        Self { cache: None, outside, compiler, guests: None }
+    }
+}
 
 impl Host {
     /// A host whose plugins have no world outside: every capability that leads there fails.
     pub fn new(options: Options, cache: Option<Cache>) -> Result<Self, HostError> {
-        Self::open(options, cache, Arc::new(Nothing))
+        Self::with(options, Means { cache, ..Means::default() })
     }
 
-    /// Makes the engine, its pool and its ticker. With a cache, compiled components outlive the process.
-    pub fn open(
-        options: Options,
-        cache: Option<Cache>,
-        outside: Arc<dyn Outside>,
-    ) -> Result<Self, HostError> {
+    /// Makes the engine, its pool and its ticker.
+    pub fn with(options: Options, means: Means) -> Result<Self, HostError> {
         validate(&options)?;
-        let config = config(&options);
-        Self::of(options, &config, cache, outside, false)
+        let config = engine::config(&options);
+        Self::of(options, &config, means, false)
     }
 
     /// A host whose calls say how much fuel they took, the same at every call: for a trial, never for
     /// messages. It compiles for itself what it loads, runs it many times slower, and allows it that much more time.
-    pub fn counting(options: Options, outside: Arc<dyn Outside>) -> Result<Self, HostError> {
+    pub fn counting(options: Options, means: Means) -> Result<Self, HostError> {
         validate(&options)?;
         let options = fuel::options(options);
-        let config = fuel::config(config(&options));
-        Self::of(options, &config, None, outside, true)
+        let config = fuel::config(engine::code());
+        Self::of(options, &config, Means { cache: None, ..means }, true)
     }
 
     fn of(
         options: Options,
         config: &Config,
-        cache: Option<Cache>,
-        outside: Arc<dyn Outside>,
+        means: Means,
         counts: bool,
     ) -> Result<Self, HostError> {
         let engine = Engine::new(config).map_err(|error| {
@@ -120,13 +139,26 @@ impl Host {
         let weak = engine.weak();
         thread::Builder::new()
             .name("plugin-ticker".into())
-            .spawn(move || tick(&weak))
+            .spawn(move || engine::tick(&weak))
             .map_err(HostError::Ticker)?;
         let gate = Gate::new(options.concurrency, options.per_application);
+        let compiles = Compiles::new(options.compile_concurrency);
         // The rest of the pool is for calls that do not wait.
         let places = Semaphore::new(options.concurrency.div_ceil(4));
+        let Means { cache, outside, compiler, guests } = means;
         let outlet = Arc::new(Outlet { outside, places });
-        Ok(Self(Arc::new(Inner { options, engine, linker, cache, gate, outlet, counts })))
+        Ok(Self(Arc::new(Inner {
+            options,
+            engine,
+            linker,
+            cache,
+            gate,
+            compiler,
+            compiles,
+            guests,
+            outlet,
+            counts,
+        })))
     }
 
     /// The limits it keeps.
@@ -141,21 +173,16 @@ impl Host {
         self.load_granted(bytes, None)
     }
 
-    /// The same for an upload: a component that imports what the application is not granted is refused, before it is
-    /// compiled.
-    pub fn admit(&self, bytes: &[u8], tenant: &Tenant) -> Result<Arc<Loaded>, Rejected> {
-        let granted = tenant.grants.as_deref().map(|grants| &grants.capabilities);
-        self.load_granted(bytes, Some(granted.unwrap_or(&NOT_GRANTED)))
-    }
-
-    fn load_granted(
+    /// The same for an upload: a component that imports what is not granted is refused, before it is compiled.
+    pub(super) fn load_granted(
         &self,
         bytes: &[u8],
         granted: Option<&Capabilities>,
     ) -> Result<Arc<Loaded>, Rejected> {
-        let Inner { options, engine, linker, cache, .. } = &*self.0;
-        let limits = (options.component_bytes, granted);
-        compile::load(engine, linker, cache.as_ref(), limits, bytes).map(Arc::new)
+        let Inner { options, engine, linker, cache, compiler, counts, .. } = &*self.0;
+        let rules = (options, granted);
+        let compiler = (compiler, *counts);
+        compile::load(engine, linker, cache.as_ref(), compiler, rules, bytes).map(Arc::new)
     }
 
     /// Forgets what was compiled of components that are not wanted, for instance because no plugin has a version of them any
@@ -238,13 +265,25 @@ impl Host {
     async fn run(&self, turn: Turn<'_>, loaded: &Loaded, call: Call, task: Task) -> Called<Done> {
         let options = &self.0.options;
         let start = clock::instant();
+        let ready = match &loaded.made {
+            Made::Component(ready) => ready,
+            Made::Builtin(definition) => {
+                let verdict = builtin::apply(definition, &call.message);
+                let result = verdict.and_then(|verdict| {
+                    self.check(&verdict, &call.tenant).map(|()| Done::Verdict(verdict))
+                });
+                let wall = start.elapsed();
+                let cost = Cost { wall, cpu: wall, ..Cost::default() };
+                return Called { result, cost, log: Vec::new(), log_dropped: 0 };
+            }
+        };
         let meter = Arc::new(Meter::new(start));
         let mut store = self.store(&call, &meter);
         if let Task::Sign(request) = &task {
             store.data_mut().keys.clone_from(&request.keys);
         }
         let limit = Duration::from_millis(options.timeout_ms);
-        let ran = within(&meter, limit, loaded.ready.call(&mut store, &task)).await;
+        let ran = within(&meter, limit, ready.call(&mut store, &task)).await;
         let result = match ran {
             None => Err(CallFailure::Timeout(options.timeout_ms)),
             Some(ran) => outcome(ran, store.data(), options),
@@ -257,7 +296,7 @@ impl Host {
         Called { result, cost, log, log_dropped }
     }
 
-    fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
+    pub(super) fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
         let options = &self.0.options;
         let state = State::new(call, options, &self.0.outlet, meter);
         let mut store = Store::new(&self.0.engine, state);
@@ -279,7 +318,7 @@ impl Host {
 }
 
 /// Says whose doing it was that a call ended.
-fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Done, CallFailure> {
+pub(super) fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Done, CallFailure> {
     let error = match ran {
         Ok(answer) => {
             let done = answer?;
@@ -320,7 +359,11 @@ fn out_of_fuel(error: &wasmtime::Error) -> bool {
 }
 
 /// Runs until it ends, or has had that much time of its own.
-async fn within<F: Future>(meter: &Meter, limit: Duration, future: F) -> Option<F::Output> {
+pub(super) async fn within<F: Future>(
+    meter: &Meter,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
     let mut run = pin!(metered(meter, future));
     loop {
         // Looked at again where it waited meanwhile; no finer than timers are.
@@ -343,51 +386,6 @@ async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {
     .await
 }
 
-fn tick(engine: &EngineWeak) {
-    while let Some(engine) = engine.upgrade() {
-        engine.increment_epoch();
-        drop(engine);
-        thread::sleep(TICK);
-    }
-}
-
 fn validate(options: &Options) -> Result<(), HostError> {
     options.wrong().map_or(Ok(()), |(name, must)| Err(HostError::Option(name, must)))
-}
-
-/// One for compiling and running. The numbers of the pool are measured: resident pages are reset in place
-/// where the kernel can say which ones were touched (Linux 6.7), which is 20 µs a call faster; where it
-/// cannot, keeping pages costs more than it saves.
-fn config(options: &Options) -> Config {
-    let scan = PoolingAllocationConfig::is_pagemap_scan_available();
-    let keep = |bytes: usize| if scan { bytes } else { 0 };
-    let calls = u32::try_from(options.concurrency).unwrap_or(u32::MAX);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(calls)
-        .total_core_instances(calls.saturating_mul(limits::CORE_INSTANCES))
-        .total_memories(calls.saturating_mul(limits::MEMORIES))
-        .total_tables(calls.saturating_mul(limits::TABLES))
-        .total_stacks(calls)
-        .max_core_instances_per_component(limits::CORE_INSTANCES)
-        .max_memories_per_component(limits::MEMORIES)
-        .max_tables_per_component(limits::TABLES)
-        .max_memories_per_module(limits::MEMORIES)
-        .max_tables_per_module(limits::TABLES)
-        .table_elements(limits::TABLE_ELEMENTS)
-        .max_memory_size(options.memory_bytes)
-        .pagemap_scan(Enabled::Auto)
-        .linear_memory_keep_resident(keep(2 << 20))
-        .async_stack_keep_resident(keep(64 << 10))
-        .table_keep_resident(keep(64 << 10));
-    let mut config = Config::new();
-    config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .epoch_interruption(true)
-        .concurrency_support(false)
-        .max_wasm_stack(512 << 10)
-        .async_stack_size(2 << 20)
-        .wasm_relaxed_simd(false)
-        .wasm_memory64(false)
-        .wasm_gc(false);
-    config
 }

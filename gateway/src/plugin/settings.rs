@@ -58,7 +58,7 @@ impl Host {
         if let Some(known) = loaded.schema.get() {
             return Ok(known.clone());
         }
-        let schema = match loaded.ready.is_configured() {
+        let schema = match loaded.made.is_configured() {
             true => Some(Arc::new(self.ask(loaded).map_err(Rejected::Schema)?)),
             false => None,
         };

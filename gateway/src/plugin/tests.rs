@@ -5,6 +5,7 @@ mod calls;
 mod capabilities;
 mod fixtures;
 mod hostile;
+mod mutants;
 mod signers;
 mod uploads;
 

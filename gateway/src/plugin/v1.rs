@@ -73,6 +73,15 @@ impl Ready {
         Ok(Self { world, configured })
     }
 
+    /// Makes an instance in the store, which runs what it runs before it is called.
+    pub(super) async fn instantiate(&self, store: &mut Store<State>) -> Result<()> {
+        match &self.world {
+            World::Transform(ready) => ready.instantiate_async(store).await.map(drop),
+            World::Sign(ready) => ready.instantiate_async(store).await.map(drop),
+            World::Classify(ready) => ready.instantiate_async(store).await.map(drop),
+        }
+    }
+
     /// Whether it says what its settings must look like.
     pub(super) const fn is_configured(&self) -> bool {
         self.configured.is_some()

@@ -16,12 +16,12 @@ use crate::{
     clock,
     model::{
         catalog::Tenant,
-        id::Digest,
+        id::{ApplicationId, Digest},
         message::{Message, Sequence},
         name::{Channel, EventType},
         plugin::Plugin,
     },
-    plugin::{Call, CallFailure, Host, Loaded, Registry, Rejected, Settings},
+    plugin::{Call, CallFailure, Host, Loaded, Registry, Settings},
     store::{Catalog, Log, MessageFilter, StoreError},
 };
 use serde_json::{Map, Value};
@@ -196,11 +196,11 @@ impl Simulator {
     async fn walk(&self, simulation: &Simulation) -> Result<Outcome, NotSimulated> {
         let plugin = &simulation.plugin;
         let active = match plugin.active {
-            Some(active) => Some(self.side(active, &plugin.settings).await?),
+            Some(active) => Some(self.side(plugin.application, active, &plugin.settings).await?),
             None => None,
         };
         let settings = simulation.settings.as_ref().unwrap_or(&plugin.settings);
-        let candidate = self.side(simulation.candidate, settings).await?;
+        let candidate = self.side(plugin.application, simulation.candidate, settings).await?;
         let deadline = clock::instant() + DEADLINE;
         let (report, bytes, outcome) = (Report::default(), 0, Outcome::nothing());
         let mut walk = Walk { simulation, active, candidate, deadline, report, bytes, outcome };
@@ -312,6 +312,7 @@ impl Simulator {
 
     async fn side(
         &self,
+        application: ApplicationId,
         digest: Digest,
         settings: &Map<String, Value>,
     ) -> Result<Side, NotSimulated> {
@@ -326,9 +327,7 @@ impl Simulator {
         let code = self.catalog.code(digest).await?;
         let code = code.ok_or_else(|| bad(&"it is not in the store"))?;
         let load = async |host: Host| {
-            let code = code.clone();
-            let load = tokio::task::spawn_blocking(move || host.load(&code)).await;
-            load.map_err(|error| bad(&error))?.map_err(|rejected: Rejected| bad(&rejected))
+            host.load_in_turn(application, code.clone()).await.map_err(|rejected| bad(&rejected))
         };
         let loaded = match loaded {
             Some(loaded) => loaded,

@@ -3,7 +3,7 @@
 use super::{Problem, case::Case, verdict::Expected, world::World};
 use crate::{
     model::id::Digest,
-    plugin::{CallFailure, Called, Host, HostError, Loaded, LogLine, Options},
+    plugin::{CallFailure, Called, Host, HostError, Loaded, LogLine, Means, Options},
 };
 use similar::{ChangeTag, TextDiff};
 use std::{sync::Arc, thread, time::Duration};
@@ -31,10 +31,11 @@ struct Stage {
 impl Stage {
     fn new(
         bytes: &[u8],
-        host: impl FnOnce(Arc<World>) -> Result<Host, HostError>,
+        host: impl FnOnce(Means) -> Result<Host, HostError>,
     ) -> Result<Self, String> {
         let world = Arc::new(World::default());
-        let host = host(Arc::clone(&world)).map_err(|error| error.to_string())?;
+        let means = Means { outside: world.clone(), ..Means::default() };
+        let host = host(means).map_err(|error| error.to_string())?;
         let loaded = host.load(bytes).map_err(|refused| refused.to_string())?;
         Ok(Self { host, loaded, world })
     }
@@ -80,9 +81,9 @@ impl Trial {
         let options = Options { concurrency: 1, per_application: 1, timeout_ms, ..options };
         let (own, counting) = thread::scope(|scope| {
             let counted = options.clone();
-            let counting = move || Stage::new(bytes, |world| Host::counting(counted, world));
+            let counting = move || Stage::new(bytes, |means| Host::counting(counted, means));
             let counting = fuel.then(|| scope.spawn(counting));
-            let own = Stage::new(bytes, |world| Host::open(options, None, world));
+            let own = Stage::new(bytes, |means| Host::with(options, means));
             let ended = |_| Err("the compiler ended unexpectedly".to_owned());
             (own, counting.map(|thread| thread.join().unwrap_or_else(ended)))
         });

@@ -23,7 +23,7 @@ const FENCES: [Fence; 7] = [
     Fence { names: &["wasmtime", "wasmtime_wasi", "wasmparser"], only: &["plugin"] },
     // The command line and its demo are clients like any other, outside the gateway's own path.
     Fence { names: &["reqwest"], only: &["deliver/client", "deliver/guard", "cli"] },
-    Fence { names: &["rustix"], only: &["clock", "descriptors"] },
+    Fence { names: &["rustix"], only: &["clock", "descriptors", "plugin/compiler"] },
     Fence { names: &["rand", "getrandom", "fastrand"], only: &["clock"] },
     Fence {
         names: &[

@@ -1,6 +1,6 @@
 //! Uploads: a component becomes a version of a plugin once it is checked, compiled and kept.
 
-use super::{Place, Shown, find, fit, load, schema, unload};
+use super::{Place, Shown, find, fit, refused, schema, unload};
 use crate::{
     clock,
     model::{
@@ -28,6 +28,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
@@ -40,6 +41,30 @@ const SIGNATURE: &str = "octohooks-signature";
 #[schema(value_type = String, format = Binary)]
 #[allow(dead_code, reason = "only its schema is used")]
 struct Component(Bytes);
+
+/// A transform without code. The filter and the headers see the payload as it came.
+#[derive(ToSchema)]
+#[schema(as = PluginDefinition, example = json!({
+    "filter": "@.status == 'delivered'",
+    "rename": { "/customer/msisdn": "phone" },
+    "remove": ["/internal"],
+    "headers": { "x-tenant": "{/customer/tenant}", "x-event": "{eventType}" },
+}))]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Definition {
+    /// An expression of JSONPath (RFC 9535) as in `[?…]`, in which `@` is the payload; without `$`, `match` and `search`, and
+    /// with `..` at most once. What it does not match is dropped.
+    filter: Option<String>,
+    /// The new names of fields, by their JSON pointers.
+    #[schema(value_type = Option<Object>)]
+    rename: Option<Map<String, Value>>,
+    /// JSON pointers of fields that go.
+    remove: Option<Vec<String>>,
+    /// Headers' names and templates: text with `{/json/pointer}`, `{id}`, `{uid}`, `{eventType}`, `{channel}` or
+    /// `{attribute.NAME}` in it. One for which the message has nothing is left out.
+    #[schema(value_type = Option<Object>)]
+    headers: Option<Map<String, Value>>,
+}
 
 /// What an upload may say.
 #[derive(Deserialize, IntoParams)]
@@ -55,7 +80,7 @@ const fn yes() -> bool {
     true
 }
 
-/// Uploads a version of a plugin: a WebAssembly component.
+/// Uploads a version of a plugin: a WebAssembly component, or the definition of a transform without code.
 ///
 /// It is checked, compiled and kept before the application switches to it; one that imports what the application is not
 /// granted, or that the plugin's settings do not fit, is refused. Messages that an older version parked are due again then, in order. At most 20 versions are kept: the oldest goes that is not needed.
@@ -72,7 +97,7 @@ const fn yes() -> bool {
                 trusted keys, and not looked at where it has none.",
         ),
     ),
-    request_body(content = Component, content_type = "application/wasm"),
+    request_body(content((Component = "application/wasm"), (Definition = "application/json"))),
     responses(
         (status = 200, description = "The plugin.", body = Shown),
         Denied, Missing, BadBody, NotDone,
@@ -102,7 +127,7 @@ pub async fn put(
         ApiError::new(StatusCode::FORBIDDEN, "untrusted", untrusted.to_string())
     })?;
     let signed_by = signed_by.map(ToString::to_string);
-    let loaded = load(&host, bytes.clone(), tenant).await?;
+    let loaded = host.admit(tenant, bytes.clone()).await.map_err(refused)?;
     let schema = schema(&host, &loaded).await?;
     if wanted.activate {
         registry.insert(&loaded);

@@ -1,6 +1,6 @@
 //! From one version of a plugin to another, out of quarantine, and away with those that nobody calls.
 
-use super::{Place, Shown, find, fit, load, schema, unload};
+use super::{Place, Shown, find, fit, refused, schema, unload};
 use crate::{
     model::{catalog::Tenant, id::Digest, plugin::Plugin},
     plugin::{Host, Registry, Schema},
@@ -50,8 +50,8 @@ pub async fn ready(
     digest: Digest,
 ) -> Result<Option<Arc<Schema>>, ApiError> {
     let from_store = async {
-        let code = catalog.code(digest).await?;
-        load(host, code.ok_or_else(unknown)?, tenant.clone()).await
+        let code = catalog.code(digest).await?.ok_or_else(unknown)?;
+        host.load_for(tenant, code).await.map_err(refused)
     };
     let loaded = registry.get_or_load(&digest, from_store).await?;
     schema(host, &loaded).await

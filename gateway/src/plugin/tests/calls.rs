@@ -200,7 +200,7 @@ async fn wasi_knows_the_time_of_the_message_and_nothing_else() {
 #[tokio::test]
 async fn fuel_is_counted_where_it_is_asked_for_and_is_the_same_every_time() {
     let options = Options { concurrency: 1, per_application: 1, cpu_ms: 5, ..Options::default() };
-    let counting = Host::counting(options, Arc::new(Nothing)).expect("a host");
+    let counting = Host::counting(options, Means::default()).expect("a host");
     let loaded = counting.load(&scripted()).expect("loads");
     let fuel = async |script: Value| {
         let called = counting.call(&loaded, call(script.to_string())).await;

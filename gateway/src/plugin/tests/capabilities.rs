@@ -1,6 +1,6 @@
 //! What plugins may use: refused where it was not granted, bounded where it was, and nobody else's.
 
-use super::*;
+use super::{super::state::NOT_GRANTED, *};
 use crate::{
     clock,
     model::{
@@ -92,7 +92,8 @@ pub(super) fn prebuilt(name: &str) -> Vec<u8> {
 fn scene(options: Options) -> Scene {
     let world = Arc::new(World::default());
     let options = Options { concurrency: 4, per_application: 2, ..options };
-    let host = Host::open(options, None, world.clone()).expect("a host");
+    let means = Means { outside: world.clone(), ..Means::default() };
+    let host = Host::with(options, means).expect("a host");
     let capable = host.load(&prebuilt("capable")).expect("loads");
     Scene { world, host, capable }
 }
@@ -132,6 +133,11 @@ impl Scene {
     }
 }
 
+fn admit(host: &Host, bytes: &[u8], tenant: &Tenant) -> Result<Arc<Loaded>, Rejected> {
+    let granted = tenant.grants.as_deref().map(|grants| grants.capabilities.clone());
+    host.load_granted(bytes, Some(&granted.unwrap_or_else(|| NOT_GRANTED.clone())))
+}
+
 #[test]
 fn an_upload_that_imports_what_was_not_granted_is_refused_with_its_name() {
     let Scene { host, .. } = scene(Options::default());
@@ -139,7 +145,7 @@ fn an_upload_that_imports_what_was_not_granted_is_refused_with_its_name() {
     for name in ["keyvalue", "secrets", "clock", "random", "http"] {
         let mut some = everything();
         some.as_object_mut().expect("an object").remove(name);
-        let refused = host.admit(&bytes, &granted(id(1), Some(grants(&some)))).expect_err(name);
+        let refused = admit(&host, &bytes, &granted(id(1), Some(grants(&some)))).expect_err(name);
         let import = format!("octohooks:plugin/{name}@0.1.0");
         let expected = (import.clone(), name);
         assert!(
@@ -148,8 +154,8 @@ fn an_upload_that_imports_what_was_not_granted_is_refused_with_its_name() {
         );
         assert!(refused.to_string().contains(&format!("imports `{import}`")), "{refused}");
     }
-    assert!(host.admit(&bytes, &granted(id(1), None)).is_err(), "nothing is granted by itself");
-    let loaded = host.admit(&bytes, &granted(id(1), Some(grants(&everything())))).expect("loads");
+    assert!(admit(&host, &bytes, &granted(id(1), None)).is_err(), "nothing is granted by itself");
+    let loaded = admit(&host, &bytes, &granted(id(1), Some(grants(&everything())))).expect("loads");
     let mut names = loaded.capabilities.clone();
     names.sort_unstable();
     assert_eq!(names, ["clock", "http", "keyvalue", "random", "secrets"]);
@@ -159,7 +165,7 @@ fn an_upload_that_imports_what_was_not_granted_is_refused_with_its_name() {
 fn a_guest_imports_no_capability_that_it_does_not_use() {
     let Scene { host, .. } = scene(Options::default());
     for name in ["scripted", "sms-status", "github-router", "signer", "classifier"] {
-        let loaded = host.admit(&prebuilt(name), &granted(id(1), None)).expect(name);
+        let loaded = admit(&host, &prebuilt(name), &granted(id(1), None)).expect(name);
         assert!(loaded.capabilities.is_empty(), "{name}");
     }
 }

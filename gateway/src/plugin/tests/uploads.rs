@@ -1,7 +1,7 @@
 //! What `load` takes and refuses, and the cache of compiled code.
 
 use super::*;
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 #[test]
 fn what_is_not_a_plugin_is_refused_with_the_reason() {
@@ -71,6 +71,14 @@ fn options_that_cannot_work_are_refused() {
     assert!(fails(Options { concurrency: 0, ..Options::default() }).contains("concurrency"));
     assert!(fails(Options { memory_bytes: 1, ..Options::default() }).contains("memory_bytes"));
     assert!(fails(Options { cpu_ms: 0, ..Options::default() }).contains("cpu_ms"));
+    assert!(
+        fails(Options { compile_memory_bytes: 1, ..Options::default() })
+            .contains("compile_memory_bytes")
+    );
+    assert!(
+        fails(Options { compile_concurrency: 0, ..Options::default() })
+            .contains("compile_concurrency")
+    );
     let unknown = serde_json::from_value::<Options>(json!({ "timeout": 1 }));
     assert!(unknown.is_err());
     let some: Options = serde_json::from_value(json!({ "timeout_ms": 5 })).expect("known");
@@ -174,4 +182,40 @@ fn the_registry_finds_by_digest_and_forgets_what_is_not_wanted() {
     registry.retain(|digest| *digest == stage.scripted.digest);
     assert!(registry.get(&other.digest).is_none());
     assert!(registry.get(&stage.scripted.digest).is_some());
+}
+
+#[tokio::test]
+async fn what_cannot_be_instantiated_is_refused_when_it_comes() {
+    let options = Options { concurrency: 1, per_application: 1, cpu_ms: 50, ..Options::default() };
+    let stage = Stage::with(Options { timeout_ms: 60_000, ..options });
+    let tenant = Arc::new(tenant(id(1)));
+    let start = |body: &str| {
+        let text = module("", 1, "").replacen(
+            "(module",
+            &format!("(module (func $start {body}) (start $start)"),
+            1,
+        );
+        component_with("", "", &text)
+    };
+    let grow = "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
+    for (body, expected) in [
+        ("(loop $again (br $again))", CallFailure::CpuLimit(50)),
+        (grow, CallFailure::MemoryLimit(64 << 20)),
+    ] {
+        let rejected = stage.host.admit(tenant.clone(), start(body).into()).await;
+        assert_eq!(rejected.expect_err("refused"), Rejected::Probe(expected));
+        stage.still_works().await;
+    }
+    let starved = Stage::with(Options {
+        timeout_ms: 20,
+        cpu_ms: 60_000,
+        concurrency: 1,
+        ..Options::default()
+    });
+    let rejected = starved.host.admit(tenant.clone(), start("(loop $again (br $again))").into());
+    let rejected = tokio::time::timeout(Duration::from_secs(60), rejected).await.expect("ends");
+    assert_eq!(rejected.expect_err("refused"), Rejected::Probe(CallFailure::Timeout(20)));
+    let good = stage.host.admit(tenant, start("nop").into()).await.expect("loads");
+    let called = stage.host.call(&good, call("{}")).await;
+    assert_eq!(called.result, Ok(crate::model::dispatch::Verdict::Pass));
 }

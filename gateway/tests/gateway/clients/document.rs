@@ -50,6 +50,10 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
     for message in [&message, &forgotten] {
         gateway.settled(&app, message).await;
     }
+    for name in ["token", "doomed"] {
+        let path = format!("/applications/{app}/secrets/{name}");
+        gateway.put(&path, json!({ "value": "text" })).await;
+    }
     let environment = root("/environments", json!({ "name": "other" })).await;
     let keys = format!("/environments/{environment}/keys");
     let component =
@@ -84,6 +88,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "plugin": "main",
             "digest": plugin["active"],
             "name": "sms.sent",
+            "secret": "token",
             "environment": environment,
             "key": root(&keys, json!({ "name": "a", "scope": "admin" })).await,
         },
@@ -99,6 +104,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "post /applications/{app}/plugins/{plugin}/promote": { "app": promoted },
             "delete /applications/{app}/plugins/{plugin}/versions/{digest}":
                 { "app": versioned, "digest": plugin["previous"] },
+            "delete /applications/{app}/secrets/{secret}": { "secret": "doomed" },
             "delete /event-types/{name}": { "name": "doomed" },
             "delete /environments/{environment}":
                 { "environment": root("/environments", json!({ "name": "doomed" })).await },

@@ -1,0 +1,11 @@
+;; Writes a line of its log for ever.
+(module
+  (import "octohooks:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 4096)
+  (func (export "octohooks:plugin/transformer@0.1.0#on-message") (param i32) (result i32)
+      (loop $again
+        (call $write (i32.const 1) (i32.const 256) (i32.const 3500))
+        (br $again))
+      i32.const 64)
+  (data (i32.const 256) "again and again"))

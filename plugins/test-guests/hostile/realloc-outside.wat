@@ -1,0 +1,6 @@
+;; Says that there is room where there is no memory.
+(module
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 0x7ffffff0)
+  (func (export "octohooks:plugin/transformer@0.1.0#on-message") (param i32) (result i32)
+      i32.const 64))

@@ -1,0 +1,7 @@
+;; Answers with a verdict that there is not.
+(module
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 4096)
+  (func (export "octohooks:plugin/transformer@0.1.0#on-message") (param i32) (result i32)
+      (i32.store (i32.const 72) (i32.const 99))
+      i32.const 64))

@@ -1,0 +1,15 @@
+;; Sends to an endpoint that is not there.
+(module
+  (memory (export "memory") 1)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 4096)
+  (func (export "octohooks:plugin/transformer@0.1.0#on-message") (param i32) (result i32)
+      (i32.store (i32.const 72) (i32.const 2))
+      (i32.store (i32.const 76) (i32.const 1024))
+      (i32.store (i32.const 80) (i32.const 1))
+      (i32.store (i32.const 1024) (i32.const 2))
+      (i32.store (i32.const 1028) (i32.const 512))
+      (i32.store (i32.const 1032) (i32.const 1))
+      (i32.store (i32.const 512) (i32.const 256))
+      (i32.store (i32.const 516) (i32.const 9))
+      i32.const 64)
+  (data (i32.const 256) "elsewhere"))
