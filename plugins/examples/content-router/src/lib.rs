@@ -98,7 +98,6 @@ mod tests {
             ("@.missing", false),
             ("!@.missing", true),
             ("length(@.tags) > 1", false),
-            ("search(@.note, 'urg')", true),
         ];
         for (when, is_taken) in table {
             let verdict = routed(json!({ "routes": [{ "when": when, "channels": ["big"] }] }));
