@@ -7,7 +7,8 @@
 //! nothing survives from one call to the next, and a call that traps or runs over harms no other. What a
 //! plugin answers is checked and turned into the model's nouns before anyone else sees it.
 //!
-//! Who does what: `host` owns pool and calls, `engine` says what engine; `limits` counts, and `fuel` for trials; `state` is
+//! Who does what: `host` owns pool and calls, `engine` says what engine; `limits` counts, and `fuel` for trials; `long` lets calls
+//! that compute for long take turns; `state` is
 //! what one call has; `admission` takes uploads in turn; `compile` says whether a component may run, `surface` what it has
 //! outside, `compiler` makes its code and `cache` keeps it; `builtin` transforms without code; `v1` speaks the contract's
 //! version 0.1, `wasi` the empty WASI behind it; `outside` is what capabilities lead to, and `apart` what a call without
@@ -15,6 +16,7 @@
 
 mod call;
 mod limits;
+mod long;
 mod fuel;
 mod outside;
 mod apart;

@@ -12,6 +12,7 @@ use super::{
     compiler::Compiler,
     engine, fuel,
     limits::{self, Meter, Options},
+    long::{self, Place},
     outside::{NotGranted, Nothing, Outlet, Outside},
     state::State,
     v1,
@@ -48,6 +49,8 @@ pub(super) struct Inner {
     /// Where guests run that nobody calls yet; where the caller runs, if there is none.
     pub(super) guests: Option<Handle>,
     outlet: Arc<Outlet>,
+    /// For calls that compute for long.
+    long: Arc<Semaphore>,
     /// Whether calls say how much fuel they took.
     counts: bool,
 }
@@ -157,6 +160,7 @@ impl Host {
             compiles,
             guests,
             outlet,
+            long: long::places(),
             counts,
         })))
     }
@@ -298,7 +302,8 @@ impl Host {
 
     pub(super) fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
         let options = &self.0.options;
-        let state = State::new(call, options, &self.0.outlet, meter);
+        let place = Place::new(&self.0.long);
+        let state = State::new(call, options, &self.0.outlet, (meter, &place));
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(options.fuel());
@@ -308,10 +313,11 @@ impl Host {
         store.set_epoch_deadline(1);
         let (meter, budget) = (Arc::clone(meter), Duration::from_millis(options.cpu_ms));
         store.epoch_deadline_callback(move |_| {
-            if meter.tick() > budget {
+            let used = meter.tick();
+            if used > budget {
                 return Err(wasmtime::Error::new(OutOfCpu));
             }
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            Ok(UpdateDeadline::YieldCustom(1, long::turn(used, &place, &meter)))
         });
         store
     }

@@ -5,6 +5,7 @@ use super::{
     apart::Apart,
     call::{Call, Level, LogLine, Settings, cut},
     limits::{Memory, Meter, Options},
+    long::Place,
     outside::Outlet,
     wasi,
 };
@@ -24,6 +25,7 @@ pub(super) struct State {
     pub(super) outlet: Arc<Outlet>,
     pub(super) spent: Spent,
     meter: Arc<Meter>,
+    place: Arc<Place>,
     log: Vec<LogLine>,
     log_dropped: u32,
     log_lines: usize,
@@ -54,7 +56,7 @@ impl State {
         call: &Call,
         options: &Options,
         outlet: &Arc<Outlet>,
-        meter: &Arc<Meter>,
+        (meter, place): (&Arc<Meter>, &Arc<Place>),
     ) -> Self {
         Self {
             memory: Memory::new(options.memory_bytes),
@@ -72,6 +74,7 @@ impl State {
             },
             spent: Spent::default(),
             meter: Arc::clone(meter),
+            place: Arc::clone(place),
             log: Vec::new(),
             log_dropped: 0,
             log_lines: options.log_lines,
@@ -95,8 +98,10 @@ impl State {
         limit: Duration,
         what: F,
     ) -> impl Future<Output = Option<F::Output>> + use<F> {
-        let meter = Arc::clone(&self.meter);
+        let (meter, place) = (Arc::clone(&self.meter), Arc::clone(&self.place));
         async move {
+            // Others may compute meanwhile.
+            place.give_up();
             meter.wait();
             let came = tokio::time::timeout(limit, what).await;
             meter.resume();
