@@ -1,6 +1,6 @@
 //! A version that is tried on live traffic: what it came to so far, and its promotion. What plugins wrote while they ran.
 
-use super::{Place, Shown as ShownPlugin, find, fit, unload, versions::ready};
+use super::{Place, Shown as ShownPlugin, find};
 use crate::{
     model::{
         Millis,
@@ -233,19 +233,12 @@ pub async fn promote(
     };
     let tenant = place.tenant()?;
     let digest = tried(find(&tenant, &name)?)?;
-    let schema = ready(&catalog, &host, &registry, &tenant, digest).await?;
-    let answer = place.alter(repeatable, |plugin| {
-        // Whoever asks means this one, and not what somebody else tries meanwhile.
-        if tried(plugin)? != digest {
-            return Err(ApiError::conflict("another version is tried meanwhile"));
-        }
-        fit(schema.as_deref(), &plugin.settings)?;
-        plugin.activate(digest);
-        Ok(())
-    });
-    let answer = answer.await?;
-    unload(&catalog, &registry);
-    Ok(answer)
+    // Whoever asks means this one, and not what somebody else tries meanwhile.
+    let allows = |plugin: &Plugin| match tried(plugin)? == digest {
+        true => Ok(()),
+        false => Err(ApiError::conflict("another version is tried meanwhile")),
+    };
+    place.switch((&host, &registry), &tenant, repeatable, digest, allows).await
 }
 
 /// Which lines.

@@ -57,6 +57,29 @@ pub async fn ready(
     schema(host, &loaded).await
 }
 
+impl Place<'_> {
+    /// Activates a version once it is ready to be called, if the plugin as it is then allows it and has settings that fit.
+    pub(super) async fn switch(
+        &self,
+        (host, registry): (&Host, &Registry),
+        tenant: &Arc<Tenant>,
+        repeatable: Repeatable,
+        digest: Digest,
+        allows: impl Fn(&Plugin) -> Result<(), ApiError>,
+    ) -> Result<Response, ApiError> {
+        let schema = ready(self.catalog, host, registry, tenant, digest).await?;
+        let activated = self.alter(repeatable, |plugin| {
+            allows(plugin)?;
+            fit(schema.as_deref(), &plugin.settings)?;
+            plugin.activate(digest);
+            Ok(())
+        });
+        let answer = activated.await?;
+        unload(self.catalog, registry);
+        Ok(answer)
+    }
+}
+
 /// Activates a version of a plugin.
 ///
 /// The next message is run by it, a message that is under way by the one before. Out of quarantine; messages that were
@@ -86,16 +109,8 @@ pub async fn activate(
     let bytes = body::read(body, BODY, "activation").await?;
     let Wanted { digest } = body::object(&bytes)?;
     find(&tenant, &name)?.version(digest).ok_or_else(unknown)?;
-    let schema = ready(&catalog, &host, &registry, &tenant, digest).await?;
-    let answer = place.alter(repeatable, |plugin| {
-        plugin.version(digest).ok_or_else(unknown)?;
-        fit(schema.as_deref(), &plugin.settings)?;
-        plugin.activate(digest);
-        Ok(())
-    });
-    let answer = answer.await?;
-    unload(&catalog, &registry);
-    Ok(answer)
+    let allows = |plugin: &Plugin| plugin.version(digest).map(drop).ok_or_else(unknown);
+    place.switch((&host, &registry), &tenant, repeatable, digest, allows).await
 }
 
 /// Activates the version of a plugin that was active before.
@@ -120,19 +135,12 @@ pub async fn rollback(
     let place = Place { catalog: &catalog, caller, app: &app, name: &name };
     let tenant = place.tenant()?;
     let digest = find(&tenant, &name)?.previous.ok_or_else(none_before)?;
-    let schema = ready(&catalog, &host, &registry, &tenant, digest).await?;
-    let answer = place.alter(repeatable, |plugin| {
-        // Whoever asks means this one, and not what somebody else has activated meanwhile.
-        if plugin.previous != Some(digest) {
-            return Err(ApiError::conflict("another version was activated meanwhile"));
-        }
-        fit(schema.as_deref(), &plugin.settings)?;
-        plugin.activate(digest);
-        Ok(())
-    });
-    let answer = answer.await?;
-    unload(&catalog, &registry);
-    Ok(answer)
+    // Whoever asks means this one, and not what somebody else has activated meanwhile.
+    let allows = |plugin: &Plugin| match plugin.previous == Some(digest) {
+        true => Ok(()),
+        false => Err(ApiError::conflict("another version was activated meanwhile")),
+    };
+    place.switch((&host, &registry), &tenant, repeatable, digest, allows).await
 }
 
 /// Takes a plugin out of quarantine as it is.
