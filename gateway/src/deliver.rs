@@ -254,6 +254,15 @@ impl Deliver {
         self.advance(&lane, id);
     }
 
+    /// Changes the endpoint's lane, if it has one, and goes on with it.
+    pub fn at_lane(self: &Arc<Self>, endpoint: EndpointId, change: impl FnOnce(&mut Lane)) {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(lane) = lanes.get(&endpoint).cloned() else { return };
+        drop(lanes);
+        change(&mut lock(&lane));
+        self.advance(&lane, endpoint);
+    }
+
     /// The endpoint's lane, made if there is none; `aside` if the store holds deliveries for it.
     fn lane(&self, endpoint: EndpointId, aside: bool) -> Arc<Mutex<Lane>> {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);

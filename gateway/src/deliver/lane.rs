@@ -35,6 +35,10 @@ pub struct Lane {
     /// Of the queue.
     bytes: usize,
     in_flight: usize,
+    /// How many of `limits.in_flight` may be used, where the receiver was found to bear less.
+    narrowed: Option<usize>,
+    /// Nothing is sent before.
+    paused: Option<Instant>,
     /// Whether the store may hold more.
     aside: bool,
     fetching: bool,
@@ -68,6 +72,8 @@ impl Lane {
             queue: VecDeque::new(),
             bytes: 0,
             in_flight: 0,
+            narrowed: None,
+            paused: None,
             aside,
             fetching: false,
             missed: false,
@@ -97,28 +103,56 @@ impl Lane {
             self.missed = false;
             return Step::Fetch(WINDOW - self.queue.len());
         }
-        if self.queue.is_empty() || self.in_flight >= self.limits.in_flight {
+        if self.queue.is_empty() || self.in_flight >= self.in_flight_limit() {
             return Step::Rest;
         }
+        if let Some(until) = self.paused.filter(|until| *until > now) {
+            return self.wake_at(until);
+        }
+        self.paused = None;
         if let Some(limiter) = &mut self.limiter {
             let slot = *self.booked.get_or_insert_with(|| limiter.book(now));
             if slot > now {
-                // One timer a lane: the slot that is booked is the earliest there is.
-                if self.timer == Some(slot) {
-                    return Step::Rest;
-                }
-                self.timer = Some(slot);
-                return Step::WakeAt(slot);
+                return self.wake_at(slot);
             }
             self.booked = None;
         }
         let Some(delivery) = self.queue.pop_front() else { return Step::Rest };
         self.bytes -= delivery.bytes();
         self.in_flight += 1;
-        check(Invariant::InFlightWithinLimit, self.in_flight <= self.limits.in_flight, || {
-            format!("{} under way of {}", self.in_flight, self.limits.in_flight)
+        check(Invariant::InFlightWithinLimit, self.in_flight <= self.in_flight_limit(), || {
+            format!("{} under way of {}", self.in_flight, self.in_flight_limit())
         });
         Step::Send(delivery)
+    }
+
+    /// One timer a lane: asked for again only if the time has changed.
+    fn wake_at(&mut self, at: Instant) -> Step {
+        match self.timer.replace(at) {
+            Some(before) if before == at => Step::Rest,
+            _ => Step::WakeAt(at),
+        }
+    }
+
+    /// How many may be under way at once, as things are.
+    #[must_use]
+    pub fn in_flight_limit(&self) -> usize {
+        self.narrowed.map_or(self.limits.in_flight, |most| most.clamp(1, self.limits.in_flight))
+    }
+
+    /// Of the endpoint's own limit so many may be used, from now on; at least one. None: all.
+    pub fn set_in_flight(&mut self, most: Option<usize>) {
+        self.narrowed = most;
+    }
+
+    /// Nothing is sent before that time, nor before one it was told earlier. What is under way ends as it would.
+    pub fn pause_until(&mut self, at: Instant) {
+        self.paused = self.paused.max(Some(at));
+    }
+
+    /// It is paused no more.
+    pub fn resume(&mut self) {
+        self.paused = None;
     }
 
     /// An attempt has ended.

@@ -99,6 +99,45 @@ fn changed_limits_count_at_once_and_do_not_give_the_burst_again() {
 }
 
 #[test]
+fn a_paused_lane_sends_nothing_until_then_or_until_it_goes_on() {
+    let now = clock::instant();
+    let second = Duration::from_secs(1);
+    let mut lane = lane(limits(None, 10), 0..4);
+    assert_eq!(sent(&lane.step(now)), Some(0));
+    lane.pause_until(now + 2 * second);
+    lane.pause_until(now + second);
+    assert_eq!(lane.step(now), Step::WakeAt(now + 2 * second), "the later time counts");
+    assert_eq!(lane.step(now + second), Step::Rest, "a timer sleeps already");
+    assert_eq!(sent(&lane.step(now + 2 * second)), Some(1));
+    lane.pause_until(now + 9 * second);
+    assert!(matches!(lane.step(now + 2 * second), Step::WakeAt(_)));
+    lane.resume();
+    assert_eq!(sent(&lane.step(now + 2 * second)), Some(2));
+}
+
+#[test]
+fn a_narrowed_lane_has_fewer_under_way_but_at_least_one() {
+    let now = clock::instant();
+    let mut lane = lane(limits(None, 3), 0..9);
+    lane.set_in_flight(Some(0));
+    assert_eq!(sent(&lane.step(now)), Some(0));
+    assert_eq!((lane.step(now), lane.in_flight_limit()), (Step::Rest, 1));
+    lane.set_in_flight(Some(2));
+    assert_eq!(sent(&lane.step(now)), Some(1));
+    assert_eq!(lane.step(now), Step::Rest);
+    lane.set_in_flight(Some(100));
+    assert_eq!(sent(&lane.step(now)), Some(2));
+    assert_eq!(lane.step(now), Step::Rest, "never beyond the endpoint's own");
+    lane.set_in_flight(Some(1));
+    lane.finished();
+    assert_eq!(lane.step(now), Step::Rest, "two are under way still");
+    lane.set_limits(limits(None, 5));
+    assert_eq!(lane.in_flight_limit(), 1, "changed limits do not widen it");
+    lane.set_in_flight(None);
+    assert_eq!(sent(&lane.step(now)), Some(3));
+}
+
+#[test]
 fn what_a_full_window_has_no_room_for_is_set_aside_and_fetched_in_order() {
     let now = clock::instant();
     let window = WINDOW as u64;
