@@ -13,6 +13,7 @@ use crate::{
         environment::{Environment, Kept},
         id::{ApplicationId, EndpointId, EnvironmentId},
         name::{EnvironmentName, Uid},
+        retry::Retry,
         secret::Secret,
     },
     plugin::{Host, Registry},
@@ -68,6 +69,8 @@ pub struct DeclaredApplication {
     pub uid: Uid,
     /// For people; the uid if absent.
     pub name: Option<String>,
+    /// When deliveries of its messages are tried again, where their endpoints do not say.
+    pub retry: Option<Retry>,
     /// Its plugins.
     #[serde(default)]
     pub plugins: Vec<DeclaredPlugin>,
@@ -84,7 +87,7 @@ pub struct DeclaredEndpoint {
 }
 
 /// The keys of a declared endpoint.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "ascii_payload",
     "channels",
     "classifier",
@@ -94,6 +97,7 @@ const KEYS: [&str; 14] = [
     "max_in_flight",
     "name",
     "rate_limit",
+    "retry",
     "secrets",
     "signatures",
     "signer",
@@ -112,6 +116,7 @@ impl<'de> Deserialize<'de> for DeclaredEndpoint {
         // What leaves the file is no longer used.
         draft.signer.get_or_insert_default();
         draft.classifier.get_or_insert_default();
+        draft.retry.get_or_insert_default();
         let uid = draft.uid.clone().ok_or_else(|| D::Error::missing_field("uid"))?;
         Ok(Self { uid, draft })
     }
@@ -176,6 +181,7 @@ impl Reconciler {
             Some(old) => Application { name, declared: true, ..old.clone() },
             None => new_application(environment, declared.uid.clone(), name),
         };
+        let new = Application { retry: declared.retry.clone(), ..new };
         if old.as_ref() != Some(&new) {
             let revision = old.map_or(1, |old| old.revision + 1);
             let new = Application { revision, updated: clock::now(), ..new };
@@ -231,6 +237,7 @@ fn new_application(environment: EnvironmentId, uid: Uid, name: String) -> Applic
         id: ApplicationId(clock::id()),
         uid: Some(uid),
         name,
+        retry: None,
         declared: true,
         revision: 1,
         created: now,

@@ -10,6 +10,7 @@ mod gateway {
     mod again;
     mod catalog;
     mod lanes;
+    mod retries;
     mod secrets;
     mod clients;
     mod plugins;

@@ -84,6 +84,7 @@ async fn furnish(store: &Arc<Sqlite>) -> Result<Endpoint> {
         id: ApplicationId(clock::id()),
         uid: None,
         name: "bench".into(),
+        retry: None,
         declared: false,
         revision: 1,
         created: 1,

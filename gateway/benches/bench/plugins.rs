@@ -185,6 +185,7 @@ async fn tenants(scratch: &Path, count: usize) -> Result<Vec<Arc<Tenant>>> {
             id: ApplicationId(clock::id()),
             uid: None,
             name: format!("bench {n}"),
+            retry: None,
             declared: false,
             revision: 1,
             created: 1,

@@ -85,6 +85,14 @@ struct Optional {
     /// At most so many requests under way at once
     #[arg(long, value_name = "COUNT")]
     max_in_flight: Option<u32>,
+    /// When deliveries are tried again, as in the API: {"waits": [5, 60]} or {"base": 5, "attempts": 9}; {} for as usual
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    retry: Option<Value>,
+}
+
+fn object(text: &str) -> Result<Value, String> {
+    let read = serde_json::from_str::<Map<String, Value>>(text).map(Value::Object);
+    read.map_err(|error| format!("must be a JSON object: {error}"))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -139,6 +147,8 @@ impl Optional {
                 fields.insert(name.to_owned(), value);
             }
         }
+        // An empty one says something too.
+        fields.extend(self.retry.clone().map(|retry| ("retry".to_owned(), retry)));
         fields
     }
 }
@@ -209,7 +219,8 @@ mod tests {
         let same = after(&[]);
         assert_eq!(same["eventTypes"], json!(["a", "b"]));
         assert_eq!((&same["id"], &same["secrets"]), (&Value::Null, &Value::Null));
-        let table: [(&[&str], &str, Value); 10] = [
+        let table: [(&[&str], &str, Value); 11] = [
+            (&["--retry", "{}"], "retry", json!({})),
             (&["--signer", ""], "signer", json!("")),
             (&["--event-type", "x,y", "--event-type", "z"], "eventTypes", json!(["x", "y", "z"])),
             (&["--all-event-types"], "eventTypes", Value::Null),

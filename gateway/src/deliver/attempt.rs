@@ -1,10 +1,11 @@
 //! One attempt: signed, sent, its answer read and weighed, and what follows decided.
 
-use super::{Deliver, decide, payload};
+use super::{Deliver, decide, payload, schedule::Rules};
 use crate::{
     clock,
     invariant::{Invariant, check},
     model::{
+        Millis,
         attempt::{Attempt, Failure, Meaning, Outcome},
         catalog::{Change, Conflict},
         delivery::{Delivery, Next},
@@ -49,8 +50,7 @@ impl Deliver {
         let now = clock::now();
         let number = attempt.number - delivery.spent;
         let meaning = self.meaning(endpoint, &delivery, number, &attempt.outcome).await;
-        let retry = &self.options.retry;
-        let next = decide::decide(&attempt, meaning, number, retry, now, clock::chance());
+        let next = self.decide(endpoint, &attempt, meaning, number, now);
         self.meters.seconds.record(took.as_secs_f64());
         if next == Next::Delivered {
             self.meters.delivered.increment(1);
@@ -79,7 +79,29 @@ impl Deliver {
         self.wires.send(&*self.catalog, endpoint, delivery, seconds, signed.as_deref()).await
     }
 
-    /// What the endpoint's classifier says of an answer.
+    /// What follows the attempt, by what endpoint, application and configuration say of retries.
+    fn decide(
+        &self,
+        endpoint: &Endpoint,
+        attempt: &Attempt,
+        meaning: Option<Meaning>,
+        number: u32,
+        now: Millis,
+    ) -> Next {
+        if meaning.is_none() && attempt.outcome.delivered() {
+            return Next::Delivered;
+        }
+        let catalog = self.catalog.snapshot();
+        let tenant = catalog.tenant(endpoint.application);
+        let rules = Rules {
+            endpoint: endpoint.retry.as_ref(),
+            application: tenant.and_then(|tenant| tenant.application.retry.as_ref()),
+            usual: &self.options.retry,
+        };
+        decide::decide(attempt, meaning, number, &rules, now, clock::chance())
+    }
+
+    /// What an answer means, as the endpoint's classifier says, or as it usually does.
     async fn meaning(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -87,10 +109,13 @@ impl Deliver {
         number: u32,
         outcome: &Outcome,
     ) -> Option<Meaning> {
-        let (Some(name), Outcome::Answered(answer)) = (&endpoint.classifier, outcome) else {
-            return None;
+        let said = match (&endpoint.classifier, outcome) {
+            (Some(name), Outcome::Answered(answer)) => {
+                self.guests.classify(name, endpoint, delivery, number, answer).await
+            }
+            _ => None,
         };
-        self.guests.classify(name, endpoint, delivery, number, answer).await
+        said.or_else(|| decide::usual_meaning(outcome))
     }
 
     /// Disables an endpoint whose receiver wants nothing more, whatever else is changed of it meanwhile.
@@ -102,7 +127,7 @@ impl Deliver {
             let changed = Endpoint { enabled: false, revision, updated, ..(*endpoint).clone() };
             match self.catalog.change(Change::PutEndpoint(changed)).await {
                 Ok(()) => {
-                    tracing::warn!(endpoint = %id, "disabled: its classifier says that nothing more is wanted");
+                    tracing::warn!(endpoint = %id, "disabled: its receiver wants nothing more");
                     return;
                 }
                 Err(StoreError::Conflict(Conflict::Stale)) => {}

@@ -1,11 +1,20 @@
 //! Decides what follows an attempt. A function of its arguments.
 
-use super::schedule::RetryOptions;
+use super::schedule::Rules;
 use crate::model::{
     Millis,
     attempt::{Attempt, Meaning, Outcome},
     delivery::Next,
 };
+
+/// The status of a receiver that is gone for good.
+const GONE: u16 = 410;
+
+/// What an answer means where nobody says: with 410 its receiver wants nothing more.
+#[must_use]
+pub fn usual_meaning(outcome: &Outcome) -> Option<Meaning> {
+    (outcome.status() == Some(GONE)).then_some(Meaning::Disable)
+}
 
 /// What follows the attempt, which is the schedule's `number`-th, at `now`; `chance` is drawn from -1 to 1. The answer means
 /// what the endpoint's classifier says, if that says something.
@@ -14,7 +23,7 @@ pub fn decide(
     attempt: &Attempt,
     meaning: Option<Meaning>,
     number: u32,
-    retry: &RetryOptions,
+    rules: &Rules<'_>,
     now: Millis,
     chance: f64,
 ) -> Next {
@@ -27,9 +36,12 @@ pub fn decide(
         Some(Meaning::Fail | Meaning::Disable) => return Next::DeadLetter,
         Some(Meaning::RetryAfter(wait)) => wait.or(usual),
         None if attempt.outcome.delivered() => return Next::Delivered,
+        None if attempt.outcome.status().is_some_and(|status| rules.is_final(status)) => {
+            return Next::DeadLetter;
+        }
         None => usual,
     };
-    match retry.wait(number, asked, chance) {
+    match rules.wait(number, asked, chance) {
         Some(wait) => Next::RetryAt(now + wait),
         None => Next::DeadLetter,
     }
@@ -38,7 +50,13 @@ pub fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::attempt::{Answer, Failure};
+    use crate::{
+        deliver::schedule::RetryOptions,
+        model::{
+            attempt::{Answer, Failure},
+            retry::{Retry, Schedule},
+        },
+    };
 
     fn answered(number: u32, status: u16, retry_after: Option<Millis>) -> Attempt {
         let outcome = Outcome::Answered(Answer { status, retry_after, ..Answer::default() });
@@ -47,7 +65,8 @@ mod tests {
 
     #[test]
     fn decisions() {
-        let retry = RetryOptions::default();
+        let usual = RetryOptions::default();
+        let rules = Rules { endpoint: None, application: None, usual: &usual };
         let timeout = Outcome::Failed { class: Failure::Timeout, detail: String::new() };
         let failed = |number| Attempt { outcome: timeout.clone(), ..answered(number, 0, None) };
         for (attempt, expected) in [
@@ -61,16 +80,17 @@ mod tests {
             (failed(1), Next::RetryAt(6000)),
             (failed(8), Next::DeadLetter),
         ] {
-            let decided = decide(&attempt, None, attempt.number, &retry, 1000, 0.0);
+            let decided = decide(&attempt, None, attempt.number, &rules, 1000, 0.0);
             assert_eq!(decided, expected, "{attempt:?}");
         }
-        let resent = decide(&answered(9, 500, None), None, 1, &retry, 1000, 0.0);
+        let resent = decide(&answered(9, 500, None), None, 1, &rules, 1000, 0.0);
         assert_eq!(resent, Next::RetryAt(6000), "the schedule begins anew");
     }
 
     #[test]
     fn an_answer_means_what_the_classifier_says() {
-        let retry = RetryOptions::default();
+        let usual = RetryOptions::default();
+        let rules = Rules { endpoint: None, application: None, usual: &usual };
         for (number, status, asked, meaning, expected) in [
             (1, 500, None, Meaning::Success, Next::Delivered),
             (1, 200, None, Meaning::Fail, Next::DeadLetter),
@@ -82,8 +102,33 @@ mod tests {
             (8, 200, None, Meaning::RetryAfter(Some(7000)), Next::DeadLetter),
         ] {
             let attempt = answered(number, status, asked);
-            let decided = decide(&attempt, Some(meaning), number, &retry, 1000, 0.0);
+            let decided = decide(&attempt, Some(meaning), number, &rules, 1000, 0.0);
             assert_eq!(decided, expected, "{status} {meaning:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_final_ends_a_delivery_and_a_410_its_endpoint() {
+        let usual = RetryOptions::default();
+        let own = Retry {
+            schedule: Some(Schedule::Waits(vec![2.0])),
+            jitter: None,
+            final_statuses: Some(vec![404, 422]),
+        };
+        let rules = Rules { endpoint: Some(&own), application: None, usual: &usual };
+        for (status, meaning, expected) in [
+            (404, None, Next::DeadLetter),
+            (422, None, Next::DeadLetter),
+            (400, None, Next::RetryAt(3000)),
+            (404, Some(Meaning::RetryAfter(None)), Next::RetryAt(3000)),
+            (200, None, Next::Delivered),
+            (410, usual_meaning(&answered(1, 410, None).outcome), Next::DeadLetter),
+        ] {
+            let decided = decide(&answered(1, status, None), meaning, 1, &rules, 1000, 0.0);
+            assert_eq!(decided, expected, "{status} {meaning:?}");
+        }
+        for status in [200, 404, 500] {
+            assert_eq!(usual_meaning(&answered(1, status, None).outcome), None);
         }
     }
 }

@@ -4,11 +4,12 @@ use super::{
     Millis,
     id::{ApplicationId, EnvironmentId},
     name::Uid,
+    retry::Retry,
 };
 use serde::{Deserialize, Serialize};
 
 /// A tenant of an environment. Owns endpoints, messages and at most one plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Application {
     /// The environment it lives in.
     pub environment: EnvironmentId,
@@ -18,6 +19,9 @@ pub struct Application {
     pub uid: Option<Uid>,
     /// For people.
     pub name: String,
+    /// When deliveries of its messages are tried again; of what it does not say, the configuration's counts.
+    #[serde(default)]
+    pub retry: Option<Retry>,
     /// Whether the configuration file declares it: then it goes when it leaves the file.
     #[serde(default)]
     pub declared: bool,

@@ -6,6 +6,7 @@ use super::{
     endpoint::{Endpoint, RateLimit, Scheme},
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{BadName, Channel, EventType, PluginName, Uid},
+    retry::RetryDraft,
     secret::Secret,
 };
 use serde::{Deserialize, Deserializer, de::Error};
@@ -59,6 +60,8 @@ pub struct EndpointDraft {
     #[serde(alias = "max_in_flight")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     pub max_in_flight: Option<NonZeroU32>,
+    /// When deliveries are tried again. Kept if absent; an empty object removes it.
+    pub retry: Option<RetryDraft>,
 }
 
 /// One thing that is wrong with a draft: a JSON pointer, and what would be right.
@@ -128,6 +131,7 @@ impl EndpointDraft {
         let kept = |name: &Option<PluginName>| name.as_deref().map(str::to_owned);
         self.signer = self.signer.or_else(|| kept(&old.signer));
         self.classifier = self.classifier.or_else(|| kept(&old.classifier));
+        self.retry = self.retry.or_else(|| old.retry.clone().map(RetryDraft::from));
         let new = self.endpoint(fresh, Some(secrets), check_url)?;
         let (created, revision, declared) = (old.created, old.revision + 1, old.declared);
         Ok(Endpoint { created, revision, declared, ..new })
@@ -160,6 +164,8 @@ impl EndpointDraft {
             classifier: plugin(self.classifier.as_deref()).unwrap_or_default(),
             rate_limit: self.rate_limit,
             max_in_flight: self.max_in_flight,
+            // Checked above.
+            retry: self.retry.and_then(|retry| retry.check().ok().flatten()),
             declared: false,
             revision: 1,
             created: now,
@@ -214,6 +220,8 @@ impl EndpointDraft {
         if headers.count() > HEADERS {
             no("/headers", format!("must be at most {HEADERS}"));
         }
+        let retry = self.retry.clone().map(RetryDraft::check);
+        wrong.extend(retry.and_then(Result::err).into_iter().flatten());
         wrong.extend(check_secrets(secrets, signatures));
         match url {
             Ok(url) if wrong.is_empty() => Ok(url),

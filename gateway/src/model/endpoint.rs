@@ -4,6 +4,7 @@ use super::{
     Millis,
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{Channel, EventType, PluginName, Uid},
+    retry::Retry,
     secret::Secret,
 };
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,9 @@ pub struct Endpoint {
     pub rate_limit: Option<RateLimit>,
     /// How many requests may be under way at once; none: the configuration's default.
     pub max_in_flight: Option<NonZeroU32>,
+    /// When its deliveries are tried again; of what it does not say, the application's counts.
+    #[serde(default)]
+    pub retry: Option<Retry>,
     /// Whether the configuration file declares it: then it goes when it leaves the file.
     #[serde(default)]
     pub declared: bool,

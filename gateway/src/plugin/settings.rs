@@ -105,6 +105,7 @@ fn nobody() -> Result<Call, String> {
         id: application,
         uid: None,
         name: String::new(),
+        retry: None,
         declared: false,
         revision: 0,
         created: 0,

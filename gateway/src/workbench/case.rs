@@ -189,6 +189,7 @@ fn calls(file: File<'_>) -> Result<Vec<Call>, Problem> {
         id: application,
         uid,
         name: "Test".into(),
+        retry: None,
         declared: false,
         revision: 1,
         created: 0,

@@ -148,6 +148,7 @@ fn call(case: &Case) -> Call {
             id: application,
             uid: None,
             name: "test".into(),
+            retry: None,
             declared: false,
             revision: 1,
             created: 1,

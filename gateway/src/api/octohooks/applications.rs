@@ -1,9 +1,16 @@
 //! Applications: create, get, list, update, delete.
 
-use super::{BODY, Page, PageQuery, absent};
+use super::{BODY, Page, PageQuery, absent, endpoints::invalid};
 use crate::{
     clock,
-    model::{Millis, application::Application, catalog::Change, id::ApplicationId, name::Uid},
+    model::{
+        Millis,
+        application::Application,
+        catalog::Change,
+        id::ApplicationId,
+        name::Uid,
+        retry::{Retry, RetryDraft},
+    },
     store::Catalog,
     web::{
         answers::{Absent, BadBody, BadQuery, Denied, Missing, NotDone},
@@ -32,6 +39,9 @@ pub struct Shown {
     #[schema(required)]
     uid: Option<Uid>,
     name: String,
+    /// When deliveries of its messages are tried again, where their endpoints do not say.
+    #[schema(required)]
+    retry: Option<RetryDraft>,
     created: Millis,
     updated: Millis,
 }
@@ -39,7 +49,14 @@ pub struct Shown {
 impl From<&Application> for Shown {
     fn from(a: &Application) -> Self {
         let (id, uid) = (a.id.to_string(), a.uid.clone());
-        Self { id, uid, name: a.name.clone(), created: a.created, updated: a.updated }
+        Self {
+            id,
+            uid,
+            name: a.name.clone(),
+            retry: a.retry.clone().map(RetryDraft::from),
+            created: a.created,
+            updated: a.updated,
+        }
     }
 }
 
@@ -51,6 +68,15 @@ struct Draft {
     #[schema(max_length = 256)]
     name: Option<String>,
     uid: Option<Uid>,
+    /// When deliveries of its messages are tried again, where their endpoints do not say. An empty object removes it.
+    retry: Option<RetryDraft>,
+}
+
+impl Draft {
+    /// What it says of retries, if it says anything.
+    fn retry(&mut self) -> Result<Option<Option<Retry>>, ApiError> {
+        self.retry.take().map(RetryDraft::check).transpose().map_err(invalid)
+    }
 }
 
 async fn draft(body: Body) -> Result<Draft, ApiError> {
@@ -78,6 +104,7 @@ async fn draft(body: Body) -> Result<Draft, ApiError> {
                 "id": "0198f2a4-7c1e-7b3a-9d21-3f0c5a7be001",
                 "uid": "acme",
                 "name": "Acme",
+                "retry": null,
                 "created": 1767225600000u64,
                 "updated": 1767225600000u64,
             }),
@@ -91,7 +118,8 @@ pub async fn create(
     repeatable: Repeatable,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let draft = draft(body).await?;
+    let mut draft = draft(body).await?;
+    let retry = draft.retry()?.flatten();
     let name = draft.name.or_else(|| draft.uid.as_deref().map(str::to_owned));
     let name = name.ok_or_else(|| ApiError::field("/name", "is required"))?;
     let now = clock::now();
@@ -100,6 +128,7 @@ pub async fn create(
         id: ApplicationId(clock::id()),
         uid: draft.uid,
         name,
+        retry,
         declared: false,
         revision: 1,
         created: now,
@@ -170,11 +199,13 @@ pub async fn update(
     Path(app): Path<String>,
     body: Body,
 ) -> Result<Json<Shown>, ApiError> {
-    let draft = draft(body).await?;
+    let mut draft = draft(body).await?;
+    let retry = draft.retry()?;
     let old = &caller.tenant(&catalog, &app)?.application;
     let application = Application {
         name: draft.name.unwrap_or_else(|| old.name.clone()),
         uid: draft.uid.or_else(|| old.uid.clone()),
+        retry: retry.unwrap_or_else(|| old.retry.clone()),
         revision: old.revision + 1,
         updated: clock::now(),
         ..old.clone()

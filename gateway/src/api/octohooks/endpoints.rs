@@ -14,6 +14,7 @@ use crate::{
         name::{Channel, EventType, PluginName, Uid},
         notice,
         plugin::Kind,
+        retry::RetryDraft,
         secret::Secret,
     },
     store::{Catalog, StoreError},
@@ -65,6 +66,9 @@ pub struct Shown {
     rate_limit: Option<RateLimit>,
     #[schema(value_type = Option<u32>, minimum = 1, required)]
     max_in_flight: Option<NonZeroU32>,
+    /// When deliveries are tried again; of what it does not say, the application's counts, and then the configuration's.
+    #[schema(required)]
+    retry: Option<RetryDraft>,
     created: Millis,
     updated: Millis,
 }
@@ -87,6 +91,7 @@ impl From<&Endpoint> for Shown {
             classifier: e.classifier.clone(),
             rate_limit: e.rate_limit,
             max_in_flight: e.max_in_flight,
+            retry: e.retry.clone().map(RetryDraft::from),
             created: e.created,
             updated: e.updated,
         }
@@ -180,6 +185,7 @@ async fn reserve(catalog: &dyn Catalog, environment: EnvironmentId) -> Result<()
         id: ApplicationId(clock::id()),
         uid: Uid::new(notice::APPLICATION).ok(),
         name: "Operational webhooks".into(),
+        retry: None,
         declared: false,
         revision: 1,
         created: now,
