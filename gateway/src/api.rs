@@ -86,6 +86,7 @@ pub fn router(api: Api) -> Router {
             get(deliveries::endpoint_messages),
         )
         .route("/applications/{app}/messages/{message}/payload", delete(messages::expunge))
+        .route("/applications/{app}/messages/{message}/cancel", post(messages::cancel))
         .route("/applications/{app}/messages/{message}/deliveries", get(deliveries::of_message))
         .route(
             "/applications/{app}/messages/{message}/deliveries/{delivery}/attempts",

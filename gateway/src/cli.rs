@@ -103,6 +103,8 @@ enum Command {
     Send(Single<send::Options>),
     /// What an application was sent.
     Messages(Single<messages::Options>),
+    /// Cancel a scheduled message.
+    Cancel(Single<messages::Cancel>),
     /// What became of a message, or of all for an endpoint.
     Deliveries(Single<deliveries::Options>),
     /// Every try of a delivery, with what was sent and what came back.
@@ -147,6 +149,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Endpoint(command) => command.start(),
         Command::Send(command) => command.start(),
         Command::Messages(command) => command.start(),
+        Command::Cancel(command) => command.start(),
         Command::Deliveries(command) => command.start(),
         Command::Attempts(command) => command.start(),
         Command::Resend(command) => command.start(),

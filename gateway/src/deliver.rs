@@ -189,7 +189,11 @@ impl Deliver {
     /// Does what the lane wants done, until it rests.
     fn advance(self: &Arc<Self>, lane: &Arc<Mutex<Lane>>, endpoint: EndpointId) {
         while !self.draining.load(Ordering::Relaxed) {
-            let step = lock(lane).step(clock::instant());
+            let (late, step) = {
+                let mut lane = lock(lane);
+                (lane.expired(clock::now()), lane.step(clock::instant()))
+            };
+            late.into_iter().for_each(|delivery| self.queue.settle(expired(delivery)));
             match step {
                 Step::Send(delivery) => {
                     let is_open = self.under_way.fetch_add(1, Ordering::SeqCst) < self.open;
@@ -237,6 +241,7 @@ impl Deliver {
         };
         let found = self.catalog.snapshot().endpoint(id).cloned();
         let settlement = match found.filter(|endpoint| endpoint.enabled) {
+            Some(_) if delivery.message.has_expired(clock::now()) => (expired(delivery), None),
             Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
             None => (ended(delivery), None),
         };
@@ -323,6 +328,12 @@ impl Deliver {
 /// How a delivery ends whose endpoint is disabled or gone.
 fn ended(delivery: Arc<Delivery>) -> Settlement {
     Settlement { delivery, attempt: None, next: Next::Disabled, notice: None }
+}
+
+/// How a delivery ends that it is too late to attempt.
+fn expired(delivery: Arc<Delivery>) -> Settlement {
+    metrics::counter!("octohooks_deliveries_expired_total").increment(1);
+    Settlement { delivery, attempt: None, next: Next::Expired, notice: None }
 }
 
 fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {

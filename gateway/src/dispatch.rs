@@ -206,6 +206,7 @@ impl Dispatcher {
     /// The deliveries of a message that no plugin is to see. None if its application is gone: nobody is left to send to.
     fn untouched(&self, leased: &LeasedMessage) -> Dispatched {
         match self.catalog.snapshot().tenant(leased.message.application) {
+            Some(_) if leased.message.has_expired(clock::now()) => hold::expired(leased),
             Some(tenant) => self.route(leased, tenant, None, &Verdict::Pass),
             None => Dispatched::Deliveries(Vec::new()),
         }

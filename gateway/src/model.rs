@@ -23,6 +23,7 @@ pub mod failure;
 pub mod grants;
 pub mod keyvalue;
 pub mod message;
+pub mod timing;
 pub mod dispatch;
 pub mod delivery;
 pub mod attempt;

@@ -169,7 +169,7 @@ pub struct Settlement {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Depths {
-    /// Messages accepted and not yet handed to dispatch, or to be handed to it again.
+    /// Messages to be handed to dispatch now, for the first time or again.
     pub undispatched: u64,
     /// Messages handed to dispatch whose deliveries are not all recorded.
     pub unsettled: u64,
@@ -179,12 +179,15 @@ pub struct Depths {
     pub aside: u64,
     /// Messages that wait for a person or a new plugin.
     pub parked: u64,
+    /// Messages that wait for their time: scheduled ones, and those that a plugin wants to see again.
+    pub scheduled: u64,
 }
 
 /// The path of a message.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
-    /// Makes the messages durable: on disk when it returns `Ok`, and unseen when it returns an error.
+    /// Makes the messages durable: on disk when it returns `Ok`, and unseen when it returns an error. Those that are to be
+    /// sent later are held as [`Held::Scheduled`] in the same step, and leased when they are due.
     async fn accept(&self, batch: Vec<Submission>) -> Result<Vec<Accepted>, StoreError> {
         self.accept_once(batch, None).await
     }
@@ -195,6 +198,9 @@ pub trait Queue: Send + Sync + 'static {
         batch: Vec<Submission>,
         answer: Option<BatchAnswer>,
     ) -> Result<Vec<Accepted>, StoreError>;
+
+    /// Takes back a message that is scheduled, so that it is never dispatched; whether it was. Durable when it returns.
+    async fn cancel(&self, message: Sequence) -> Result<bool, StoreError>;
 
     /// Leases the next messages in order of acceptance, at least one and at most `max`; waits for them.
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError>;

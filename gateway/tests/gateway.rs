@@ -8,6 +8,7 @@ mod gateway {
     pub(crate) mod receiver;
     mod path;
     mod again;
+    mod timing;
     mod catalog;
     mod lanes;
     mod retries;

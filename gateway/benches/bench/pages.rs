@@ -118,6 +118,9 @@ async fn fill(store: &Arc<Sqlite>, to: &Endpoint, from: usize, count: usize) -> 
         attributes: Attributes::new(),
         accepted: clock::now(),
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
     };
     let batch = (from..from + count).map(|n| Arc::new(message(n)).into()).collect();
     store.accept(batch).await?;

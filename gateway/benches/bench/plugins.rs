@@ -162,6 +162,9 @@ fn call(tenant: &Arc<Tenant>) -> Result<Call> {
         attributes: Attributes::new(),
         accepted: clock::now(),
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
     };
     let settings = Arc::new(Settings::from(Map::new()));
     Ok(Call {

@@ -109,6 +109,7 @@ pub async fn metrics(State(api): State<Api>) -> Response {
         ("waiting", depths.waiting),
         ("aside", depths.aside),
         ("parked", depths.parked),
+        ("scheduled", depths.scheduled),
         ("lanes", queued as u64),
         ("in_flight", in_flight as u64),
     ] {

@@ -31,7 +31,7 @@ pub struct Options {
         long = "state",
         value_name = "STATE",
         value_delimiter = ',',
-        value_parser = ["pending", "success", "failed", "disabled"]
+        value_parser = ["pending", "success", "failed", "disabled", "expired"]
     )]
     states: Vec<String>,
     #[command(flatten)]

@@ -1,14 +1,16 @@
 //! `octohooks messages`: what an application was sent.
 
 use super::{
+    client::Call,
     failure::{Outcome, plain_lines},
     output::{Run, Session, cell, some, time, time_cell},
     pages::{Keyset, List, given},
     table::{Details, Fit, Table},
     times,
 };
-use crate::model::Millis;
+use crate::model::{Millis, message::HELD};
 use clap::Args;
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -30,7 +32,7 @@ pub struct Options {
     #[arg(long)]
     uid: Option<String>,
     /// Only those that are held like this
-    #[arg(long, value_parser = ["parked", "retry", "crowded", "dropped", "dead"])]
+    #[arg(long, value_parser = HELD)]
     state: Option<String>,
     #[command(flatten)]
     accepted: Accepted,
@@ -66,6 +68,29 @@ impl Run for Options {
         ]);
         let list = List { path: &path, query, what: "messages", table };
         list.keyset(session, self.pages).await
+    }
+}
+
+/// Which message not to send.
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// The application's id or uid
+    app: String,
+    /// The id or uid of a message that is scheduled
+    message: String,
+}
+
+impl Run for Cancel {
+    async fn run(self, session: &Session) -> Outcome {
+        let path = ["applications", &self.app, "messages", &self.message, "cancel"];
+        let cancelled = session.client.call(Call::new(Method::POST, &path)).await?;
+        session.output.one(&cancelled, |message| {
+            Details::default()
+                .with("id", some(&message["id"]))
+                .with("uid", some(&message["uid"]))
+                .with("sent at", time(&message["deliverAt"]))
+                .with("state", some(&message["state"]))
+        })
     }
 }
 
@@ -120,5 +145,8 @@ fn details(message: &Value) -> Details {
         .with("state", some(&message["state"]))
         .with("reason", some(&message["reason"]))
         .with("accepted", time(&message["created"]))
+        .with("sent at", time(&message["deliverAt"]))
+        .with("expires", time(&message["expiresAt"]))
+        .with("ordering key", some(&message["orderingKey"]))
         .with("payload", String::new())
 }

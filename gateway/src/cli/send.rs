@@ -8,8 +8,9 @@ use super::{
     input,
     output::{Run, Session, some, time},
     table::Details,
+    times,
 };
-use crate::clock;
+use crate::{clock, model::Millis};
 use clap::Args;
 use reqwest::Method;
 use serde::Serialize;
@@ -47,11 +48,21 @@ pub struct Options {
     /// Keep the payload so many days only
     #[arg(long, value_name = "DAYS")]
     retention_days: Option<NonZeroU16>,
+    /// Send it then, like 2h (from now), 2026-10-05T14:30 or 2026-10-05T14:30:00Z; at most 30 days ahead
+    #[arg(long, value_name = "TIME", value_parser = times::future)]
+    deliver_at: Option<Millis>,
+    /// Do not attempt it from then on
+    #[arg(long, value_name = "TIME", value_parser = times::future)]
+    expires_at: Option<Millis>,
+    /// Keeps messages with the same key in order, where an endpoint asks for that
+    #[arg(long, value_name = "KEY")]
+    ordering_key: Option<String>,
     /// Send a file with a message on each line instead: {"eventType":…,"payload":…}; - is stdin
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["event_type", "payload", "file", "uid", "channels", "attributes", "retention_days"]
+        conflicts_with_all = ["event_type", "payload", "file", "uid", "channels", "attributes", "retention_days",
+            "deliver_at", "expires_at", "ordering_key"]
     )]
     batch: Option<PathBuf>,
     /// Makes that running this command again sends nothing twice [default: a new one]
@@ -73,6 +84,9 @@ struct Message {
     channels: Vec<String>,
     attributes: BTreeMap<String, String>,
     payload_retention_days: Option<NonZeroU16>,
+    deliver_at: Option<Millis>,
+    expires_at: Option<Millis>,
+    ordering_key: Option<String>,
     payload: Box<RawValue>,
 }
 
@@ -98,6 +112,9 @@ impl Options {
             channels: self.channels,
             attributes: self.attributes.into_iter().collect(),
             payload_retention_days: self.retention_days,
+            deliver_at: self.deliver_at,
+            expires_at: self.expires_at,
+            ordering_key: self.ordering_key,
             payload,
         };
         serde_json::to_string(&message).map_err(|error| Failure::failed(error.to_string()))
@@ -124,6 +141,8 @@ fn details(message: &Value) -> Details {
         .with("event type", some(&message["eventType"]))
         .with("channels", some(&message["channels"]))
         .with("accepted", time(&message["created"]))
+        .with("sent at", time(&message["deliverAt"]))
+        .with("expires", time(&message["expiresAt"]))
 }
 
 #[cfg(test)]

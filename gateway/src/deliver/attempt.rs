@@ -51,6 +51,7 @@ impl Deliver {
         let number = attempt.number - delivery.spent;
         let meaning = self.meaning(endpoint, &delivery, number, &attempt.outcome).await;
         let next = self.decide(endpoint, &attempt, meaning, number, now);
+        let next = next.unless_expired(&delivery.message);
         self.meters.seconds.record(took.as_secs_f64());
         if next == Next::Delivered {
             self.meters.delivered.increment(1);

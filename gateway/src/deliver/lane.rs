@@ -6,7 +6,7 @@
 use super::limit::Limiter;
 use crate::{
     invariant::{Invariant, check},
-    model::{delivery::Delivery, endpoint::RateLimit},
+    model::{Millis, delivery::Delivery, endpoint::RateLimit},
 };
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -153,6 +153,17 @@ impl Lane {
     /// It is paused no more.
     pub fn resume(&mut self) {
         self.paused = None;
+    }
+
+    /// Those that are next and that it is too late to send: they take no slot.
+    pub fn expired(&mut self, now: Millis) -> Vec<Arc<Delivery>> {
+        let late = |first: &mut Arc<Delivery>| first.message.has_expired(now);
+        let mut expired = Vec::new();
+        while let Some(delivery) = self.queue.pop_front_if(late) {
+            self.bytes -= delivery.bytes();
+            expired.push(delivery);
+        }
+        expired
     }
 
     /// An attempt has ended.

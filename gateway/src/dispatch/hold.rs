@@ -12,7 +12,7 @@ use crate::{
         plugin::Plugin,
     },
     plugin::{CallFailure, Called, Level},
-    store::LeasedMessage,
+    store::{Dispatched, LeasedMessage},
 };
 
 /// How often a message may be called again.
@@ -86,7 +86,11 @@ impl Failed {
 pub fn hold(leased: &LeasedMessage, plugin: &Plugin, outcome: &'static str, held: &Held) {
     let (message_id, name) = (leased.message.id, &plugin.name);
     match held {
-        Held::Dropped { .. } | Held::Crowded { .. } => {}
+        Held::Scheduled { .. }
+        | Held::Dropped { .. }
+        | Held::Crowded { .. }
+        | Held::Cancelled
+        | Held::Expired => {}
         Held::Retry { reason, .. } => {
             tracing::info!(%message_id, plugin = %name, outcome, reason, "a message waits for another call");
         }
@@ -97,6 +101,13 @@ pub fn hold(leased: &LeasedMessage, plugin: &Plugin, outcome: &'static str, held
             tracing::warn!(%message_id, plugin = %name, outcome, reason, "a message is dead");
         }
     }
+}
+
+/// What becomes of a message that is dispatched too late.
+pub fn expired(leased: &LeasedMessage) -> Dispatched {
+    metrics::counter!("octohooks_messages_expired_total").increment(1);
+    tracing::info!(message_id = %leased.message.id, "a message expired before it was dispatched");
+    Dispatched::Held(Held::Expired, None)
 }
 
 /// What becomes of a message whose plugin failed, after that many calls.

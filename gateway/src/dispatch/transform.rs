@@ -5,7 +5,7 @@
 use super::{
     Dispatcher,
     chain::{self, Limits, Parts},
-    hold::{Failed, hold, note_log},
+    hold::{Failed, expired, hold, note_log},
     trial::Watched,
 };
 use crate::{
@@ -49,6 +49,9 @@ impl Dispatcher {
         // After the wait: what was uploaded meanwhile counts.
         let tenant = self.catalog.snapshot().tenant(application).cloned();
         let Some(tenant) = tenant else { return self.untouched(leased) };
+        if leased.message.has_expired(clock::now()) {
+            return expired(leased);
+        }
         let mut run = Run { leased, tenant: tenant.clone(), turn: Some(turn) };
         let (mut made, mut last) = (Verdict::Pass, None);
         for (plugin, active) in tenant.transforms() {

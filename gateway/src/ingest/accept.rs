@@ -6,8 +6,9 @@ use crate::{
         event_type::{Listed, Violation},
         id::{EnvironmentId, MessageId},
         message::{Attributes, Message},
-        name::{Channel, EventType, Uid},
+        name::{Channel, EventType, OrderingKey, Uid},
         notice,
+        timing::{BadTime, Timing},
     },
     store::{Accepted, BatchAnswer, Catalog, KeptAnswer, Once, Queue, StoreError, Submission},
 };
@@ -32,6 +33,10 @@ pub struct Draft {
     pub idempotency_key: Option<Box<str>>,
     /// After how many days its content goes, if earlier than others'.
     pub content_days: Option<u16>,
+    /// When it is to be sent, and until when.
+    pub timing: Timing,
+    /// What it is sent in order with.
+    pub ordering_key: Option<OrderingKey>,
 }
 
 impl Draft {
@@ -51,6 +56,8 @@ impl Draft {
             attributes: Attributes::new(),
             idempotency_key: None,
             content_days: None,
+            timing: Timing::default(),
+            ordering_key: None,
         }
     }
 }
@@ -88,6 +95,9 @@ pub enum Refused {
     /// The payload is not as the event type's schema, which is enforced, says.
     #[error("the payload does not fit the schema of its event type")]
     Schema(Vec<Violation>),
+    /// It is to be sent at a time that cannot be.
+    #[error(transparent)]
+    Time(#[from] BadTime),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -294,6 +304,7 @@ impl Inner {
         // The moment that is in the id, so that one tells the other.
         let (id, now) = clock::accept();
         let id = MessageId(id);
+        let times = draft.timing.resolve(now)?;
         let message = Message {
             environment,
             application,
@@ -305,6 +316,9 @@ impl Inner {
             attributes: draft.attributes,
             accepted: now,
             content_until: draft.content_days.map(|days| now + u64::from(days) * DAY),
+            deliver_at: times.deliver_at,
+            expires_at: times.expires_at,
+            ordering_key: draft.ordering_key,
         };
         let idempotency_key = draft.idempotency_key;
         Ok(Submission { message: Arc::new(message), idempotency_key, answer: None })

@@ -8,7 +8,8 @@ use super::{
 use crate::{
     model::{
         message::Attributes,
-        name::{AttributeName, AttributeValue, BadName, Channel, EventType, Uid},
+        name::{AttributeName, AttributeValue, BadName, Channel, EventType, OrderingKey, Uid},
+        timing::{AHEAD, Length, Moment, Timing},
     },
     web::{body, error::ApiError},
 };
@@ -17,6 +18,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, collections::HashMap, num::NonZeroU16};
 use utoipa::ToSchema;
+
+mod timed;
 
 /// It may be this long in bytes: names, channels, white space.
 pub const BYTES: usize = 32 << 10;
@@ -53,6 +56,36 @@ pub struct Create<'a> {
     /// After how many days its content goes, if earlier than others'.
     #[schema(value_type = Option<u16>, minimum = 1, maximum = 65535)]
     payload_retention_days: Option<NonZeroU16>,
+    /// Not to be sent before then; at most 30 days ahead.
+    deliver_at: Option<Moment>,
+    /// The same as a length of time, in milliseconds.
+    #[schema(maximum = 2592000000u64)]
+    delay: Option<u64>,
+    /// Neither dispatched nor attempted from then on.
+    expires_at: Option<Moment>,
+    /// The same as a length of time from when it is to be sent, in milliseconds.
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    time_to_live: Option<Length>,
+    /// Where an endpoint asks for order by key, messages with the same key are sent in theirs.
+    ordering_key: Option<OrderingKey>,
+}
+
+impl Create<'_> {
+    fn timing(&self) -> Result<Timing, ApiError> {
+        let (deliver_at, expires_at) = (self.deliver_at.as_ref(), self.expires_at.as_ref());
+        let time_to_live = self.time_to_live.map(Length::get);
+        let within = self.delay.is_none_or(|delay| delay <= AHEAD);
+        if !within {
+            return Err(ApiError::field("/delay", "must be at most 30 days"));
+        }
+        Ok(Timing {
+            deliver: timed::said((deliver_at, "/deliverAt".into()), (self.delay, "/delay".into()))?,
+            expires: timed::said(
+                (expires_at, "/expiresAt".into()),
+                (time_to_live, "/timeToLive".into()),
+            )?,
+        })
+    }
 }
 
 /// `null` is a payload; only an absent one is none.
@@ -63,6 +96,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// The message that a body of the contract asks for. Its payload is a slice of the body.
 pub fn json(bytes: &Bytes) -> Result<Draft, ApiError> {
     let create: Create<'_> = body::object(bytes)?;
+    let timing = create.timing()?;
     let event_type =
         create.event_type.ok_or_else(|| ApiError::field("/eventType", "is required"))?;
     let event_type = EventType::new(&event_type)
@@ -75,8 +109,13 @@ pub fn json(bytes: &Bytes) -> Result<Draft, ApiError> {
     let payload = bytes.slice_ref(payload.get().as_bytes());
     let (uid, attributes) = (create.uid, create.attributes.unwrap_or_default());
     let content_days = create.payload_retention_days.map(NonZeroU16::get);
-    let draft =
-        Draft { content_days, attributes, ..Draft::new(uid, event_type, channels, payload) };
+    let draft = Draft {
+        content_days,
+        attributes,
+        timing,
+        ordering_key: create.ordering_key,
+        ..Draft::new(uid, event_type, channels, payload)
+    };
     few_attributes(draft, "/attributes")
 }
 
@@ -88,6 +127,7 @@ impl From<Refused> for ApiError {
             Refused::Reserved => Self::conflict(refused.to_string()),
             Refused::Duplicate(ref id) => Self::taken(id, refused.to_string()),
             Refused::Schema(violations) => Self::schema(violations),
+            Refused::Time(bad) => Self::field(bad.place, bad.what),
             Refused::Store(error) => error.into(),
         }
     }
@@ -164,11 +204,16 @@ impl Written {
                 format!("must have at most {KEY_BYTES} bytes"),
             ));
         }
-        attach(draft, headers)
+        let draft = attach(draft, headers)?;
+        match self {
+            Self::CloudEvent => partitioned(draft, "/"),
+            Self::CloudEventInHeaders => partitioned(draft, "ce-"),
+            Self::Headers | Self::Contract => Ok(draft),
+        }
     }
 }
 
-/// The draft with the attributes that its headers name, where it has none of that name.
+/// The draft with what its headers say beside the body, where that says nothing: attributes, times, the ordering key.
 pub fn attach(mut draft: Draft, headers: &Headers) -> Result<Draft, ApiError> {
     let own = headers.below(ATTRIBUTE).map(|(name, value)| (name, value.to_owned()));
     let trace = TRACE.iter().filter_map(|name| Some(((*name).to_owned(), headers.get(name)?)));
@@ -176,7 +221,27 @@ pub fn attach(mut draft: Draft, headers: &Headers) -> Result<Draft, ApiError> {
         let (name, value) = attribute(&name, &value, &format!("{ATTRIBUTE}{name}"))?;
         draft.attributes.entry(name).or_insert(value);
     }
+    let (timing, key) = timed::texts("", timed::HEADERS, |name| headers.get(name))?;
+    draft.timing.deliver = draft.timing.deliver.or(timing.deliver);
+    draft.timing.expires = draft.timing.expires.or(timing.expires);
+    draft.ordering_key = draft.ordering_key.or(key);
     few_attributes(draft, ATTRIBUTE)
+}
+
+/// The CloudEvents extension that says what belongs together.
+const PARTITION_KEY: &str = "partitionkey";
+
+/// The draft of a CloudEvent, in order with those of its partition key where it has no other.
+fn partitioned(mut draft: Draft, before: &str) -> Result<Draft, ApiError> {
+    if draft.ordering_key.is_none()
+        && let Some(key) = draft.attributes.get(&*format!("ce-{PARTITION_KEY}"))
+        && !key.is_empty()
+    {
+        let bad =
+            |bad: BadName| ApiError::field(format!("{before}{PARTITION_KEY}"), bad.to_string());
+        draft.ordering_key = Some(OrderingKey::new(key).map_err(bad)?);
+    }
+    Ok(draft)
 }
 
 fn attribute(
@@ -253,8 +318,11 @@ fn from_attributes(
     let mut draft = named(names, &of(channels), &place(channels), payload)?;
     // The two together are unique, says the specification.
     draft.idempotency_key = Some(format!("{} {}", of("source"), of("id")).into());
+    let own = |name: &str| attributes.get(name).cloned();
+    (draft.timing, draft.ordering_key) = timed::texts(before, timed::EXTENSIONS, own)?;
     let said = ["specversion", "type", "datacontenttype", uid, channels];
-    for (name, value) in attributes.iter().filter(|(name, _)| !said.contains(&name.as_str())) {
+    let is_said = |name: &str| said.contains(&name) || timed::EXTENSIONS.contains(&name);
+    for (name, value) in attributes.iter().filter(|(name, _)| !is_said(name)) {
         let (name, value) = attribute(&format!("ce-{name}"), value, &place(name))?;
         draft.attributes.insert(name, value);
     }

@@ -10,7 +10,7 @@ use crate::{
         Millis,
         id::MessageId,
         message::{Attributes, Message},
-        name::{AttributeName, AttributeValue, Channel, EventType, Uid},
+        name::{AttributeName, AttributeValue, Channel, EventType, OrderingKey, Uid},
     },
     store::complete,
     web::{
@@ -132,6 +132,16 @@ struct Shown<'a> {
     #[schema(value_type = EventType)]
     event_type: &'a str,
     channels: &'a [Channel],
+    /// When it is sent; absent where that is at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    deliver_at: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    expires_at: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<OrderingKey>, nullable = false)]
+    ordering_key: Option<&'a str>,
     created: Millis,
     updated: Millis,
 }
@@ -159,6 +169,9 @@ fn answer(message: &Message) -> Vec<u8> {
         uid: message.uid.as_deref(),
         event_type: &message.event_type,
         channels: &message.channels,
+        deliver_at: message.deliver_at,
+        expires_at: message.expires_at,
+        ordering_key: message.ordering_key.as_deref(),
         created: message.accepted,
         updated: message.accepted,
     };

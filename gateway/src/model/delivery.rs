@@ -87,6 +87,14 @@ impl Delivery {
         self.message.payload.len() + made + headers
     }
 
+    /// Deliveries to one endpoint with the same key keep their order, where the endpoint asks for it: what the plugin set,
+    /// else the publisher.
+    #[must_use]
+    pub fn ordering_key(&self) -> Option<&str> {
+        let own = self.content.as_ref().and_then(|content| content.ordering_key.as_deref());
+        own.or(self.message.ordering_key.as_deref())
+    }
+
     /// The type of those bytes.
     #[must_use]
     pub fn content_type(&self) -> &str {
@@ -128,6 +136,8 @@ pub enum State {
     Failed = 3,
     /// Its endpoint was disabled or removed.
     Disabled = 4,
+    /// It was too late to attempt it, or would have been.
+    Expired = 5,
 }
 
 impl State {
@@ -140,6 +150,7 @@ impl State {
             2 => Self::Success,
             3 => Self::Failed,
             4 => Self::Disabled,
+            5 => Self::Expired,
             _ => return None,
         })
     }
@@ -147,7 +158,7 @@ impl State {
     /// Whether nothing more will be attempted.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Success | Self::Failed | Self::Disabled)
+        matches!(self, Self::Success | Self::Failed | Self::Disabled | Self::Expired)
     }
 }
 
@@ -162,9 +173,20 @@ pub enum Next {
     DeadLetter,
     /// The endpoint is disabled or gone.
     Disabled,
+    /// It is too late, or would be by the next attempt.
+    Expired,
 }
 
 impl Next {
+    /// The same, but no retry of a message that has expired by then: that ends now, and waits for nothing.
+    #[must_use]
+    pub fn unless_expired(self, message: &Message) -> Self {
+        match self {
+            Self::RetryAt(due) if message.has_expired(due) => Self::Expired,
+            next => next,
+        }
+    }
+
     /// The state a delivery is in after this.
     #[must_use]
     pub const fn state(self) -> State {
@@ -173,6 +195,7 @@ impl Next {
             Self::RetryAt(_) => State::Waiting,
             Self::DeadLetter => State::Failed,
             Self::Disabled => State::Disabled,
+            Self::Expired => State::Expired,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Millis,
     id::{ApplicationId, EnvironmentId, MessageId},
-    name::{AttributeName, AttributeValue, Channel, EventType, Uid},
+    name::{AttributeName, AttributeValue, Channel, EventType, OrderingKey, Uid},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -39,9 +39,21 @@ pub struct Message {
     pub accepted: Millis,
     /// When its content goes, if its publisher wants that earlier than the environment's retention.
     pub content_until: Option<Millis>,
+    /// Not dispatched before then; none where that was at once.
+    pub deliver_at: Option<Millis>,
+    /// Neither dispatched nor attempted from then on.
+    pub expires_at: Option<Millis>,
+    /// Its deliveries and those of others with the same key keep their order, where the endpoint asks for it.
+    pub ordering_key: Option<OrderingKey>,
 }
 
 impl Message {
+    /// Whether it is too late to send it.
+    #[must_use]
+    pub fn has_expired(&self, now: Millis) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
     /// Its attributes as JSON text, if it has any.
     #[must_use]
     pub fn attributes_text(&self) -> Option<String> {
@@ -86,6 +98,11 @@ pub struct Sequence(pub u64);
 /// Why a message waits before it is dispatched (again), or will never be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held {
+    /// It is to be sent later. No plugin has seen it: those of its time will.
+    Scheduled {
+        /// When it is due.
+        due: Millis,
+    },
     /// The plugin failed; a person, or a new plugin, releases it.
     Parked {
         /// The plugin's outcome, e.g. `trap`.
@@ -119,27 +136,35 @@ pub enum Held {
         /// What went wrong, for people.
         reason: String,
     },
+    /// Its publisher took it back before it was dispatched.
+    Cancelled,
+    /// It was too late to dispatch it.
+    Expired,
 }
 
 /// The states of held messages.
-pub const HELD: [&str; 5] = ["parked", "retry", "crowded", "dropped", "dead"];
+pub const HELD: [&str; 8] =
+    ["scheduled", "parked", "retry", "crowded", "dropped", "dead", "cancelled", "expired"];
 
 impl Held {
     /// Whether nothing more becomes of the message by itself.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Dropped { .. } | Self::Dead { .. })
+        matches!(self, Self::Dropped { .. } | Self::Dead { .. } | Self::Cancelled | Self::Expired)
     }
 
     /// One word for the API and the metrics.
     #[must_use]
     pub const fn state(&self) -> &'static str {
         match self {
+            Self::Scheduled { .. } => "scheduled",
             Self::Parked { .. } => "parked",
             Self::Retry { .. } => "retry",
             Self::Crowded { .. } => "crowded",
             Self::Dropped { .. } => "dropped",
             Self::Dead { .. } => "dead",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
         }
     }
 
@@ -147,6 +172,9 @@ impl Held {
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
+            Self::Scheduled { .. } => "it is sent at its time",
+            Self::Cancelled => "it was cancelled before its time",
+            Self::Expired => "it expired before it was dispatched",
             Self::Crowded { .. } => "the plugin is slower than its messages come",
             Self::Parked { reason, .. }
             | Self::Retry { reason, .. }

@@ -87,6 +87,9 @@ names! {
     /// What an attribute says: at most 1024 bytes, none a control.
     #[schema(value_type = String, pattern = r"^[^\x00-\x1f\x7f-\x9f]{0,1024}$", example = "a1")]
     AttributeValue checked by attribute_value;
+    /// What is sent in order, where an endpoint asks for it: 1 to 256 bytes.
+    #[schema(value_type = String, pattern = r"^[\s\S]{1,256}$", example = "account-7")]
+    OrderingKey checked by ordering_key;
     /// What a named secret is called: `^[a-zA-Z0-9\-_.]+$`, at most 64 bytes.
     #[schema(value_type = String, pattern = r"^[a-zA-Z0-9\-_.]{1,64}$", example = "crm-token")]
     SecretName checked by secret_name;
@@ -144,6 +147,13 @@ fn attribute_value(text: &str) -> Result<(), BadName> {
             Err(BadName("must not contain control characters"))
         }
         _ => Ok(()),
+    }
+}
+
+fn ordering_key(text: &str) -> Result<(), BadName> {
+    match text.len() {
+        1..=256 => Ok(()),
+        _ => Err(BadName("must have 1 to 256 bytes")),
     }
 }
 

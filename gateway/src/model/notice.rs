@@ -43,6 +43,9 @@ impl Notice {
             attributes: Attributes::new(),
             accepted: now,
             content_until: None,
+            deliver_at: None,
+            expires_at: None,
+            ordering_key: None,
         })
     }
 }

@@ -93,6 +93,9 @@ pub fn message(application: ApplicationId) -> Message {
         attributes: BTreeMap::new(),
         accepted: 1_000,
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
     }
 }
 

@@ -212,5 +212,8 @@ fn message(tenant: &Tenant, event_type: EventType) -> Message {
         attributes: Vec::new().into_iter().collect(),
         accepted: clock::now(),
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
     }
 }

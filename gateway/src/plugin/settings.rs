@@ -99,6 +99,9 @@ fn nobody() -> Result<Call, String> {
         attributes: BTreeMap::new(),
         accepted: 0,
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
     };
     let application = Application {
         environment,

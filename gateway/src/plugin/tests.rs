@@ -124,6 +124,9 @@ fn call_of(
 ) -> Call {
     let message = Message {
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
         environment: EnvironmentId::DEFAULT,
         application,
         id: MessageId(Uuid::from_u128(5)),

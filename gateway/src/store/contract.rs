@@ -34,6 +34,7 @@ mod log;
 mod messages;
 mod operations;
 mod recovery;
+mod scheduled;
 mod search;
 mod trials;
 

@@ -39,7 +39,8 @@ pub struct Front {
 #[derive(Debug)]
 struct State {
     /// Committed, from `next` on without a gap; empty when behind.
-    fresh: VecDeque<(Sequence, Arc<Message>)>,
+    /// Of one that is held from the start, its number alone.
+    fresh: VecDeque<(Sequence, Option<Arc<Message>>)>,
     fresh_bytes: usize,
     /// The next to hand over.
     next: u64,
@@ -62,7 +63,7 @@ enum Entry {
 /// What there is to hand over.
 #[derive(Debug)]
 pub enum Ready {
-    /// These, from memory.
+    /// These, from memory; none where all of a stretch are held.
     Fresh(Vec<LeasedMessage>),
     /// Read from this number on, below the second, then call `behind`.
     Behind(Sequence, Sequence),
@@ -96,7 +97,7 @@ impl Front {
         self.lock().head
     }
 
-    /// Takes what was just committed.
+    /// Takes what was just committed. What is scheduled was held in the same step, and is not handed over from here.
     pub fn committed(&self, batch: Vec<(Sequence, Arc<Message>)>) {
         if batch.is_empty() {
             return;
@@ -109,11 +110,13 @@ impl Front {
             let upto_date = state.next + state.fresh.len() as u64 == sequence.0;
             let room = state.fresh.len() < FRESH && state.fresh_bytes < FRESH_BYTES;
             if upto_date && room {
-                state.fresh_bytes += message.payload.len();
+                let message = Some(message).filter(|message| message.deliver_at.is_none());
+                state.fresh_bytes += message.as_ref().map_or(0, |message| message.payload.len());
                 state.fresh.push_back((sequence, message));
             }
             state.head = sequence.0 + 1;
         }
+        state.pass_held();
         drop(state);
         self.changed.notify_one();
     }
@@ -131,10 +134,15 @@ impl Front {
         let count = max.min(state.fresh.len());
         let taken: Vec<_> = state.fresh.drain(..count).collect();
         for (_, message) in &taken {
-            state.fresh_bytes -= message.payload.len();
-            state.ledger.push_back(Entry::Leased(message.application));
+            state.fresh_bytes -= message.as_ref().map_or(0, |message| message.payload.len());
+            state.ledger.push_back(match message {
+                Some(message) => Entry::Leased(message.application),
+                None => Entry::Settled,
+            });
         }
         state.next += count as u64;
+        state.pass_held();
+        let taken = taken.into_iter().filter_map(|(sequence, message)| Some((sequence, message?)));
         let lease = |(sequence, message)| LeasedMessage {
             sequence,
             message,
@@ -143,7 +151,7 @@ impl Front {
             calls: 0,
             held: false,
         };
-        Ready::Fresh(taken.into_iter().map(lease).collect())
+        Ready::Fresh(taken.map(lease).collect())
     }
 
     /// Notes that everything below `upto` was read from disk, and that of it these are to be dispatched: leases them,
@@ -282,6 +290,15 @@ impl State {
         let mark = self.next - self.ledger.len() as u64;
         let index = usize::try_from(sequence.0.checked_sub(mark)?).ok()?;
         self.ledger.get_mut(index)
+    }
+
+    /// What is held from the start is nobody's to take.
+    fn pass_held(&mut self) {
+        while self.fresh.pop_front_if(|(_, message)| message.is_none()).is_some() {
+            self.ledger.push_back(Entry::Settled);
+            self.next += 1;
+        }
+        self.trim();
     }
 
     fn trim(&mut self) {

@@ -17,14 +17,14 @@ use crate::{
     },
 };
 use arc_swap::ArcSwap;
+use nap::until;
 use std::{
     collections::VecDeque,
-    future::Future,
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
-    time::Duration,
 };
 use tokio::sync::{Notify, watch};
+
+mod nap;
 
 /// The part of an engine that lives in memory.
 #[derive(Debug)]
@@ -98,11 +98,12 @@ impl Follows {
 pub fn follows(catalog: &Snapshot, settlement: &Settlement, resent: bool, now: Millis) -> Follows {
     let Settlement { delivery, attempt, next, .. } = settlement;
     let enabled = catalog.endpoint(delivery.key.endpoint).is_some_and(|e| e.enabled);
+    let again = resent && enabled && !delivery.message.has_expired(now);
     match (next, attempt) {
         (Next::RetryAt(_), _) if !enabled => {
             Follows { next: Next::Disabled, spent: delivery.spent }
         }
-        (Next::RetryAt(_) | Next::DeadLetter, Some(attempt)) if resent && enabled => {
+        (Next::RetryAt(_) | Next::DeadLetter | Next::Expired, Some(attempt)) if again => {
             Follows { next: Next::RetryAt(now), spent: attempt.number }
         }
         _ => Follows { next: *next, spent: delivery.spent },
@@ -176,6 +177,19 @@ impl Handover {
         self.ready_changed.notify_one();
     }
 
+    /// Messages are durable, with the holds of those that are scheduled.
+    pub fn committed(&self, batch: Vec<(Sequence, Arc<Message>)>) {
+        let scheduled = batch.iter().filter_map(|(seq, message)| Some((*seq, message.deliver_at?)));
+        let scheduled: Vec<_> = scheduled.collect();
+        self.front.committed(batch);
+        scheduled.into_iter().for_each(|(sequence, due)| self.hold_until(sequence, due));
+    }
+
+    /// A scheduled message that was due then is cancelled.
+    pub fn cancelled(&self, sequence: Sequence, due: Millis) {
+        self.waiting().remove_message(sequence, due);
+    }
+
     /// A delivery's row waits until its due time, from now on.
     fn wait(&self, delivery: &Arc<Delivery>) {
         let due = delivery.due;
@@ -218,11 +232,11 @@ impl Handover {
     /// It is noted why a message of that application goes nowhere for now.
     pub fn held(&self, application: ApplicationId, sequence: Sequence, held: &Held) {
         match held {
-            Held::Retry { due, .. } => self.hold_until(sequence, *due),
+            Held::Retry { due, .. } | Held::Scheduled { due } => self.hold_until(sequence, *due),
             Held::Parked { .. } => {
                 self.parked.fetch_add(1, Ordering::Relaxed);
             }
-            Held::Dropped { .. } | Held::Dead { .. } => {
+            Held::Dropped { .. } | Held::Dead { .. } | Held::Cancelled | Held::Expired => {
                 self.waiting().uncrowd(application, sequence);
             }
             Held::Crowded { .. } => {}
@@ -350,48 +364,15 @@ impl Handover {
     #[must_use]
     pub fn depths(&self) -> Depths {
         let (undispatched, unsettled) = self.front.depths();
-        let (waiting, aside, retries) = self.waiting().depths();
+        let (waiting, aside, retries, scheduled) = self.waiting().depths(clock::now());
         let parked = self.parked.load(Ordering::Relaxed);
-        Depths { undispatched: undispatched + retries, unsettled, waiting, aside, parked }
+        let undispatched = undispatched + retries;
+        Depths { undispatched, unsettled, waiting, aside, parked, scheduled }
     }
 
     /// Nothing is handed over any more.
     pub fn close(&self) {
         self.front.close();
         self.ready_changed.notify_one();
-    }
-}
-
-/// The longest sleep towards a due time: that is the wall clock's, which may be set meanwhile.
-const NAP: Duration = Duration::from_secs(5);
-
-/// Waits for the event, or the time if there is one, but not for longer than a nap.
-async fn until(due: Option<Millis>, event: impl Future<Output = ()>) {
-    let event = pin!(event);
-    match due {
-        None => event.await,
-        Some(due) => {
-            let wait = Duration::from_millis(due.saturating_sub(clock::now())).min(NAP);
-            let _either = tokio::time::timeout(wait, event).await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::pending;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_waits_for_a_time_looks_at_the_clock_now_and_then() {
-        let day = clock::now() + 24 * 3_600_000;
-        tokio::select! {
-            () = until(Some(day), pending()) => {}
-            () = tokio::time::sleep(NAP * 2) => panic!("it sleeps on"),
-        }
-        tokio::select! {
-            () = until(None, pending()) => panic!("nothing is due"),
-            () = tokio::time::sleep(NAP * 2) => {}
-        }
     }
 }

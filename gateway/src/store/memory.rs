@@ -64,7 +64,7 @@ impl Memory {
         for message in messages {
             let sequence = Sequence(self.handover.front.head());
             let _new = tables.insert(sequence, &message.clone().into(), clock::now());
-            self.handover.front.committed(vec![(sequence, message)]);
+            self.handover.committed(vec![(sequence, message)]);
         }
     }
 
@@ -101,8 +101,19 @@ impl Queue for Memory {
         if let Some(answer) = answer {
             tables.keep(&answer.kept(&accepted), None, clock::now());
         }
-        self.handover.front.committed(committed);
+        self.handover.committed(committed);
         Ok(accepted)
+    }
+
+    async fn cancel(&self, message: Sequence) -> Result<bool, StoreError> {
+        self.handover.front.check_open()?;
+        let mut tables = self.tables();
+        let Some(due) = tables.cancel(message, &self.handover, clock::now()) else {
+            return Ok(false);
+        };
+        self.handover.free_messages();
+        self.handover.cancelled(message, due);
+        Ok(true)
     }
 
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError> {

@@ -209,6 +209,10 @@ impl Queue for Sqlite {
         self.ask(|reply| Op::Accept(batch, answer, reply)).await
     }
 
+    async fn cancel(&self, message: Sequence) -> Result<bool, StoreError> {
+        self.ask(|reply| Op::Cancel(message, reply)).await
+    }
+
     async fn next_messages(&self, max: usize) -> Result<Vec<LeasedMessage>, StoreError> {
         loop {
             self.handover.front.check_open()?;

@@ -322,12 +322,14 @@ impl Waiting {
         self.messages.remove(&(due, sequence));
     }
 
-    /// Deliveries with a due time, deliveries set aside, messages.
+    /// Deliveries with a due time, deliveries set aside, messages that are due or crowded, and those that are due later.
     #[must_use]
-    pub fn depths(&self) -> (u64, u64, u64) {
+    pub fn depths(&self, now: Millis) -> (u64, u64, u64, u64) {
         let aside: usize = self.aside.values().map(Aside::len).sum();
         let crowded: usize = self.crowded.values().map(BTreeSet::len).sum();
-        (self.timers.len() as u64, aside as u64, (self.messages.len() + crowded) as u64)
+        let later = self.messages.iter().rev().take_while(|(due, _)| *due > now).count();
+        let due = self.messages.len() - later;
+        (self.timers.len() as u64, aside as u64, (due + crowded) as u64, later as u64)
     }
 }
 

@@ -244,6 +244,13 @@ pub struct Publisher {
     pub environment: EnvironmentId,
 }
 
+impl Publisher {
+    /// The environment's application with that id or uid.
+    pub fn tenant(self, catalog: &Arc<dyn Catalog>, app: &str) -> Result<Arc<Tenant>, ApiError> {
+        Owner { environment: self.environment, application: None }.tenant(catalog, app)
+    }
+}
+
 /// Whoever may do what an application's owner may: for one application, or each of the environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {

@@ -231,6 +231,9 @@ fn message(environment: EnvironmentId, application: ApplicationId, given: Given<
         attributes: given.attributes,
         accepted: given.accepted_at.unwrap_or(ACCEPTED),
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
     }
 }
 

@@ -53,6 +53,7 @@ const ROUTES: &[(&str, &[(&str, For)])] = &[
     ("/applications/{app}/messages/{message}", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/endpoint-messages", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/payload", &[("DELETE", Caller)]),
+    ("/applications/{app}/messages/{message}/cancel", &[("POST", Publisher)]),
     ("/applications/{app}/messages/{message}/deliveries", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/deliveries/{delivery}/attempts", &[("GET", Owner)]),
     ("/applications/{app}/messages/{message}/endpoints/{endpoint}/resend", &[("POST", Owner)]),

@@ -160,6 +160,9 @@ fn call(case: &Case) -> Call {
     };
     let message = Message {
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
         environment,
         application,
         id: MessageId(Uuid::from_u128(3)),

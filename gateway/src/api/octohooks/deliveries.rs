@@ -31,7 +31,15 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
-/// A delivery's state as the contract calls it.
+/// A delivery's state as the contract calls it, which has no word for what expired.
+const fn contract_status(state: Option<DeliveryState>) -> &'static str {
+    match state {
+        Some(DeliveryState::Expired) => "failed",
+        state => status(state),
+    }
+}
+
+/// A delivery's state as our own calls call it.
 const fn status(state: Option<DeliveryState>) -> &'static str {
     match state {
         None => "sending",
@@ -39,6 +47,7 @@ const fn status(state: Option<DeliveryState>) -> &'static str {
         Some(DeliveryState::Success) => "success",
         Some(DeliveryState::Failed) => "failed",
         Some(DeliveryState::Disabled) => "disabled",
+        Some(DeliveryState::Expired) => "expired",
     }
 }
 
@@ -128,7 +137,7 @@ fn endpoint_message(
         endpoint,
         message: shown.clone(),
         next_attempt_timestamp: delivery.due,
-        status: status(delivery.state),
+        status: contract_status(delivery.state),
         created: message.accepted,
         updated: delivery.updated,
     }
@@ -154,7 +163,7 @@ pub struct Shown {
     message_uid: Option<Uid>,
     endpoint: EndpointId,
     event_type: EventType,
-    #[schema(pattern = "^(pending|sending|success|failed|disabled)$")]
+    #[schema(pattern = "^(pending|sending|success|failed|disabled|expired)$")]
     state: &'static str,
     attempt_count: usize,
     /// When the next attempt is due.
@@ -252,8 +261,10 @@ pub async fn of_message(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
-    /// `pending`, `success`, `failed` or `disabled`; several with commas between.
-    #[param(pattern = "^(pending|success|failed|disabled)(,(pending|success|failed|disabled))*$")]
+    /// `pending`, `success`, `failed`, `disabled` or `expired`; several with commas between.
+    #[param(
+        pattern = "^(pending|success|failed|disabled|expired)(,(pending|success|failed|disabled|expired))*$"
+    )]
     state: Option<String>,
 }
 
@@ -261,7 +272,8 @@ impl Wanted {
     /// Empty: all.
     fn states(&self) -> Result<Vec<DeliveryState>, ApiError> {
         let Some(words) = self.state.as_deref() else { return Ok(Vec::new()) };
-        let right = "must be of pending, success, failed and disabled, with commas between";
+        let right =
+            "must be of pending, success, failed, disabled and expired, with commas between";
         states(words).ok_or_else(|| ApiError::field("?state", right))
     }
 }
@@ -273,6 +285,7 @@ pub fn states(words: &str) -> Option<Vec<DeliveryState>> {
         "success" => Some(vec![DeliveryState::Success]),
         "failed" => Some(vec![DeliveryState::Failed]),
         "disabled" => Some(vec![DeliveryState::Disabled]),
+        "expired" => Some(vec![DeliveryState::Expired]),
         _ => None,
     });
     let states: Vec<_> = states.collect::<Option<Vec<_>>>()?.concat();

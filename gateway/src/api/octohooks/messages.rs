@@ -8,14 +8,14 @@ use crate::{
         catalog::Tenant,
         failure::Failure,
         id::MessageId,
-        message::{Attributes, HELD},
-        name::{AttributeName, AttributeValue, Channel, EventType, Uid},
+        message::{Attributes, HELD, Held, Message},
+        name::{AttributeName, AttributeValue, Channel, EventType, OrderingKey, Uid},
     },
-    store::{Catalog, Forgotten, Log, MessageFilter, MessageRecord, Retention},
+    store::{Catalog, Forgotten, Log, MessageFilter, MessageRecord, Queue, Retention},
     trials::Trials,
     web::{
-        answers::{BadQuery, Denied, Missing, NotDone},
-        auth::{Caller, Owner},
+        answers::{BadBody, BadQuery, Denied, Missing, NotDone},
+        auth::{Caller, Owner, Publisher},
         error::ApiError,
         query::Query,
     },
@@ -47,8 +47,21 @@ pub struct Shown {
     #[serde(skip_serializing_if = "Attributes::is_empty")]
     #[schema(value_type = BTreeMap<AttributeName, AttributeValue>, required = false)]
     attributes: Attributes,
-    /// `accepted`, or `parked`, `retry`, `crowded`, `dropped`, `dead` with the reason.
-    #[schema(pattern = "^(accepted|parked|retry|crowded|dropped|dead)$")]
+    /// When it is sent; absent where that was at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    deliver_at: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    expires_at: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ordering_key: Option<OrderingKey>,
+    /// `accepted`, or `scheduled`, `parked`, `retry`, `crowded`, `dropped`, `dead`, `cancelled`, `expired` with the
+    /// reason.
+    #[schema(
+        pattern = "^(accepted|scheduled|parked|retry|crowded|dropped|dead|cancelled|expired)$"
+    )]
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -75,6 +88,9 @@ impl Shown {
             // It was JSON when it came in.
             payload: RawValue::from_string(payload).unwrap_or_default(),
             attributes: message.attributes.clone(),
+            deliver_at: message.deliver_at,
+            expires_at: message.expires_at,
+            ordering_key: message.ordering_key.clone(),
             state: held.map_or("accepted", |(held, _)| held.state()),
             reason: held.map(|(held, _)| held.reason().to_owned()),
             failure: None,
@@ -89,13 +105,29 @@ impl Shown {
     }
 }
 
+/// A message that was cancelled. Whoever may send may not read: its content is not shown.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CancelledMessage)]
+#[serde(rename_all = "camelCase")]
+pub struct Cancelled {
+    id: MessageId,
+    #[schema(required)]
+    uid: Option<Uid>,
+    /// When it would have been sent.
+    #[schema(required)]
+    deliver_at: Option<Millis>,
+    /// `cancelled`.
+    #[schema(pattern = "^cancelled$")]
+    state: &'static str,
+}
+
 /// Which messages to list.
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
-    /// `parked`, `retry`, `crowded`, `dropped` or `dead`.
-    #[param(pattern = "^(parked|retry|crowded|dropped|dead)$")]
+    /// `scheduled`, `parked`, `retry`, `crowded`, `dropped`, `dead`, `cancelled` or `expired`.
+    #[param(pattern = "^(scheduled|parked|retry|crowded|dropped|dead|cancelled|expired)$")]
     state: Option<String>,
     /// Only those of this type.
     event_type: Option<EventType>,
@@ -180,6 +212,42 @@ pub async fn get(
     Ok(Json(Shown::whole(&find(&log, &tenant, &message).await?)))
 }
 
+/// Cancels a scheduled message: it is sent to nobody.
+///
+/// Until it is dispatched at its time. One that is cancelled already stays so.
+#[utoipa::path(
+    post,
+    path = "/applications/{app}/messages/{message}/cancel",
+    tag = "Messages",
+    operation_id = "cancelMessage",
+    responses(
+        (status = 200, description = "Which one is cancelled.", body = Cancelled),
+        Denied, Missing, BadBody, NotDone,
+    ),
+)]
+pub async fn cancel(
+    State(catalog): State<Arc<dyn Catalog>>,
+    State(log): State<Arc<dyn Log>>,
+    State(queue): State<Arc<dyn Queue>>,
+    publisher: Publisher,
+    Path((app, message)): Path<(String, String)>,
+) -> Result<Json<Cancelled>, ApiError> {
+    let tenant = publisher.tenant(&catalog, &app)?;
+    let record = find(&log, &tenant, &message).await?;
+    // It may have been cancelled before, or meanwhile by somebody else.
+    if !queue.cancel(record.sequence).await? {
+        let now = find(&log, &tenant, &message).await?;
+        if !matches!(now.held, Some((Held::Cancelled, _))) {
+            return Err(ApiError::conflict(match now.message.deliver_at {
+                None => "it is too late: the message was not scheduled, and is dispatched at once",
+                Some(_) => "it is too late: the message's time has come, and it is dispatched",
+            }));
+        }
+    }
+    let Message { id, uid, deliver_at, .. } = record.message;
+    Ok(Json(Cancelled { id, uid, deliver_at, state: Held::Cancelled.state() }))
+}
+
 /// Removes a message's payload; the rest of it stays.
 ///
 /// Not while a delivery waits or is being sent, which would send it after it is gone.
@@ -204,7 +272,7 @@ pub async fn expunge(
     let tenant = caller.tenant(&catalog, &app)?;
     let record = find(&log, &tenant, &message).await?;
     if retention.forget(Forgotten::Content, vec![record.sequence], None).await? == 0 {
-        let why = "its deliveries have not ended, or a plugin is to see it again";
+        let why = "its deliveries have not ended, a plugin is to see it again, or it is scheduled";
         return Err(ApiError::conflict(why));
     }
     trials.forget(tenant.application.id, record.message.id);

@@ -10,6 +10,7 @@ use crate::{
     clock,
     model::{
         Millis,
+        delivery::State as DeliveryState,
         id::{ApplicationId, EndpointId, OperationId},
         message::{Held, Sequence},
         name::{Channel, EventType},
@@ -77,6 +78,18 @@ pub async fn resend(
     }
     if record.message.payload.is_empty() {
         return Err(ApiError::conflict("the message's content is gone"));
+    }
+    if record.message.has_expired(clock::now()) {
+        return Err(ApiError::conflict("the message has expired: it is not attempted any more"));
+    }
+    match record.held {
+        Some((Held::Scheduled { .. }, _)) => {
+            return Err(ApiError::conflict("the message is scheduled, and is sent at its time"));
+        }
+        Some((Held::Cancelled, _)) => {
+            return Err(ApiError::conflict("the message was cancelled"));
+        }
+        _ => {}
     }
     let again = match there.is_empty() {
         true => vec![Again::Message(record.sequence, endpoint.id)],
@@ -148,7 +161,9 @@ impl Draft {
             }
             (DraftMode::Failed, words) => {
                 let words = words.unwrap_or_else(|| vec!["failed".into()]).join(",");
-                let ended = states(&words).filter(|states| states.iter().all(|s| s.is_final()));
+                // What has expired is not sent again.
+                let may_be = |s: &DeliveryState| s.is_final() && *s != DeliveryState::Expired;
+                let ended = states(&words).filter(|states| states.iter().all(may_be));
                 let right = "must be of success, failed and disabled";
                 Mode::Ended(ended.ok_or_else(|| ApiError::field("/states", right))?)
             }

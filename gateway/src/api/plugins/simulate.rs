@@ -183,6 +183,9 @@ impl Given {
             attributes,
             accepted: clock::now(),
             content_until: None,
+            deliver_at: None,
+            expires_at: None,
+            ordering_key: None,
         })
     }
 }

@@ -163,3 +163,104 @@ fn what_is_wrong_is_said_with_its_place() {
         assert_eq!(place, path, "{headers:?} {body}: {shown}");
     }
 }
+
+#[test]
+fn when_and_in_which_order_can_be_said_at_every_door() {
+    use crate::model::timing::When::{At, In};
+    let said = |draft: &Draft| {
+        let when = |said: &Option<crate::model::timing::Said>| said.as_ref().map(|said| said.when);
+        (when(&draft.timing.deliver), when(&draft.timing.expires), draft.ordering_key.clone())
+    };
+    let contract = |fields: &str| format!(r#"{{"eventType": "t", "payload": 1{fields}}}"#);
+    let event = |fields: &str| {
+        format!(
+            r#"{{"specversion": "1.0", "id": "7", "source": "/s", "type": "t", "data": 1{fields}}}"#
+        )
+    };
+    let (text, at) = ("2026-10-05T14:30:00Z", At(1_791_210_600_000));
+    let own = ("Octohooks-Event-Type", "t");
+    let cloud = ("Content-Type", CLOUD_EVENT);
+    let partition = r#", "partitionkey": "p""#;
+    let of_event = format!(
+        r#", "octohooksdelay": 5, "octohooksexpiresat": "{text}", "octohooksorderingkey": "k"{partition}"#
+    );
+    for (headers, body, expected) in [
+        (&[][..], contract(&format!(r#", "deliverAt": "{text}""#)), (Some(at), None, None)),
+        (
+            &[],
+            contract(r#", "deliverAt": 1791210600000, "orderingKey": "k""#),
+            (Some(at), None, Some("k")),
+        ),
+        (&[], contract(r#", "delay": 0, "timeToLive": 7"#), (Some(In(0)), Some(In(7)), None)),
+        (
+            &[],
+            contract(r#", "delay": null, "deliverAt": null, "orderingKey": null"#),
+            (None, None, None),
+        ),
+        (&[own, ("octohooks-deliver-at", text)], "1".into(), (Some(at), None, None)),
+        (
+            &[own, ("Octohooks-Delay", "5"), ("Octohooks-Time-To-Live", " 7 ")],
+            "1".into(),
+            (Some(In(5)), Some(In(7)), None),
+        ),
+        (
+            &[own, ("Octohooks-Expires-At", "1791210600000"), ("Octohooks-Ordering-Key", "k")],
+            "1".into(),
+            (None, Some(at), Some("k")),
+        ),
+        // What the body says counts.
+        (
+            &[("Octohooks-Delay", "5"), ("Octohooks-Ordering-Key", "h")],
+            contract(r#", "delay": 9"#),
+            (Some(In(9)), None, Some("h")),
+        ),
+        (&[cloud], event(partition), (None, None, Some("p"))),
+        (&[cloud, ("Octohooks-Ordering-Key", "h")], event(partition), (None, None, Some("h"))),
+        (&[cloud], event(&of_event), (Some(In(5)), Some(at), Some("k"))),
+        (
+            &[
+                ("ce-specversion", "1.0"),
+                ("ce-id", "7"),
+                ("ce-source", "/s"),
+                ("ce-type", "t"),
+                ("ce-partitionkey", "p"),
+                ("ce-octohooksdelay", "3"),
+            ],
+            "1".into(),
+            (Some(In(3)), None, Some("p")),
+        ),
+    ] {
+        let draft = read(headers, &body).unwrap_or_else(|error| panic!("{headers:?}: {error}"));
+        let (deliver, expires, key) = said(&draft);
+        assert_eq!((deliver, expires, key.as_deref()), expected, "{headers:?} {body}");
+        let named = |name: &str| draft.attributes.keys().any(|known| known.contains(name));
+        assert!(!named("octohooks"), "{body}");
+    }
+    let long = "x".repeat(257);
+    let late = (crate::model::timing::AHEAD + 1).to_string();
+    for (headers, body, place) in [
+        (&[][..], contract(r#", "deliverAt": "soon""#), "/deliverAt"),
+        (&[], contract(r#", "deliverAt": true"#), "/deliverAt"),
+        (&[], contract(&format!(r#", "deliverAt": "{text}", "delay": 5"#)), "/delay"),
+        (&[], contract(&format!(r#", "delay": {late}"#)), "/delay"),
+        (&[], contract(r#", "expiresAt": 1791210600, "delay": 5"#), "/expiresAt"),
+        (&[], contract(r#", "timeToLive": 0"#), "/timeToLive"),
+        (&[], contract(&format!(r#", "expiresAt": "{text}", "timeToLive": 5"#)), "/timeToLive"),
+        (&[], contract(r#", "orderingKey": """#), "/orderingKey"),
+        (&[], contract(&format!(r#", "orderingKey": "{long}""#)), "/orderingKey"),
+        (&[own, ("Octohooks-Delay", "soon")], "1".into(), "Octohooks-Delay"),
+        (&[own, ("Octohooks-Time-To-Live", "0")], "1".into(), "Octohooks-Time-To-Live"),
+        (
+            &[own, ("Octohooks-Deliver-At", text), ("Octohooks-Delay", "5")],
+            "1".into(),
+            "Octohooks-Delay",
+        ),
+        (&[own, ("Octohooks-Ordering-Key", &long)], "1".into(), "Octohooks-Ordering-Key"),
+        (&[cloud], event(r#", "octohooksdeliverat": "soon""#), "/octohooksdeliverat"),
+        (&[cloud], event(&format!(r#", "partitionkey": "{long}""#)), "/partitionkey"),
+    ] {
+        let error = read(headers, &body).expect_err(place);
+        let shown = serde_json::to_value(&error).expect("JSON");
+        assert_eq!(shown["details"][0]["path"], place, "{shown}");
+    }
+}

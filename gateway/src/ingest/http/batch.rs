@@ -209,6 +209,9 @@ fn text(error: &ApiError) -> Box<RawValue> {
 
 /// The message that was made of the draft under that id, in which the moment is.
 fn shown(draft: &Draft, id: MessageId) -> Box<RawValue> {
+    let accepted = id.created().unwrap_or_default();
+    // They could be when it was accepted.
+    let times = draft.timing.resolve(accepted).unwrap_or_default();
     let message = Message {
         environment: EnvironmentId::DEFAULT,
         application: ApplicationId(id.0),
@@ -218,8 +221,11 @@ fn shown(draft: &Draft, id: MessageId) -> Box<RawValue> {
         channels: draft.channels.clone(),
         payload: draft.payload.clone(),
         attributes: draft.attributes.clone(),
-        accepted: id.created().unwrap_or_default(),
+        accepted,
         content_until: None,
+        deliver_at: times.deliver_at,
+        expires_at: times.expires_at,
+        ordering_key: draft.ordering_key.clone(),
     };
     // It was made of JSON.
     let text = String::from_utf8(whole(&message)).unwrap_or_default();

@@ -12,6 +12,9 @@ use uuid::Uuid;
 fn message(payload: &str) -> Message {
     Message {
         content_until: None,
+        deliver_at: None,
+        expires_at: None,
+        ordering_key: None,
         environment: EnvironmentId::DEFAULT,
         application: ApplicationId(Uuid::from_u128(1)),
         id: MessageId(Uuid::from_u128(5)),

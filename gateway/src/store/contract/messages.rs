@@ -163,7 +163,8 @@ async fn what_waits_where_is_counted(store: &Store) {
     let taken = store.take(3).await;
     store.queue.set_aside(taken[0].clone());
     store.settle(&taken[1], 500, Next::RetryAt(later));
-    let expected = Depths { undispatched: 2, unsettled: 1, waiting: 1, aside: 1, parked: 1 };
+    let expected =
+        Depths { undispatched: 1, unsettled: 1, waiting: 1, aside: 1, parked: 1, scheduled: 1 };
     assert_eq!(store.depths().await, expected);
 }
 

@@ -192,3 +192,24 @@ fn large_messages_fill_the_memory_sooner() {
     let Ready::Behind(from, head) = front.ready(10) else { panic!("the others are on disk") };
     assert_eq!((from.0, head.0), (4, 10));
 }
+
+#[test]
+fn what_is_held_from_the_start_is_passed_by_and_holds_nothing_back() {
+    let front = Front::new(0, 0);
+    let message = sample::message(ApplicationId(Uuid::nil()));
+    let later = Arc::new(Message { deliver_at: Some(9), ..message.clone() });
+    let message = Arc::new(message);
+    let order = [&later, &message, &later, &message, &later];
+    let batch = order.iter().enumerate();
+    front.committed(batch.map(|(n, m)| (Sequence(n as u64), (*m).clone())).collect());
+    assert_eq!(front.mark(), Sequence(1), "the first is nobody's");
+    for (number, mark) in [(1, 3), (3, 5)] {
+        let Ready::Fresh(leased) = front.ready(1) else { panic!("one is in memory") };
+        assert_eq!(leased.len(), 1);
+        assert_eq!(leased[0].sequence, Sequence(number));
+        front.dispatched(Sequence(number), Vec::new());
+        assert_eq!(front.mark(), Sequence(mark));
+    }
+    assert!(matches!(front.ready(1), Ready::Nothing));
+    assert_eq!(front.depths(), (0, 0));
+}

@@ -76,6 +76,22 @@ impl Tables {
         self.versions.range(upto).next_back().map(|(_, version)| version.clone())
     }
 
+    /// Takes a scheduled message back that nobody has leased; when it was due.
+    pub fn cancel(
+        &mut self,
+        message: Sequence,
+        handover: &Handover,
+        now: Millis,
+    ) -> Option<Millis> {
+        let held = self.held.get_mut(&message)?;
+        let Held::Scheduled { due } = held.0 else { return None };
+        if !handover.waiting().keep_message(message, due) {
+            return None;
+        }
+        *held = (Held::Cancelled, now);
+        Some(due)
+    }
+
     /// Makes one due again; none if it is left alone.
     pub fn again(
         &mut self,
@@ -90,11 +106,16 @@ impl Tables {
                 if !self.deliveries.contains_key(&key) {
                     let open = handover.front.open(key.message);
                     let open = open.iter().find(|open| open.key == key)?;
+                    if open.message.has_expired(now) {
+                        return None;
+                    }
                     let delivery = Arc::new(Delivery { due: now, ..Delivery::clone(open) });
                     self.put(&delivery, State::Waiting, None, now);
                 }
                 let row = self.deliveries.get_mut(&key)?;
-                if row.state == State::Aside || row.delivery.message.payload.is_empty() {
+                let message = &row.delivery.message;
+                let lost = message.payload.is_empty() || message.has_expired(now);
+                if row.state == State::Aside || lost {
                     return None;
                 }
                 let before = (row.state == State::Waiting).then_some(row.due);
@@ -108,7 +129,8 @@ impl Tables {
             {
                 let message = self.messages.get(&sequence)?;
                 let has = |key: &DeliveryKey| key.message == sequence && key.endpoint == endpoint;
-                if message.payload.is_empty() || self.deliveries.keys().any(has) {
+                let lost = message.payload.is_empty() || message.has_expired(now);
+                if lost || self.deliveries.keys().any(has) {
                     return Some(Found::Nothing);
                 }
                 let held = self.held.get(&sequence).map(|(held, _)| held);

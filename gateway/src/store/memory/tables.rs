@@ -97,6 +97,9 @@ impl Tables {
         if let Some(answer) = answer {
             self.keep(answer, Some(sequence), now);
         }
+        if let Some(due) = message.deliver_at {
+            self.held.insert(sequence, (Held::Scheduled { due }, now));
+        }
         self.ids.insert(message.id, sequence);
         self.messages.insert(sequence, message.clone());
         Accepted::New
@@ -244,9 +247,9 @@ impl Tables {
         for (sequence, held) in self.held_of(application) {
             let due = match &held.0 {
                 Held::Parked { .. } => None,
-                Held::Retry { due, .. } => Some(*due),
-                Held::Dropped { .. } | Held::Dead { .. } => continue,
-                Held::Crowded { .. } => {
+                Held::Retry { due, .. } | Held::Scheduled { due } => Some(*due),
+                held if held.is_final() => continue,
+                _ => {
                     *held = (orphaned(), now);
                     continue;
                 }
@@ -304,12 +307,12 @@ impl Tables {
     /// Held messages that are due or have room, to be dispatched again.
     pub fn messages_held(&self, sequences: &[Sequence]) -> Vec<LeasedMessage> {
         let due = sequences.iter().filter_map(|sequence| {
-            let (Held::Retry { calls, .. } | Held::Crowded { calls }, _) =
-                self.held.get(sequence)?
-            else {
-                return None;
+            let calls = match self.held.get(sequence)?.0 {
+                Held::Retry { calls, .. } | Held::Crowded { calls } => calls,
+                Held::Scheduled { .. } => 0,
+                _ => return None,
             };
-            Some(self.lease(*sequence, self.messages.get(sequence)?, *calls, true))
+            Some(self.lease(*sequence, self.messages.get(sequence)?, calls, true))
         });
         due.collect()
     }

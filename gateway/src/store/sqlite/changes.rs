@@ -231,7 +231,7 @@ fn drop_held(
 ) -> Result<Vec<(Sequence, Option<Millis>)>> {
     let mut find = c.prepare_cached(
         "SELECT sequence, due, state = 'crowded' FROM held
-         WHERE environment = ? AND application = ? AND state NOT IN ('dropped', 'dead')",
+         WHERE environment = ? AND application = ? AND state NOT IN ('dropped', 'dead', 'cancelled', 'expired')",
     )?;
     let found = find.query_map(params![environment.0, application.0.as_bytes()], |row| {
         let due = row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs);

@@ -2,10 +2,15 @@
 
 use super::rows::{bad, json, signed, unsigned};
 use crate::{
-    model::{Millis, failure::Failure, id::EndpointId, message::Held},
-    store::LeasedMessage,
+    model::{
+        Millis,
+        failure::Failure,
+        id::EndpointId,
+        message::{Held, Message, Sequence},
+    },
+    store::{LeasedMessage, handover::Handover},
 };
-use rusqlite::{Connection, Result, Row, params};
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
 
 /// Notes why a message waits or has ended, and how a plugin failed on it.
@@ -21,7 +26,8 @@ pub fn put(
         Held::Parked { kind, .. } | Held::Dead { kind, .. } => (None, 0, Some(kind)),
         Held::Retry { due, calls, .. } => (Some(signed(*due)), *calls, None),
         Held::Crowded { calls } => (None, *calls, None),
-        Held::Dropped { .. } => (None, 0, None),
+        Held::Scheduled { due } => (Some(signed(*due)), 0, None),
+        Held::Dropped { .. } | Held::Cancelled | Held::Expired => (None, 0, None),
     };
     // One after the other. What has ended is for nobody any more.
     let only = only.iter().flat_map(|endpoint| endpoint.0.into_bytes()).collect::<Vec<u8>>();
@@ -43,6 +49,55 @@ pub fn put(
         failure.map(json),
     ])?;
     Ok(())
+}
+
+/// Notes that a message is sent later.
+pub fn schedule(
+    c: &Connection,
+    sequence: Sequence,
+    message: &Message,
+    due: Millis,
+    now: Millis,
+) -> Result<()> {
+    let held = Held::Scheduled { due };
+    c.prepare_cached("INSERT INTO held VALUES (?1, ?2, ?3, ?4, ?5, 0, NULL, ?6, ?7, NULL, NULL)")?
+        .execute(params![
+            signed(sequence.0),
+            message.environment.0,
+            message.application.0.as_bytes(),
+            held.state(),
+            signed(due),
+            held.reason(),
+            signed(now),
+        ])?;
+    Ok(())
+}
+
+/// Takes a scheduled message back that nobody has leased, and of which nobody does until this is written; when it was due.
+pub fn cancel(
+    c: &Connection,
+    message: Sequence,
+    handover: &Handover,
+    now: Millis,
+) -> Result<Option<Millis>> {
+    let mut find =
+        c.prepare_cached("SELECT due FROM held WHERE sequence = ? AND state = 'scheduled'")?;
+    let due: Option<i64> = find.query_row([signed(message.0)], |row| row.get(0)).optional()?;
+    let Some(due) = due.map(i64::unsigned_abs) else { return Ok(None) };
+    if !handover.waiting().keep_message(message, due) {
+        return Ok(None);
+    }
+    let cancelled = Held::Cancelled;
+    c.prepare_cached(
+        "UPDATE held SET state = ?, due = NULL, reason = ?, noted = ? WHERE sequence = ?",
+    )?
+    .execute(params![
+        cancelled.state(),
+        cancelled.reason(),
+        signed(now),
+        signed(message.0)
+    ])?;
+    Ok(Some(due))
 }
 
 /// The endpoints that a held message is for: their ids one after the other.
@@ -68,6 +123,9 @@ pub fn held(row: &Row<'_>, at: usize) -> Result<Option<(Held, Millis)>> {
             Held::Retry { due: due.unsigned_abs(), calls: row.get(at + 2)?, reason }
         }
         "crowded" => Held::Crowded { calls: row.get(at + 2)? },
+        "scheduled" => Held::Scheduled { due: unsigned(row, at + 1)? },
+        "cancelled" => Held::Cancelled,
+        "expired" => Held::Expired,
         _ => Held::Dropped { reason },
     };
     Ok(Some((held, unsigned(row, at + 5)?)))

@@ -52,16 +52,18 @@ fn delivery(
     now: Millis,
 ) -> Result<Option<Resent>> {
     let mut find = c.prepare_cached(
-        "SELECT d.state, d.due, length(m.payload) FROM delivery d JOIN message m ON m.sequence = d.message
+        "SELECT d.state, d.due, length(m.payload), m.expires_at IS NULL OR m.expires_at > ?
+         FROM delivery d JOIN message m ON m.sequence = d.message
          WHERE d.message = ? AND d.endpoint = ? AND d.ordinal = ?",
     )?;
-    let of = params![signed(key.message.0), key.endpoint.0.as_bytes(), key.ordinal];
+    let of = params![signed(now), signed(key.message.0), key.endpoint.0.as_bytes(), key.ordinal];
     let found = find.query_row(of, |row| {
         let due = row.get::<_, i64>(1)?.unsigned_abs();
-        Ok((State::from_number(row.get(0)?), due, row.get::<_, i64>(2)?))
+        let may_be_sent = row.get::<_, i64>(2)? > 0 && row.get(3)?;
+        Ok((State::from_number(row.get(0)?), due, may_be_sent))
     });
     let (state, due) = match found.optional()? {
-        Some((Some(state), due, length)) if length > 0 => (state, due),
+        Some((Some(state), due, true)) => (state, due),
         Some(_) => return Ok(None),
         None => return under_way(c, key, handover, now),
     };
@@ -89,7 +91,10 @@ fn under_way(
     now: Millis,
 ) -> Result<Option<Resent>> {
     let open = handover.front.open(key.message);
-    let Some(delivery) = open.iter().find(|open| open.key == key) else { return Ok(None) };
+    let found = open.iter().find(|open| open.key == key);
+    let Some(delivery) = found.filter(|open| !open.message.has_expired(now)) else {
+        return Ok(None);
+    };
     let delivery = Delivery { due: now, ..Delivery::clone(delivery) };
     put_row(c, &delivery, State::Waiting, now)?;
     Ok(Some(Resent::Delivery(key, Some(now), now)))
@@ -135,6 +140,7 @@ fn message(
              SELECT m.sequence, m.environment, m.application, 'retry', ?3, 0, NULL, ?4, ?3, ?2, NULL
              FROM message m
              WHERE m.sequence = ?1 AND length(m.payload) > 0
+               AND (m.expires_at IS NULL OR m.expires_at > ?3)
                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = ?1 AND d.endpoint = ?2)",
         )?
         .execute(params![number, id, signed(now), again_reason()])?;

@@ -18,7 +18,7 @@ const YOUNG: usize = 1_000;
 const ENDED: &str =
     "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.state < 2)
      AND NOT EXISTS (SELECT 1 FROM held h WHERE h.sequence = m.sequence
-         AND h.state NOT IN ('dropped', 'dead', 'parked'))";
+         AND h.state NOT IN ('dropped', 'dead', 'cancelled', 'expired', 'parked'))";
 
 /// Whether the message is there and settled, and nothing of it waits.
 fn has_ended(c: &Connection, message: Sequence, front: &Front) -> Result<bool> {

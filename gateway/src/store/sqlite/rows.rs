@@ -7,7 +7,7 @@ use crate::model::{
     delivery::{Content, Delivery, DeliveryKey, State},
     id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId},
     message::{Attributes, Head, Message, Sequence},
-    name::{Channel, EventType, Uid},
+    name::{Channel, EventType, OrderingKey, Uid},
 };
 use crate::store::{Accepted, Submission};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
@@ -43,7 +43,8 @@ pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> 
     let attributes = m.attributes_text();
     let inserted = c
         .prepare_cached(
-            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+            "INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+                 ?13, ?14, ?15)
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![
@@ -59,6 +60,9 @@ pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> 
             idempotency_key.as_deref(),
             attributes,
             m.content_until.map(signed),
+            m.deliver_at.map(signed),
+            m.expires_at.map(signed),
+            m.ordering_key.as_deref(),
         ])?;
     if inserted == 1 {
         return Ok(Accepted::New);
@@ -80,9 +84,10 @@ pub fn insert_message(c: &Connection, sequence: Sequence, sent: &Submission) -> 
 
 /// The columns `message` reads, for every statement that gives messages.
 pub const MESSAGE: &str = "m.sequence, m.id, m.environment, m.application, m.uid, m.event_type, \
-                           m.channels, m.accepted, m.payload, m.attributes, m.content_until";
+                           m.channels, m.accepted, m.payload, m.attributes, m.content_until, \
+                           m.deliver_at, m.expires_at, m.ordering_key";
 /// The first column behind them.
-pub const BEHIND: usize = 11;
+pub const BEHIND: usize = 14;
 
 /// A message from the columns `MESSAGE`, which stand first.
 pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
@@ -91,7 +96,7 @@ pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
         None => Attributes::new(),
         Some(text) => serde_json::from_str(text).map_err(|_| bad(9, "attributes"))?,
     };
-    let uid: Option<String> = row.get(4)?;
+    let (uid, ordering_key): (Option<String>, Option<String>) = (row.get(4)?, row.get(13)?);
     let message = Message {
         environment: EnvironmentId(row.get(2)?),
         application: ApplicationId(uuid(row, 3)?),
@@ -103,6 +108,9 @@ pub fn message(row: &Row<'_>) -> Result<(Sequence, Message)> {
         payload: row.get::<_, Vec<u8>>(8)?.into(),
         attributes,
         content_until: row.get::<_, Option<i64>>(10)?.map(i64::unsigned_abs),
+        deliver_at: row.get::<_, Option<i64>>(11)?.map(i64::unsigned_abs),
+        expires_at: row.get::<_, Option<i64>>(12)?.map(i64::unsigned_abs),
+        ordering_key: ordering_key.map(|text| OrderingKey::new(&text)).transpose().map_err(name)?,
     };
     Ok((Sequence(unsigned(row, 0)?), message))
 }

@@ -7,7 +7,8 @@
 use rusqlite::Connection;
 
 /// Each version's step, from the one before.
-const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+const STEPS: [&str; 7] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -141,6 +142,17 @@ CREATE TABLE value_total (
 ) WITHOUT ROWID;
 ";
 
+/// When messages are sent and until when, and what they are sent in order with; and what waits, in the order in which it
+/// is due, so that a start reads the nearest alone.
+const VERSION_7: &str = "
+ALTER TABLE message ADD COLUMN deliver_at INTEGER;
+ALTER TABLE message ADD COLUMN expires_at INTEGER;
+ALTER TABLE message ADD COLUMN ordering_key TEXT;
+CREATE INDEX delivery_due ON delivery (due, message, ordinal, endpoint) WHERE state = 0;
+CREATE INDEX held_crowded ON held (application, sequence) WHERE state = 'crowded';
+CREATE INDEX held_parked ON held (sequence) WHERE state = 'parked';
+";
+
 /// Sets the connection's ways and brings the file to the newest version.
 pub fn prepare(connection: &mut Connection, max_pages: Option<u64>) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
@@ -200,6 +212,30 @@ mod tests {
             })
             .expect("is there");
         assert_eq!(found, (7, "a".to_owned(), None::<String>));
+    }
+
+    #[test]
+    fn a_file_of_before_schedules_has_none_and_finds_what_waits_by_its_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut connection = Connection::open(directory.path().join("store.db")).expect("opens");
+        for step in &STEPS[..6] {
+            connection.execute_batch(step).expect("is written");
+        }
+        connection
+            .execute_batch(
+                "INSERT INTO message (sequence, id, environment, application, event_type, accepted, payload)
+                     VALUES (7, x'01', 1, x'02', 't', 5, '{}');
+                 INSERT INTO delivery (message, endpoint, ordinal, state, attempts, due, updated)
+                     VALUES (7, x'03', 0, 0, 1, 9, 5), (7, x'04', 0, 2, 1, 8, 5);
+                 PRAGMA user_version = 6;",
+            )
+            .expect("is written");
+        prepare(&mut connection, None).expect("migrates");
+        let times = "SELECT deliver_at IS NULL AND expires_at IS NULL AND ordering_key IS NULL FROM message";
+        let none: bool = connection.query_row(times, [], |row| row.get(0)).expect("reads");
+        let due = "SELECT due FROM delivery INDEXED BY delivery_due WHERE state = 0";
+        let due: u32 = connection.query_row(due, [], |row| row.get(0)).expect("is indexed");
+        assert_eq!((none, due), (true, 9));
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub enum Op {
     Hold(LeasedMessage, Held, Option<Box<Cause>>),
     /// Give a held message's deliveries their rows and end the hold.
     Unhold(Sequence, Vec<Arc<Delivery>>),
+    /// Take a scheduled message back.
+    Cancel(Sequence, Reply<bool>),
     /// Change the catalog.
     Change(Box<Change>, Option<Box<KeptAnswer>>, Reply<()>),
     /// Keep an answer.
@@ -140,6 +142,8 @@ pub enum Applied {
     Ended,
     /// The message is held as this.
     Held(Held),
+    /// A scheduled message that was due then was taken back; none: it was too late.
+    Cancelled(Option<Millis>),
     /// How many were deleted.
     Count(u64),
     /// Of how many something was forgotten, and how many of them were parked.
@@ -306,6 +310,9 @@ impl Writer {
                         .prepare_cached("DELETE FROM held WHERE sequence = ?")?
                         .execute([rows::signed(sequence.0)])?;
                     Applied::Done
+                }
+                Op::Cancel(message, _) => {
+                    Applied::Cancelled(held::cancel(&transaction, *message, &self.handover, now)?)
                 }
                 Op::Keep(answer, _) => {
                     answers::put(&transaction, &self.vault, answer, None, now)?;

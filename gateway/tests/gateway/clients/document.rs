@@ -50,6 +50,8 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
     for message in [&message, &forgotten] {
         gateway.settled(&app, message).await;
     }
+    let later = json!({ "eventType": "sms.sent", "payload": 1, "delay": 3_600_000 });
+    let scheduled = own(&format!("/applications/{app}/messages"), later).await;
     for name in ["token", "doomed"] {
         let path = format!("/applications/{app}/secrets/{name}");
         gateway.put(&path, json!({ "value": "text" })).await;
@@ -99,6 +101,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "delete /applications/{app}/endpoints/{endpoint}":
                 { "endpoint": own(&endpoints, json!({ "url": receiver })).await },
             "delete /applications/{app}/messages/{message}/payload": { "message": forgotten },
+            "post /applications/{app}/messages/{message}/cancel": { "message": scheduled },
             "delete /applications/{app}/plugins/{plugin}": { "app": other },
             "get /applications/{app}/plugins/{plugin}/trial": { "app": tried },
             "post /applications/{app}/plugins/{plugin}/promote": { "app": promoted },

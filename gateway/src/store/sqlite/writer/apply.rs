@@ -1,7 +1,7 @@
 //! What the writer's operations are in statements.
 
 use super::{
-    super::{answers, changes, keyvalue, recovery, retention, rows},
+    super::{answers, changes, held, keyvalue, recovery, retention, rows},
     Applied,
 };
 use crate::{
@@ -84,6 +84,11 @@ pub fn insert_messages(
     for message in messages {
         let sequence = Sequence(*next);
         let result = rows::insert_message(c, sequence, message)?;
+        if result == Accepted::New
+            && let Some(due) = message.message.deliver_at
+        {
+            held::schedule(c, sequence, &message.message, due, now)?;
+        }
         if result == Accepted::New
             && let Some(answer) = &message.answer
         {

@@ -57,10 +57,16 @@ impl Writer {
                     committed.extend(told.zip(message));
                     self.handover.settled(settlement, follows);
                 }
+                (Op::Cancel(message, reply), Applied::Cancelled(due)) => {
+                    if let Some(due) = due {
+                        self.handover.cancelled(message, due);
+                    }
+                    answer(reply, Ok(due.is_some()));
+                }
                 (op, applied) => self.tell_stages(op, &applied),
             }
         }
-        self.handover.front.committed(committed);
+        self.handover.committed(committed);
         for (reply, accepted) in replies {
             answer(reply, Ok(accepted));
         }
@@ -90,6 +96,7 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
             answer(reply, Err(failure(error)));
         }
         Op::Remember(_, reply) => answer(reply, Err(failure(error))),
+        Op::Cancel(_, reply) => answer(reply, Err(failure(error))),
         Op::Forget(_, _, _, reply)
         | Op::ForgetAnswers(_, _, reply)
         | Op::ForgetValues(_, _, reply)
