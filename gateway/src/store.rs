@@ -216,6 +216,9 @@ pub trait Queue: Send + Sync + 'static {
     /// The applications that have such messages.
     fn applications_crowded(&self) -> Vec<ApplicationId>;
 
+    /// Notes that a plugin failed on the message, which goes on without it. The last such failure is kept.
+    fn note_failure(&self, message: Sequence, failure: Failure);
+
     /// Makes the message's deliveries and ends its lease.
     fn dispatched(&self, message: LeasedMessage, result: Dispatched);
 

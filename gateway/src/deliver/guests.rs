@@ -11,7 +11,7 @@ use crate::{
         name::PluginName,
         plugin::{Kind, Plugin},
     },
-    plugin::{Call, Called, Host, Level, Loaded, Registry, Settings, ToClassify, ToSign},
+    plugin::{Call, Called, Host, Loaded, Registry, Settings, ToClassify, ToSign},
     store::Catalog,
 };
 use bytes::Bytes;
@@ -164,18 +164,5 @@ fn note<T>(kind: Kind, name: &PluginName, delivery: &Delivery, called: &Called<T
     let outcome = called.result.as_ref().err().map_or("done", |failure| failure.kind());
     metrics::counter!("octohooks_endpoint_plugin_calls_total", "kind" => kind, "outcome" => outcome)
         .increment(1);
-    let message_id = delivery.message.id;
-    for line in &called.log {
-        match line.level {
-            Level::Error | Level::Warn => {
-                tracing::warn!(target: "plugin", %message_id, plugin = %name, "{}", line.text);
-            }
-            Level::Info => {
-                tracing::info!(target: "plugin", %message_id, plugin = %name, "{}", line.text);
-            }
-            Level::Debug => {
-                tracing::debug!(target: "plugin", %message_id, plugin = %name, "{}", line.text);
-            }
-        }
-    }
+    called.write_log(&delivery.message, name);
 }

@@ -11,7 +11,7 @@ use crate::{
         name::PluginName,
         plugin::Plugin,
     },
-    plugin::{CallFailure, Called, Level},
+    plugin::CallFailure,
     store::{Dispatched, LeasedMessage},
 };
 
@@ -123,28 +123,6 @@ fn after_failure(failure: &CallFailure, calls: u32) -> Held {
             Held::Retry { due, calls, reason: reason.clone() }
         }
         other => Held::Parked { kind: other.kind().to_owned(), reason: other.to_string() },
-    }
-}
-
-/// Writes a plugin's lines to the gateway's log.
-pub fn note_log(leased: &LeasedMessage, plugin: &Plugin, called: &Called) {
-    let message = &leased.message;
-    for line in &called.log {
-        let (id, application, plugin) = (message.id, message.application, &plugin.name);
-        match line.level {
-            Level::Error | Level::Warn => {
-                tracing::warn!(target: "plugin", message_id = %id, %application, %plugin, "{}", line.text);
-            }
-            Level::Info => {
-                tracing::info!(target: "plugin", message_id = %id, %application, %plugin, "{}", line.text);
-            }
-            Level::Debug => {
-                tracing::debug!(target: "plugin", message_id = %id, %application, %plugin, "{}", line.text);
-            }
-        }
-    }
-    if called.log_dropped > 0 {
-        tracing::warn!(target: "plugin", message_id = %message.id, dropped = called.log_dropped, "too many log lines");
     }
 }
 

@@ -5,7 +5,7 @@
 use super::{
     Dispatcher,
     chain::{self, Limits, Parts},
-    hold::{Failed, expired, hold, note_log},
+    hold::{Failed, expired, hold},
     trial::Watched,
 };
 use crate::{
@@ -125,7 +125,7 @@ impl Dispatcher {
         };
         let called = self.host.call_in_turn(turn, &loaded, call).await;
         self.meters.call_seconds.record(called.cost.wall.as_secs_f64());
-        note_log(run.leased, plugin, &called);
+        called.write_log(&run.leased.message, &plugin.name);
         let ran = watched.ran(&called);
         let Called { result, log, .. } = called;
         let result = result.and_then(|verdict| {
@@ -159,6 +159,7 @@ impl Dispatcher {
         let held = match (plugin.policy, held) {
             (Policy::PassThrough, Held::Parked { reason, .. }) => {
                 metrics::counter!("octohooks_messages_passed_through_total").increment(1);
+                self.queue.note_failure(run.leased.sequence, failure);
                 tracing::warn!(%message_id, plugin = %name, outcome, reason, "a message goes on without its plugin");
                 return Ok(());
             }

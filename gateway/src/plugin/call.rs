@@ -8,6 +8,7 @@ use crate::model::{
     dispatch::Verdict,
     endpoint::Endpoint,
     message::Message,
+    name::PluginName,
     secret::Secret,
 };
 use bytes::Bytes;
@@ -126,6 +127,30 @@ pub struct Called<T = Verdict> {
     pub log: Vec<LogLine>,
     /// Lines that were over the limit.
     pub log_dropped: u32,
+}
+
+impl<T> Called<T> {
+    /// Writes the plugin's lines about a message to the gateway's log.
+    pub fn write_log(&self, message: &Message, plugin: &PluginName) {
+        let (message_id, application) = (message.id, message.application);
+        for LogLine { level, text } in &self.log {
+            match level {
+                Level::Error | Level::Warn => {
+                    tracing::warn!(target: "plugin", %message_id, %application, %plugin, "{text}");
+                }
+                Level::Info => {
+                    tracing::info!(target: "plugin", %message_id, %application, %plugin, "{text}");
+                }
+                Level::Debug => {
+                    tracing::debug!(target: "plugin", %message_id, %application, %plugin, "{text}");
+                }
+            }
+        }
+        if self.log_dropped > 0 {
+            let dropped = self.log_dropped;
+            tracing::warn!(target: "plugin", %message_id, %plugin, dropped, "too many log lines");
+        }
+    }
 }
 
 impl Called<Done> {

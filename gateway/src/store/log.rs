@@ -32,7 +32,7 @@ pub struct MessageRecord {
     pub message: Message,
     /// Why it waits or was dropped, with the time it was noted; none: dispatched, or about to be.
     pub held: Option<(Held, Millis)>,
-    /// How a plugin failed on it, if it is held for that.
+    /// How a plugin failed on it, if it is held for that or went on without the plugin.
     pub failure: Option<Failure>,
 }
 

@@ -16,6 +16,7 @@ use crate::{
     model::{
         catalog::{Change, Snapshot},
         delivery::{Delivery, State},
+        failure::Failure,
         id::{ApplicationId, Digest, EndpointId, MessageId},
         message::{Held, Message, Sequence},
         notice::{self, Notice},
@@ -148,6 +149,10 @@ impl Queue for Memory {
 
     fn applications_crowded(&self) -> Vec<ApplicationId> {
         self.handover.waiting().applications_crowded()
+    }
+
+    fn note_failure(&self, message: Sequence, failure: Failure) {
+        self.tables().passed_over.insert(message, failure);
     }
 
     fn dispatched(&self, message: LeasedMessage, result: Dispatched) {

@@ -17,6 +17,7 @@ use crate::{
     model::{
         catalog::Change,
         delivery::{Delivery, State},
+        failure::Failure,
         id::{ApplicationId, Digest, EndpointId},
         message::{Held, Sequence},
     },
@@ -255,6 +256,10 @@ impl Queue for Sqlite {
 
     fn applications_crowded(&self) -> Vec<ApplicationId> {
         self.handover.waiting().applications_crowded()
+    }
+
+    fn note_failure(&self, message: Sequence, failure: Failure) {
+        self.hand(Op::NoteFailure(message, Box::new(failure)));
     }
 
     fn dispatched(&self, message: LeasedMessage, result: Dispatched) {

@@ -66,7 +66,7 @@ pub struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<String>,
-    /// How a plugin failed on it. Not in lists.
+    /// How a plugin failed on it last, also where it went on without the plugin. Not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     failure: Option<Failure>,

@@ -174,11 +174,17 @@ async fn a_failure_is_kept_with_its_message_and_goes_with_its_content(store: &St
     let again = store.lease(1).await.remove(0);
     store.dispatch(&again, Vec::new());
     assert_eq!(found(&again).await, None);
-    let sequences = leased.iter().map(|leased| leased.sequence).collect();
+    // But where it goes on without the plugin.
+    let passed = store.leased(&tenant, 1).await.remove(0);
+    store.queue.note_failure(passed.sequence, failure());
+    store.dispatch(&passed, Vec::new());
+    assert_eq!(found(&passed).await, Some(failure()));
+    let sequences = leased.iter().chain([&passed]).map(|leased| leased.sequence).collect();
     let forgotten = store.retention.forget(Forgotten::Content, sequences, None);
-    assert_eq!(soon(forgotten).await.expect("are forgotten"), 3);
-    assert_eq!(found(&leased[0]).await, None);
-    assert_eq!(found(&leased[1]).await, None);
+    assert_eq!(soon(forgotten).await.expect("are forgotten"), 4);
+    for leased in [&leased[0], &leased[1], &passed] {
+        assert_eq!(found(leased).await, None);
+    }
 }
 
 async fn a_dead_message_ends_like_a_dropped_one(store: &Store) {

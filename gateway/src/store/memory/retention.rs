@@ -50,6 +50,7 @@ impl Tables {
                 self.deliveries.retain(|key, _| key.message != message);
                 self.held.remove(&message);
                 self.failures.remove(&message);
+                self.passed_over.remove(&message);
                 let Some(message) = self.messages.remove(&message) else { return };
                 self.ids.remove(&message.id);
                 self.keys.retain(|_, first| *first != message.id);
@@ -71,6 +72,7 @@ impl Tables {
         });
         *message = bare.clone();
         self.failures.remove(&sequence);
+        self.passed_over.remove(&sequence);
         for (_, row) in self.deliveries.iter_mut().filter(|(key, _)| key.message == sequence) {
             let content = row.delivery.content.as_deref();
             let content = content.map(|c| Arc::new(Content { payload: None, ..c.clone() }));

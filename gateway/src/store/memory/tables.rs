@@ -37,6 +37,8 @@ pub struct Tables {
     pub(super) held: BTreeMap<Sequence, (Held, Millis)>,
     /// How plugins failed on held messages.
     pub(super) failures: HashMap<Sequence, Failure>,
+    /// Of messages that went on without the plugin.
+    pub(super) passed_over: HashMap<Sequence, Failure>,
     /// The endpoints that held messages are dispatched again for.
     pub(super) only: HashMap<Sequence, Vec<EndpointId>>,
     pub(super) deliveries: BTreeMap<DeliveryKey, Row>,
@@ -347,7 +349,8 @@ impl Tables {
 
     pub(super) fn record(&self, sequence: Sequence, message: &Message) -> MessageRecord {
         let held = self.held.get(&sequence).cloned();
-        let failure = self.failures.get(&sequence).cloned();
+        let failure = self.failures.get(&sequence).or_else(|| self.passed_over.get(&sequence));
+        let failure = failure.cloned();
         MessageRecord { sequence, message: message.clone(), held, failure }
     }
 

@@ -107,8 +107,18 @@ pub fn endpoints(row: &Row<'_>, at: usize) -> Result<Vec<EndpointId>> {
     ids.collect::<std::result::Result<_, _>>().map_err(|_| bad(at, "ids have 16 bytes each"))
 }
 
-/// The columns `held` and `failure` read.
-pub const HELD: &str = "h.state, h.due, h.calls, h.kind, h.reason, h.noted, h.failure";
+/// Notes how a plugin failed on a message that goes on without it.
+pub fn pass_over(c: &Connection, message: Sequence, failure: &Failure) -> Result<()> {
+    c.prepare_cached(
+        "INSERT OR REPLACE INTO passed_over SELECT sequence, ?2 FROM message WHERE sequence = ?1",
+    )?
+    .execute(params![signed(message.0), json(failure)])?;
+    Ok(())
+}
+
+/// The columns `held` and `failure` read, of the message `m` and what is noted of it in `h`.
+pub const HELD: &str = "h.state, h.due, h.calls, h.kind, h.reason, h.noted,
+    coalesce(h.failure, (SELECT p.failure FROM passed_over p WHERE p.message = m.sequence))";
 
 /// What is noted in the columns [`HELD`] from `at` on. None if no row was joined.
 pub fn held(row: &Row<'_>, at: usize) -> Result<Option<(Held, Millis)>> {

@@ -41,6 +41,7 @@ pub fn forget(
         Forgotten::Content => &[
             "UPDATE delivery SET payload = NULL WHERE message = ? AND payload IS NOT NULL",
             "UPDATE held SET failure = NULL WHERE sequence = ? AND failure IS NOT NULL",
+            "DELETE FROM passed_over WHERE message = ?",
             "UPDATE message SET payload = x'', attributes = NULL, content_until = NULL WHERE sequence = ?",
         ],
         Forgotten::Attempts => &[
@@ -52,6 +53,7 @@ pub fn forget(
             "DELETE FROM attempt WHERE message = ?",
             "DELETE FROM delivery WHERE message = ?",
             "DELETE FROM held WHERE sequence = ?",
+            "DELETE FROM passed_over WHERE message = ?",
             "DELETE FROM message WHERE sequence = ?",
         ],
     };

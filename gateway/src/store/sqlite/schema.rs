@@ -7,8 +7,8 @@
 use rusqlite::Connection;
 
 /// Each version's step, from the one before.
-const STEPS: [&str; 7] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
+const STEPS: [&str; 8] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -152,6 +152,10 @@ CREATE INDEX delivery_due ON delivery (due, message, ordinal, endpoint) WHERE st
 CREATE INDEX held_crowded ON held (application, sequence) WHERE state = 'crowded';
 CREATE INDEX held_parked ON held (sequence) WHERE state = 'parked';
 ";
+
+/// How a plugin failed on a message that went on without it, as JSON text.
+const VERSION_8: &str =
+    "CREATE TABLE passed_over (message INTEGER PRIMARY KEY, failure TEXT NOT NULL);";
 
 /// Sets the connection's ways and brings the file to the newest version.
 pub fn prepare(connection: &mut Connection, max_pages: Option<u64>) -> Result<(), String> {

@@ -16,6 +16,7 @@ use crate::{
         Millis,
         catalog::{Change, Snapshot},
         delivery::{Delivery, DeliveryKey, State},
+        failure::Failure,
         id::EnvironmentId,
         keyvalue::{Write, Written},
         message::{Held, Message, Sequence},
@@ -68,6 +69,8 @@ pub enum Op {
     Wait(Arc<Delivery>, State),
     /// Give a delivery that is leased a row, for the next start only.
     Note(Arc<Delivery>),
+    /// Note how a plugin failed on a message that goes on without it.
+    NoteFailure(Sequence, Box<Failure>),
     /// Note why a message goes nowhere for now.
     Hold(LeasedMessage, Held, Option<Box<Cause>>),
     /// Give a held message's deliveries their rows and end the hold.
@@ -96,7 +99,7 @@ pub enum Op {
 
 impl Op {
     const fn urgent(&self) -> bool {
-        !matches!(self, Self::Settle(_))
+        !matches!(self, Self::Settle(_) | Self::NoteFailure(..))
     }
 
     /// The delivery that gets a row.
@@ -121,7 +124,12 @@ impl Op {
     const fn owed(&self) -> bool {
         matches!(
             self,
-            Self::Settle(_) | Self::Wait(..) | Self::Note(_) | Self::Hold(..) | Self::Unhold(..)
+            Self::Settle(_)
+                | Self::Wait(..)
+                | Self::Note(_)
+                | Self::NoteFailure(..)
+                | Self::Hold(..)
+                | Self::Unhold(..)
         )
     }
 }
@@ -292,6 +300,10 @@ impl Writer {
                 }
                 Op::Note(delivery) => {
                     put_row(&transaction, delivery, State::Waiting, now)?;
+                    Applied::Done
+                }
+                Op::NoteFailure(message, failure) => {
+                    held::pass_over(&transaction, *message, failure)?;
                     Applied::Done
                 }
                 Op::Hold(leased, held, cause) => {

@@ -21,7 +21,7 @@ async fn state(gateway: &Gateway, state: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_message_may_go_on_without_the_plugin_that_fails() {
-    let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
     let send = |part: Value| json!({ "do": "send", "dispatches": [part] });
     let first = send(json!({ "payload": { "do": "reject", "reason": "never" } }));
     let last = send(json!({ "headers": [["x-last", "1"]] }));
@@ -46,6 +46,14 @@ async fn a_message_may_go_on_without_the_plugin_that_fails() {
     let metrics = gateway.text("/metrics").await;
     assert!(metrics.contains("octohooks_messages_passed_through_total 2"), "{metrics}");
     assert!(gateway.log().contains("a message goes on without its plugin"));
+    // How the plugin failed is kept with the message nevertheless.
+    gateway.restart().await;
+    let record = gateway.get(&format!("/applications/hooli/messages/{message}")).await;
+    let failure = &record["failure"];
+    assert_eq!((&record["state"], &failure["plugin"]), (&json!("accepted"), &json!("b")));
+    assert_eq!(failure["kind"], "trap");
+    assert!(failure["backtrace"].as_str().is_some_and(|text| text.contains("wasm")), "{failure}");
+    assert!(failure["log"].to_string().contains("bad day"), "{failure}");
 }
 
 #[tokio::test]

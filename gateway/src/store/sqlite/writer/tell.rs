@@ -103,7 +103,13 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
         | Op::Again(_, _, _, reply) => {
             answer(reply, Err(failure(error)));
         }
-        Op::Settle(_) | Op::Wait(..) | Op::Note(_) | Op::Hold(..) | Op::Unhold(..) | Op::Stop => {}
+        Op::Settle(_)
+        | Op::Wait(..)
+        | Op::Note(_)
+        | Op::NoteFailure(..)
+        | Op::Hold(..)
+        | Op::Unhold(..)
+        | Op::Stop => {}
     }
 }
 
