@@ -1,4 +1,5 @@
-//! A receiver of webhooks that does what the path says, and keeps every request.
+//! A receiver of webhooks that does what the path says, and keeps every request. [`scripted`] is one for what a proper
+//! server does not do: resets, half answers, connections that are counted.
 
 use axum::{
     Router,
@@ -18,6 +19,11 @@ use std::{
 use tokio::{net::TcpListener, sync::Notify, task::AbortHandle};
 
 use super::rig::until;
+
+#[allow(dead_code, reason = "shared with the client's own tests")]
+pub(crate) mod certificates;
+#[allow(dead_code, reason = "shared with the client's own tests")]
+pub(crate) mod scripted;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
