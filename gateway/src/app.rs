@@ -7,7 +7,13 @@ use crate::{
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
-    deliver::{Deliver, client::Client, guard::Guard, guests::Guests, wires::Wires},
+    deliver::{
+        Deliver,
+        client::{Client, Sockets, dial::Tcp},
+        guard::Guard,
+        guests::Guests,
+        wires::Wires,
+    },
     descriptors::Descriptors,
     dispatch::Dispatcher,
     ingest::{
@@ -143,12 +149,11 @@ impl App {
         let recoverer = Recoverer::new(catalog.clone(), recovery.clone());
         let keeper = keeper(&config, &store);
         let registry = Arc::new(Registry::default());
-        let guard = Guard::new(&config.guard.allow);
-        let connect = Duration::from_millis(config.delivery.connect_timeout_ms);
-        let timeout = Duration::from_millis(config.delivery.timeout_ms);
+        let guard = Guard::new(config.guard.clone());
         let descriptors = Descriptors::raise();
-        let http = Client::new(guard.clone(), connect, timeout, descriptors.idle)
-            .context("the HTTP client")?;
+        let sockets = Sockets { all: descriptors.requests, idle: descriptors.idle };
+        let http = Client::new(guard.clone(), &config.delivery, sockets, Arc::new(Tcp))
+            .map_err(Failure::Config)?;
         outside.open(store.clone(), http.clone(), Handle::current());
         declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
         let subjects = doors::subjects(nats.is_some(), &config, &catalog.snapshot());

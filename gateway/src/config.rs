@@ -3,8 +3,9 @@
 
 use crate::{
     declared::{DeclaredApplication, DeclaredEnvironment},
-    deliver, ingest,
-    model::{catalog::MAX_ENDPOINTS, environment::Kept, id::EnvironmentId, list::texts},
+    deliver::{self, client::proxy::Proxy},
+    ingest,
+    model::{catalog::MAX_ENDPOINTS, environment::Kept, id::EnvironmentId},
     nats, observe, plugin,
     store::vault::MasterKey,
 };
@@ -13,8 +14,7 @@ use figment::{
     error::Kind,
     providers::{Env, Format, Serialized, Toml},
 };
-use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -43,7 +43,7 @@ pub struct Config {
     /// How deliveries are made.
     pub delivery: deliver::Options,
     /// Which addresses may be called.
-    pub guard: GuardOptions,
+    pub guard: deliver::guard::Options,
     /// Logs.
     pub log: observe::logs::Options,
     /// Environments beside `default`.
@@ -109,15 +109,6 @@ pub struct Ingest {
     pub nats: ingest::nats::options::Options,
 }
 
-/// Which addresses may be called.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GuardOptions {
-    /// Networks that may be called although they are not public: a list, or text with commas.
-    #[serde(deserialize_with = "networks")]
-    pub allow: Vec<IpNet>,
-}
-
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -151,16 +142,6 @@ impl Default for Ingest {
     }
 }
 
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let texts = texts(deserializer)?;
-    let nets = texts.iter().map(|text| {
-        text.parse().map_err(|_| {
-            serde::de::Error::custom(format!("`{text}` is not a network such as 10.0.0.0/8"))
-        })
-    });
-    nets.collect()
-}
-
 /// Where the configuration is looked for, unless a flag says.
 const FILE: &str = "config/octohooks.toml";
 /// What the names of our environment variables begin with.
@@ -169,10 +150,12 @@ const PREFIX: &str = "OCTOHOOKS_";
 const API_KEY: &str = "OCTOHOOKS_AUTH__API_KEY";
 
 /// Keys whose texts may look like a number.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 8] = [
     "auth.api_key",
     "auth.root_key",
     "data.master_key",
+    "delivery.proxy.password",
+    "delivery.proxy.user",
     "nats.user",
     "nats.password",
     "nats.token",
@@ -233,6 +216,13 @@ fn check(config: &Config) -> Result<(), String> {
     config.delivery.retry.check().map_err(|(key, right)| {
         format!("configuration: key `delivery.retry.{key}`: must be {right}")
     })?;
+    Proxy::new(&config.delivery.proxy).map_err(|(key, right)| {
+        format!("configuration: key `delivery.proxy.{key}`: must be {right}")
+    })?;
+    config
+        .guard
+        .check()
+        .map_err(|(key, right)| format!("configuration: key `guard.{key}`: must be {right}"))?;
     config.ingest.nats.check(&config.nats.identity()).map_err(|(key, right)| {
         format!("configuration: key `ingest.nats.{key}`: must be {right}")
     })?;
@@ -312,6 +302,10 @@ mod tests {
             ("[server]\nlisten_on = \"x\"", ["octohooks.toml", "listen_on"]),
             ("[server]\nlisten = \"nowhere\"", ["octohooks.toml", "server.listen"]),
             ("[guard]\nallow = [\"10.0.0.0\", \"nonsense\"]", ["guard", "such as"]),
+            ("[guard]\nschemes = []", ["guard.schemes", "http, https"]),
+            ("[guard]\nports = \"0\"", ["guard.ports", "8000-8999"]),
+            ("[guard]\ndeny_hosts = [\"10.0.0.1\"]", ["guard.deny_hosts", "is an address"]),
+            ("[delivery.proxy]\nurl = \"https://p\"", ["delivery.proxy.url", "socks5://"]),
             ("[data]\nmaster_key = \"c2hvcnQ=\"", ["data.master_key", "32 bytes"]),
             ("[delivery]\nmax_in_flight = 0", ["delivery.max_in_flight", "at least 1"]),
             ("[auth]\nroot_key = \"\"", ["auth.root_key", "must be a key"]),

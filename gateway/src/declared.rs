@@ -87,22 +87,28 @@ pub struct DeclaredEndpoint {
 }
 
 /// The keys of a declared endpoint.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 21] = [
     "ascii_payload",
     "channels",
     "classifier",
+    "client_certificate",
+    "connect_timeout",
+    "credentials",
     "enabled",
     "event_types",
     "headers",
     "max_in_flight",
+    "method",
     "name",
     "rate_limit",
     "retry",
     "secrets",
     "signatures",
     "signer",
+    "timeout",
     "uid",
     "url",
+    "user_agent",
 ];
 
 impl<'de> Deserialize<'de> for DeclaredEndpoint {
@@ -117,6 +123,7 @@ impl<'de> Deserialize<'de> for DeclaredEndpoint {
         draft.signer.get_or_insert_default();
         draft.classifier.get_or_insert_default();
         draft.retry.get_or_insert_default();
+        draft.default_request();
         let uid = draft.uid.clone().ok_or_else(|| D::Error::missing_field("uid"))?;
         Ok(Self { uid, draft })
     }

@@ -63,16 +63,22 @@ pub struct Options {
     pub retry: RetryOptions,
     /// NATS as a destination.
     pub nats: nats::Options,
+    /// The proxy that HTTP goes through.
+    pub proxy: client::proxy::Options,
+    /// Whom HTTPS trusts.
+    pub tls: client::tls::Options,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             timeout_ms: 30_000,
-            connect_timeout_ms: 10_000,
+            connect_timeout_ms: 5_000,
             max_in_flight: 100,
             retry: RetryOptions::default(),
             nats: nats::Options::default(),
+            proxy: client::proxy::Options::default(),
+            tls: client::tls::Options::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod environment;
 pub mod application;
 pub mod subject;
 pub mod secret;
+pub mod credentials;
 pub mod retry;
 pub mod endpoint;
 pub mod plugin;

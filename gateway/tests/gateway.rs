@@ -28,6 +28,8 @@ mod gateway {
     mod event_types;
     mod cors;
     mod receivers;
+    mod requests;
+    mod sockets;
     mod full;
     mod github;
     mod crash;

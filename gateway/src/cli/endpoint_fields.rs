@@ -85,6 +85,24 @@ struct Optional {
     /// At most so many requests under way at once
     #[arg(long, value_name = "COUNT")]
     max_in_flight: Option<u32>,
+    /// How requests are made
+    #[arg(long, value_parser = ["POST", "PUT"])]
+    method: Option<String>,
+    /// What requests say they come from; '' for the gateway's own
+    #[arg(long, value_name = "TEXT")]
+    user_agent: Option<String>,
+    /// The longest that an attempt may take, in milliseconds; 0 for the gateway's own
+    #[arg(long, value_name = "MS")]
+    timeout: Option<u64>,
+    /// The longest that connecting may take, in milliseconds; 0 for the gateway's own
+    #[arg(long, value_name = "MS")]
+    connect_timeout: Option<u64>,
+    /// A file of what requests log in with, as in the API: {"type": "bearer", "token": "…"}; {"type": "none"} for nothing
+    #[arg(long, value_name = "FILE", value_parser = object_in)]
+    credentials: Option<Value>,
+    /// A file of the certificate that requests show: {"certificate": "PEM", "key": "PEM"}; {} for none
+    #[arg(long, value_name = "FILE", value_parser = object_in)]
+    client_certificate: Option<Value>,
     /// When deliveries are tried again, as in the API: {"waits": [5, 60]} or {"base": 5, "attempts": 9}; {} for as usual
     #[arg(long, value_name = "JSON", value_parser = object)]
     retry: Option<Value>,
@@ -93,6 +111,11 @@ struct Optional {
 fn object(text: &str) -> Result<Value, String> {
     let read = serde_json::from_str::<Map<String, Value>>(text).map(Value::Object);
     read.map_err(|error| format!("must be a JSON object: {error}"))
+}
+
+/// An object in a file: a secret on a command line is everybody's on the machine.
+fn object_in(path: &str) -> Result<Value, String> {
+    object(&std::fs::read_to_string(path).map_err(|error| error.to_string())?)
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -142,6 +165,11 @@ impl Optional {
             ("classifier", json!(self.classifier)),
             ("rateLimit", json!(self.rate_limit)),
             ("maxInFlight", json!(self.max_in_flight)),
+            ("method", json!(self.method)),
+            ("userAgent", json!(self.user_agent)),
+            ("timeout", json!(self.timeout)),
+            ("connectTimeout", json!(self.connect_timeout)),
+            ("credentials", json!(self.credentials)),
         ] {
             if is_given(&value) {
                 fields.insert(name.to_owned(), value);
@@ -149,6 +177,8 @@ impl Optional {
         }
         // An empty one says something too.
         fields.extend(self.retry.clone().map(|retry| ("retry".to_owned(), retry)));
+        let certificate = self.client_certificate.clone();
+        fields.extend(certificate.map(|one| ("clientCertificate".to_owned(), one)));
         fields
     }
 }

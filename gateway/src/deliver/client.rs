@@ -1,57 +1,91 @@
-//! The HTTP client: one pooled client for every endpoint. Makes a request of a delivery, sends it within its time and
-//! reads what of the answer is recorded. No redirects, no proxy from the surroundings, only guarded addresses.
+//! The HTTP client: one for every endpoint. Makes a request of a delivery, sends it within its time and reads what of the
+//! answer is recorded. No redirects, no proxy from the surroundings, only guarded addresses.
+//!
+//! [`exchange`] sends over a connection that [`pool`] keeps or [`connect`] opens: resolved by [`names`], checked by the
+//! guard, dialled by [`dial`], through the [`proxy`] where there is one, with [`tls`]. It is hyper's connections with a
+//! pool of our own, because what counts here is no part of a client for everybody: a limit on all sockets, the address
+//! that was checked, and whether a connection was used before.
 
-use super::{
-    guard::{Guard, GuardedResolver, Refusal},
-    headers::headers,
-    payload::payload,
-};
+use super::{Options, guard::Guard, headers::headers, payload::payload};
 use crate::model::{
     attempt::{Answer, Failure, Outcome},
+    credentials::Kind,
     delivery::Delivery,
-    endpoint::Endpoint,
+    endpoint::{self, Endpoint},
 };
-use http::{HeaderMap, header};
-use reqwest::{Method, Request, Response, Url, redirect};
-use std::{error::Error, sync::Arc, time::Duration};
+use connect::{Connector, Route};
+use dial::Dial;
+use exchange::{Draft, idle};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use names::Names;
+use pool::{Lease, Pool};
+use proxy::Proxy;
+use std::{borrow::Cow, sync::Arc, time::Duration};
+use tls::Tls;
+use token::{Tokens, basic, sensitive};
+use trouble::Trouble;
+use url::{Position, Url};
 
+pub mod connect;
+pub mod dial;
+mod exchange;
 mod fetch;
+pub mod names;
+mod pool;
+pub mod proxy;
+pub mod tls;
+mod token;
+mod trouble;
 
 /// How much of an answer's body is read and recorded, in bytes.
 const ANSWER: usize = 16 << 10;
 /// How much of its headers is recorded, in bytes.
 const HEADERS: usize = 4 << 10;
-/// Shorter than what receivers keep a connection open for, so that a request seldom meets a closing one.
-const IDLE: Duration = Duration::from_secs(20);
+/// Who we say we are.
+const AGENT: &str = concat!("Octohooks/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    guard: Guard,
+    connector: Connector,
+    tokens: Tokens,
     timeout: Duration,
+    connect: Duration,
+}
+
+/// How many sockets there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Sockets {
+    /// In all, idle ones among them.
+    pub all: usize,
+    /// Idle ones to one host: a new connection costs as much as several requests.
+    pub idle: usize,
 }
 
 impl Client {
-    /// A client that asks the guard, gives a request this long, from connecting to the last byte of the answer, and
-    /// keeps that many idle connections to one host: a new connection costs as much as several requests.
+    /// A client that asks the guard and connects by that dialer. Must be made on a runtime. An error is a line for the
+    /// operator.
     pub fn new(
         guard: Guard,
-        connect: Duration,
-        timeout: Duration,
-        idle: usize,
-    ) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(Arc::new(GuardedResolver(guard.clone())))
-            .connect_timeout(connect)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(idle)
-            .tcp_nodelay(true)
-            .user_agent(concat!("Octohooks/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, guard, timeout })
+        options: &Options,
+        sockets: Sockets,
+        dialer: Arc<dyn Dial>,
+    ) -> Result<Self, String> {
+        let proxy = Proxy::new(&options.proxy)
+            .map_err(|(key, right)| format!("key `delivery.proxy.{key}`: must be {right}"))?;
+        let connector = Connector {
+            guard,
+            names: Names,
+            dialer,
+            proxy,
+            tls: Tls::new(&options.tls)?,
+            pool: Pool::new(sockets.all, sockets.idle),
+        };
+        let timeout = Duration::from_millis(options.timeout_ms);
+        let connect = Duration::from_millis(options.connect_timeout_ms);
+        Ok(Self { connector, tokens: Tokens::default(), timeout, connect })
     }
 
     /// Makes one try, signed as of `seconds` since the epoch, or by these headers.
@@ -62,36 +96,133 @@ impl Client {
         seconds: u64,
         signed: Option<&[(String, String)]>,
     ) -> Outcome {
-        if let Err(refusal) = self.guard.check_url(&endpoint.url) {
-            return Outcome::Failed { class: Failure::Guard, detail: refusal.to_string() };
-        }
-        let request = request(endpoint, delivery, seconds, signed);
-        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+        let answered = self.answered(endpoint, delivery, seconds, signed);
+        let limit = endpoint.timeout.map_or(self.timeout, Duration::from_millis);
+        match tokio::time::timeout(limit, answered).await {
             Ok(Ok(answer)) => Outcome::Answered(answer),
-            Ok(Err(error)) => Outcome::Failed { class: classify(&error), detail: describe(&error) },
+            Ok(Err(trouble)) => trouble.into(),
             Err(_) => Outcome::Failed {
                 class: Failure::Timeout,
-                detail: format!("no complete answer within {} ms", self.timeout.as_millis()),
+                detail: format!("no complete answer within {} ms", limit.as_millis()),
             },
         }
     }
 
-    async fn exchange(&self, request: Request) -> Result<Answer, reqwest::Error> {
-        let mut response = self.http.execute(request).await?;
-        let status = response.status().as_u16();
-        let retry_after = retry_after(&response);
-        let headers = lines(response.headers());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            let room = ANSWER - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() >= room {
-                // The rest is not read: the connection is closed instead.
-                break;
+    async fn answered(
+        &self,
+        endpoint: &Endpoint,
+        delivery: &Delivery,
+        seconds: u64,
+        signed: Option<&[(String, String)]>,
+    ) -> Result<Answer, Trouble> {
+        let route = self.route_of(endpoint)?;
+        let login = self.login(endpoint).await?;
+        let draft = || {
+            let body = payload(endpoint, delivery);
+            let mut headers = headers(endpoint, delivery, &body, seconds, signed);
+            let agent = endpoint.user_agent.as_deref().map(HeaderValue::from_str);
+            let agent = agent.and_then(Result::ok).map(|agent| (header::USER_AGENT, agent));
+            for (name, value) in agent.iter().chain(&login) {
+                headers.insert(name, value.clone());
             }
+            let method = match endpoint.method {
+                endpoint::Method::Post => Method::POST,
+                endpoint::Method::Put => Method::PUT,
+            };
+            Draft { method, headers: usual(headers), body }
+        };
+        let (response, lease) = self.connector.exchange(&route, draft).await?;
+        if let (401, Some((_, token))) = (response.status().as_u16(), &login) {
+            self.tokens.refused(endpoint.id, token);
         }
-        Ok(Answer { status, retry_after, headers, body })
+        read(response, lease).await
     }
+
+    /// The header that the endpoint's credentials set.
+    async fn login(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Option<(HeaderName, HeaderValue)>, Trouble> {
+        let Some(credentials) = &endpoint.credentials else { return Ok(None) };
+        let secret = &credentials.secret;
+        let name = header::AUTHORIZATION;
+        let made = match &credentials.kind {
+            Kind::Basic { username } => (name, basic(username, &secret.text)),
+            Kind::Bearer => (name, sensitive(&format!("Bearer {}", secret.text))),
+            Kind::ApiKey { header } => {
+                let name = HeaderName::try_from(header).unwrap_or(name);
+                (name, sensitive(&secret.text))
+            }
+            Kind::OAuth2(options) => {
+                let token = Box::pin(self.token(endpoint, options, secret)).await?;
+                (name, Ok(token))
+            }
+        };
+        // Both were checked where they came in.
+        let value = made.1.map_err(|what| Trouble::new(Failure::Internal, what))?;
+        Ok(Some((made.0, value)))
+    }
+
+    /// The way to an endpoint: with its own times, and as who it is to see.
+    fn route_of<'a>(&self, endpoint: &'a Endpoint) -> Result<Route<'a>, Trouble> {
+        let mut route = self.route(&endpoint.url)?;
+        if let Some(limit) = endpoint.connect_timeout {
+            route.connect = Duration::from_millis(limit);
+        }
+        let (id, revision) = (endpoint.id, endpoint.revision);
+        if let (Some(certificate), true) = (&endpoint.client_certificate, route.tls.is_some()) {
+            let own = self.connector.tls.own(id, revision, certificate);
+            route.tls = Some(own.map_err(|why| Trouble::new(Failure::Tls, why))?);
+            // Nobody else's requests go over its connections.
+            route.host = Cow::Owned(format!("{} {id} {revision}", route.host));
+        }
+        Ok(route)
+    }
+
+    /// The way to a URL, if it may be called.
+    fn route<'a>(&self, url: &'a Url) -> Result<Route<'a>, Trouble> {
+        self.connector.guard.check_url(url)?;
+        let tls = match url.scheme() {
+            "https" => Some(self.connector.tls.anonymous()),
+            _ => None,
+        };
+        let tls = tls.transpose().map_err(|why| Trouble::new(Failure::Tls, why))?;
+        let host = Cow::Borrowed(&url[..Position::BeforePath]);
+        Ok(Route { url, host, tls, connect: self.connect })
+    }
+}
+
+/// The headers, and what every request has unless it says otherwise.
+fn usual(mut headers: HeaderMap) -> HeaderMap {
+    let usual = [(header::USER_AGENT, AGENT), (header::ACCEPT, "*/*")];
+    for (name, value) in usual {
+        let _room = headers.try_entry(name).map(|entry: http::header::Entry<'_, HeaderValue>| {
+            entry.or_insert(HeaderValue::from_static(value));
+        });
+    }
+    headers
+}
+
+/// What is recorded of an answer.
+async fn read(response: Response<Incoming>, lease: Lease) -> Result<Answer, Trouble> {
+    let (status, keep) = (response.status().as_u16(), idle(&response));
+    let retry_after = retry_after(response.headers());
+    let headers = lines(response.headers());
+    let (mut incoming, mut body) = (response.into_body(), Vec::new());
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| Trouble::of(&error, false))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        let room = ANSWER - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() >= room {
+            // The rest is not read: the connection is closed instead.
+            return Ok(Answer { status, retry_after, headers, body });
+        }
+    }
+    if let Some(keep) = keep {
+        lease.done(keep);
+    }
+    Ok(Answer { status, retry_after, headers, body })
 }
 
 /// The headers that are recorded, as lines.
@@ -107,22 +238,9 @@ fn lines(headers: &HeaderMap) -> String {
     lines
 }
 
-fn request(
-    endpoint: &Endpoint,
-    delivery: &Delivery,
-    seconds: u64,
-    signed: Option<&[(String, String)]>,
-) -> Request {
-    let mut request = Request::new(Method::POST, Url::clone(&endpoint.url));
-    let body = payload(endpoint, delivery);
-    *request.headers_mut() = headers(endpoint, delivery, &body, seconds, signed);
-    *request.body_mut() = Some(body.into());
-    request
-}
-
 /// `Retry-After` in seconds or as a date, as milliseconds from now.
-fn retry_after(response: &Response) -> Option<u64> {
-    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(seconds.saturating_mul(1000));
     }
@@ -131,34 +249,5 @@ fn retry_after(response: &Response) -> Option<u64> {
     Some(u64::try_from(at).ok()?.saturating_sub(crate::clock::now()))
 }
 
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
-}
-
-fn classify(error: &reqwest::Error) -> Failure {
-    let has = |text: &str| causes(error).any(|cause| cause.to_string().contains(text));
-    if causes(error).any(|cause| cause.is::<Refusal>()) {
-        return Failure::Guard;
-    }
-    if error.is_timeout() {
-        return Failure::Timeout;
-    }
-    if error.is_connect() {
-        return match () {
-            () if has("dns error") || has("failed to lookup address") => Failure::Dns,
-            () if causes(error).any(|cause| cause.is::<rustls::Error>()) || has("tls") => {
-                Failure::Tls
-            }
-            () => Failure::Connect,
-        };
-    }
-    let broken = causes(error).any(|cause| cause.is::<std::io::Error>())
-        || has("connection closed")
-        || has("connection error");
-    if broken { Failure::Reset } else { Failure::Protocol }
-}
-
-/// The innermost cause says it best; the URL is in the endpoint.
-fn describe(error: &reqwest::Error) -> String {
-    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
-}
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,8 @@ pub enum Failure {
     Protocol,
     /// The endpoint's signer gave no headers: nothing was sent.
     Signer,
+    /// There was no OAuth 2 token to log in with: nothing was sent.
+    Token,
     /// The gateway itself failed.
     Internal,
 }
@@ -95,6 +97,7 @@ impl Failure {
             Self::Reset => "reset",
             Self::Protocol => "protocol",
             Self::Signer => "signer",
+            Self::Token => "token",
             Self::Internal => "internal",
         }
     }
@@ -103,7 +106,7 @@ impl Failure {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         use Failure::*;
-        let all = [Guard, Dns, Connect, Tls, Timeout, Reset, Protocol, Signer, Internal];
+        let all = [Guard, Dns, Connect, Tls, Timeout, Reset, Protocol, Signer, Token, Internal];
         all.into_iter().find(|failure| failure.name() == name)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Millis,
-    endpoint::{Endpoint, RateLimit, Scheme},
+    endpoint::{Endpoint, Method, RateLimit, Scheme},
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{BadName, Channel, EventType, PluginName, Uid},
     retry::RetryDraft,
@@ -14,6 +14,10 @@ use serde_json::Value;
 use std::{collections::BTreeMap, num::NonZeroU32};
 use url::Url;
 use utoipa::ToSchema;
+
+pub use request::{ClientCertificateDraft, CredentialsDraft};
+
+mod request;
 
 /// An endpoint as it is written. Absent and `null` are the same.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -60,6 +64,24 @@ pub struct EndpointDraft {
     #[serde(alias = "max_in_flight")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     pub max_in_flight: Option<NonZeroU32>,
+    /// How requests are made. Kept if absent; `POST` for a new endpoint.
+    pub method: Option<Method>,
+    /// In place of the gateway's own. Kept if absent; an empty text removes it.
+    #[serde(alias = "user_agent")]
+    #[schema(max_length = 256)]
+    pub user_agent: Option<String>,
+    /// The longest that an attempt may take, in milliseconds: 100 to 120000. Kept if absent; 0 is the configuration's.
+    #[schema(maximum = 120_000)]
+    pub timeout: Option<u64>,
+    /// The longest that connecting may take, in milliseconds: 100 to 60000. Kept if absent; 0 is the configuration's.
+    #[serde(alias = "connect_timeout")]
+    #[schema(maximum = 60_000)]
+    pub connect_timeout: Option<u64>,
+    /// What requests log in with. Kept if absent, where the URL's origin stays; the type `none` removes them.
+    pub credentials: Option<CredentialsDraft>,
+    /// The certificate that requests show. Kept if absent; an empty object removes it.
+    #[serde(alias = "client_certificate")]
+    pub client_certificate: Option<ClientCertificateDraft>,
     /// When deliveries are tried again. Kept if absent; an empty object removes it.
     pub retry: Option<RetryDraft>,
 }
@@ -101,7 +123,7 @@ impl EndpointDraft {
         check_url: impl Fn(&Url) -> Result<(), String>,
     ) -> Result<Endpoint, Vec<Wrong>> {
         let given = self.secrets.take().filter(|secrets| !secrets.is_empty());
-        self.endpoint(fresh, given, check_url)
+        self.endpoint(fresh, given, None, check_url)
     }
 
     /// The endpoint as it is after this draft replaced it.
@@ -132,7 +154,7 @@ impl EndpointDraft {
         self.signer = self.signer.or_else(|| kept(&old.signer));
         self.classifier = self.classifier.or_else(|| kept(&old.classifier));
         self.retry = self.retry.or_else(|| old.retry.clone().map(RetryDraft::from));
-        let new = self.endpoint(fresh, Some(secrets), check_url)?;
+        let new = self.endpoint(fresh, Some(secrets), Some(old), check_url)?;
         let (created, revision, declared) = (old.created, old.revision + 1, old.declared);
         Ok(Endpoint { created, revision, declared, ..new })
     }
@@ -141,11 +163,19 @@ impl EndpointDraft {
         self,
         Fresh { environment, application, id, secret, now }: Fresh,
         secrets: Option<Vec<Secret>>,
+        old: Option<&Endpoint>,
         check_url: impl Fn(&Url) -> Result<(), String>,
     ) -> Result<Endpoint, Vec<Wrong>> {
         let secrets = secrets.unwrap_or_else(|| vec![secret]);
         let signatures = self.signatures.unwrap_or_default();
-        let url = self.check(&secrets, signatures, check_url)?;
+        let request = self.request(old, &check_url);
+        let url = self.check(&secrets, signatures, check_url);
+        let (url, request) = match (url, request) {
+            (Ok(url), Ok(request)) => (url, request),
+            (url, request) => {
+                return Err([url.err(), request.err()].into_iter().flatten().flatten().collect());
+            }
+        };
         Ok(Endpoint {
             environment,
             application,
@@ -164,6 +194,12 @@ impl EndpointDraft {
             classifier: plugin(self.classifier.as_deref()).unwrap_or_default(),
             rate_limit: self.rate_limit,
             max_in_flight: self.max_in_flight,
+            method: request.method,
+            user_agent: request.user_agent,
+            timeout: request.timeout,
+            connect_timeout: request.connect_timeout,
+            credentials: request.credentials,
+            client_certificate: request.client_certificate,
             // Checked above.
             retry: self.retry.and_then(|retry| retry.check().ok().flatten()),
             declared: false,

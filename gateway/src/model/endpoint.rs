@@ -2,13 +2,14 @@
 
 use super::{
     Millis,
+    credentials::{ClientCertificate, Credentials},
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{Channel, EventType, PluginName, Uid},
     retry::Retry,
     secret::Secret,
 };
 use serde::{Deserialize, Serialize};
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use url::Url;
 use utoipa::ToSchema;
 
@@ -57,6 +58,24 @@ pub struct Endpoint {
     /// When its deliveries are tried again; of what it does not say, the application's counts.
     #[serde(default)]
     pub retry: Option<Retry>,
+    /// How requests are made.
+    #[serde(default)]
+    pub method: Method,
+    /// In place of the gateway's own.
+    #[serde(default)]
+    pub user_agent: Option<String>,
+    /// The longest that an attempt may take, in milliseconds; none: the configuration's default.
+    #[serde(default)]
+    pub timeout: Option<u64>,
+    /// The longest that connecting may take, in milliseconds; none: the configuration's default.
+    #[serde(default)]
+    pub connect_timeout: Option<u64>,
+    /// What requests log in with. Its secret is not serialised: the store seals it.
+    #[serde(default)]
+    pub credentials: Option<Arc<Credentials>>,
+    /// What certificate they show. Its key is not serialised either.
+    #[serde(default)]
+    pub client_certificate: Option<Arc<ClientCertificate>>,
     /// Whether the configuration file declares it: then it goes when it leaves the file.
     #[serde(default)]
     pub declared: bool,
@@ -94,12 +113,50 @@ pub struct Version {
     /// Which signatures they carry.
     #[serde(default)]
     pub signatures: Scheme,
+    /// How they are made.
+    #[serde(default)]
+    pub method: Method,
+    /// The user agent, if the endpoint has one of its own.
+    #[serde(default)]
+    pub user_agent: Option<String>,
+    /// The header that its credentials set.
+    #[serde(default)]
+    pub login: Option<String>,
 }
 
 impl From<&Endpoint> for Version {
     fn from(endpoint: &Endpoint) -> Self {
-        let (url, headers) = (endpoint.url.clone(), endpoint.headers.clone());
-        Self { url, headers, signatures: endpoint.signatures }
+        let login = endpoint.credentials.as_ref().map(|login| login.header().to_owned());
+        Self {
+            url: endpoint.url.clone(),
+            headers: endpoint.headers.clone(),
+            signatures: endpoint.signatures,
+            method: endpoint.method,
+            user_agent: endpoint.user_agent.clone(),
+            login,
+        }
+    }
+}
+
+/// How requests are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// What webhooks are.
+    #[default]
+    Post,
+    /// For receivers that keep the newest.
+    Put,
+}
+
+impl Method {
+    /// As HTTP has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
     }
 }
 

@@ -77,7 +77,7 @@ async fn an_attempt_shows_what_was_sent_and_what_came_back() {
         assert!(!header("responseHeaders", "date").is_empty());
         assert!(attempt["latency"].is_u64() && attempt["error"].is_null());
     }
-    let nobody = json!({ "url": "http://127.0.0.1:1/" });
+    let nobody = json!({ "url": "http://127.0.0.1:2/" });
     gateway.put("/applications/hooli/endpoints/e0", nobody).await;
     let message = gateway.message("hooli", json!({ "n": 2 })).await;
     gateway.settled("hooli", &message).await;

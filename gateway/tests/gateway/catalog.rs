@@ -136,12 +136,12 @@ async fn nobody_passes_without_a_key() {
 #[tokio::test]
 async fn an_application_has_as_many_endpoints_as_the_configuration_says() {
     let mut gateway = Gateway::start(&[("OCTOHOOKS_API__MAX_ENDPOINTS", "2")]).await;
-    gateway.application("hooli", &["http://127.0.0.1:9/a", "http://127.0.0.1:9/b"]).await;
-    let more = json!({ "url": "http://127.0.0.1:9/c", "uid": "more" });
+    gateway.application("hooli", &["http://127.0.0.1:2/a", "http://127.0.0.1:2/b"]).await;
+    let more = json!({ "url": "http://127.0.0.1:2/c", "uid": "more" });
     let path = "/applications/hooli/endpoints";
     let (status, error) = gateway.call(Method::POST, path, Some(&more)).await;
     assert_eq!((status.as_u16(), &error["code"]), (422, &json!("too_many")), "{error}");
-    gateway.put(&format!("{path}/e0"), json!({ "url": "http://127.0.0.1:9/d" })).await;
+    gateway.put(&format!("{path}/e0"), json!({ "url": "http://127.0.0.1:2/d" })).await;
     gateway.set("OCTOHOOKS_API__MAX_ENDPOINTS", "3");
     gateway.restart().await;
     gateway.post(path, more).await;

@@ -195,7 +195,7 @@ async fn what_an_update_does_not_name_stays() {
     let shell = Shell::of(&gateway, KEY);
     shell.good("app create --uid hooli").await;
     let fields = "--event-type a,b --channel c --rate-limit 5/minute/2 --secret s3cret";
-    let url = "--url http://127.0.0.1:9/";
+    let url = "--url http://127.0.0.1:2/";
     let made = shell.json(&format!("endpoint create hooli --uid e {url} {fields}")).await;
     let changed = shell.json("endpoint update hooli e --name Partner --disable").await;
     for field in ["id", "url", "eventTypes", "channels", "rateLimit", "secrets", "signatures"] {

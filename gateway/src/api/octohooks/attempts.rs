@@ -7,7 +7,7 @@ use crate::{
         Millis,
         attempt::{Attempt, Outcome},
         delivery::{DeliveryKey, delivery_id, webhook_id},
-        endpoint::{Scheme, Version},
+        endpoint::{Method, Scheme, Version},
         id::MessageId,
         message::JSON,
     },
@@ -34,6 +34,9 @@ pub struct Shown {
     /// From 1.
     number: u32,
     timestamp: Millis,
+    /// How it was made; none where an older version recorded it.
+    #[schema(required)]
+    method: Option<Method>,
     /// Where it went; none where an older version recorded it.
     #[schema(required)]
     url: Option<String>,
@@ -125,6 +128,7 @@ fn shown(
     Shown {
         number: attempt.number,
         timestamp: attempt.at,
+        method: version.as_ref().map(|version| version.method),
         url: version.as_ref().map(|version| version.url.to_string()),
         request_headers: version
             .map(|version| request_headers(version, delivery, message, attempt.at / 1000))
@@ -165,6 +169,8 @@ fn request_headers(
         ("webhook-timestamp", seconds.to_string()),
     ];
     ours.extend(signatures);
+    ours.extend(version.user_agent.map(|agent| ("user-agent", agent)));
+    ours.extend(version.login.as_ref().map(|name| (&**name, REDACTED.to_owned())));
     let plugins = content.map(|content| content.headers.clone()).unwrap_or_default();
     let set: Vec<(String, String)> = version
         .headers

@@ -8,8 +8,9 @@ use crate::{
         Millis,
         application::Application,
         catalog::{Change, Conflict, Tenant},
+        credentials::Kind as Login,
         draft::{EndpointDraft, Fresh, Wrong},
-        endpoint::{Endpoint, RateLimit, Scheme},
+        endpoint::{Endpoint, Method, RateLimit, Scheme},
         id::{ApplicationId, EndpointId, EnvironmentId},
         name::{Channel, EventType, PluginName, Uid},
         notice,
@@ -69,8 +70,32 @@ pub struct Shown {
     /// When deliveries are tried again; of what it does not say, the application's counts, and then the configuration's.
     #[schema(required)]
     retry: Option<RetryDraft>,
+    method: Method,
+    /// In place of the gateway's own.
+    #[schema(required)]
+    user_agent: Option<String>,
+    /// The longest that an attempt may take, in milliseconds.
+    #[schema(required)]
+    timeout: Option<u64>,
+    /// The longest that connecting may take, in milliseconds.
+    #[schema(required)]
+    connect_timeout: Option<u64>,
+    /// What requests log in with, without its secret.
+    #[schema(required)]
+    credentials: Option<Login>,
+    /// The certificate that requests show.
+    #[schema(required)]
+    client_certificate: Option<Certificate>,
     created: Millis,
     updated: Millis,
+}
+
+/// A certificate, without its key.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientCertificate)]
+struct Certificate {
+    /// In PEM.
+    certificate: String,
 }
 
 impl From<&Endpoint> for Shown {
@@ -92,6 +117,15 @@ impl From<&Endpoint> for Shown {
             rate_limit: e.rate_limit,
             max_in_flight: e.max_in_flight,
             retry: e.retry.clone().map(RetryDraft::from),
+            method: e.method,
+            user_agent: e.user_agent.clone(),
+            timeout: e.timeout,
+            connect_timeout: e.connect_timeout,
+            credentials: e.credentials.as_ref().map(|login| login.kind.clone()),
+            client_certificate: e
+                .client_certificate
+                .as_ref()
+                .map(|one| Certificate { certificate: one.certificate.clone() }),
             created: e.created,
             updated: e.updated,
         }

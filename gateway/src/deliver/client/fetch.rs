@@ -1,22 +1,19 @@
 //! Requests that plugins send: the same client as deliveries', with the same guard, and whole answers within bounds.
 
-use super::{Client, causes, describe};
-use crate::plugin::{Request, Response, Unsent};
-use reqwest::Body;
+use super::{Client, Draft, Trouble, usual};
+use crate::{
+    model::attempt::Failure,
+    plugin::{Request, Response, Unsent},
+};
+use http_body_util::BodyExt;
 use std::time::Duration;
 
 impl Client {
     /// Sends a plugin's request and reads the whole answer. Runs on the runtime that it is polled on, which must have its
     /// network on.
     pub async fn fetch(&self, request: Request) -> Result<Response, Unsent> {
-        self.guard
-            .check_url(&request.url)
-            .map_err(|refusal| Unsent::Refused(refusal.to_string()))?;
-        let (timeout, room) = (request.timeout, request.bytes);
-        let mut sent = reqwest::Request::new(request.method, request.url);
-        *sent.headers_mut() = request.headers;
-        *sent.body_mut() = Some(Body::from(request.body));
-        match tokio::time::timeout(timeout.min(self.longest()), self.whole(sent, room)).await {
+        let timeout = request.timeout.min(self.longest());
+        match tokio::time::timeout(timeout, self.whole(&request)).await {
             Ok(answered) => answered,
             Err(_) => Err(Unsent::Timeout),
         }
@@ -27,10 +24,16 @@ impl Client {
         self.timeout
     }
 
-    async fn whole(&self, request: reqwest::Request, room: usize) -> Result<Response, Unsent> {
-        let mut response = self.http.execute(request).await.map_err(|error| unsent(&error))?;
-        let status = response.status().as_u16();
-        let mut left = room;
+    async fn whole(&self, request: &Request) -> Result<Response, Unsent> {
+        let route = self.route(&request.url).map_err(unsent)?;
+        let draft = || Draft {
+            method: request.method.clone(),
+            headers: usual(request.headers.clone()),
+            body: request.body.clone(),
+        };
+        let (response, lease) = self.connector.exchange(&route, draft).await.map_err(unsent)?;
+        let (status, keep) = (response.status().as_u16(), super::idle(&response));
+        let mut left = request.bytes;
         let mut take = |bytes: usize| match left.checked_sub(bytes) {
             Some(rest) => {
                 left = rest;
@@ -45,18 +48,25 @@ impl Client {
                 headers.push((name.as_str().to_owned(), value.to_owned()));
             }
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unsent(&error))? {
-            take(chunk.len())?;
-            body.extend_from_slice(&chunk);
+        let (mut incoming, mut body) = (response.into_body(), Vec::new());
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| unsent(Trouble::of(&error, false)))?;
+            if let Ok(chunk) = frame.into_data() {
+                take(chunk.len())?;
+                body.extend_from_slice(&chunk);
+            }
+        }
+        if let Some(keep) = keep {
+            lease.done(keep);
         }
         Ok(Response { status, headers, body })
     }
 }
 
-fn unsent(error: &reqwest::Error) -> Unsent {
-    if causes(error).any(|cause| cause.is::<super::Refusal>()) {
-        return Unsent::Refused(describe(error));
+fn unsent(Trouble { class, detail, .. }: Trouble) -> Unsent {
+    match class {
+        Failure::Guard => Unsent::Refused(detail),
+        Failure::Timeout => Unsent::Timeout,
+        _ => Unsent::Failed(detail),
     }
-    if error.is_timeout() { Unsent::Timeout } else { Unsent::Failed(describe(error)) }
 }

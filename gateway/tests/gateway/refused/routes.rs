@@ -77,10 +77,10 @@ async fn an_unknown_path_is_not_found_and_a_wrong_method_not_allowed() {
 #[tokio::test]
 async fn what_does_not_exist_is_not_found_whatever_is_asked_of_it() {
     let gateway = Gateway::start(&[]).await;
-    gateway.application("hooli", &["http://127.0.0.1:9/"]).await;
+    gateway.application("hooli", &["http://127.0.0.1:2/"]).await;
     let id = "018f0000-0000-7000-8000-000000000000";
     let object =
-        json!({ "name": "n", "url": "http://127.0.0.1:9/", "eventType": "t", "payload": 1 });
+        json!({ "name": "n", "url": "http://127.0.0.1:2/", "eventType": "t", "payload": 1 });
     for unknown in [id, "nobody", "%00", "..%2F..", "a%20b", &"x".repeat(2000)] {
         for path in
             [format!("/applications/{unknown}"), format!("/applications/hooli/endpoints/{unknown}")]

@@ -1,0 +1,13 @@
+//! The client, on a world that never leaves loopback.
+
+mod connections;
+mod logins;
+mod secure;
+mod world;
+
+#[allow(dead_code, reason = "shared with the gateway's own tests")]
+#[path = "../../../tests/gateway/receiver/certificates.rs"]
+mod certificates;
+#[allow(dead_code, reason = "shared with the gateway's own tests")]
+#[path = "../../../tests/gateway/receiver/scripted.rs"]
+mod scripted;
