@@ -4,6 +4,7 @@ use super::{
     receiver::Receiver,
     rig::{Gateway, component},
 };
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -60,4 +61,31 @@ async fn a_definition_that_is_wrong_says_where_and_changes_nothing() {
     assert_eq!((status.as_u16(), &error["code"]), (422, &json!("invalid")), "{error}");
     let list = gateway.get("/applications/hooli/plugins").await;
     assert_eq!(list["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_stored_definition_that_would_be_refused_today_is_not_run_and_the_gateway_starts() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    for application in ["hooli", "acme"] {
+        gateway.application(application, &[&receiver.url("/ok")]).await;
+        let definition = json!({ "filter": format!("@{}", "[0]".repeat(30)) });
+        let (status, made) = gateway.upload(application, definition.to_string().into()).await;
+        assert_eq!(status, 200, "{made}");
+    }
+    gateway.kill();
+    let store = Connection::open(gateway.path("data/octohooks.db")).expect("opens");
+    let endless = json!({ "filter": format!("@{}", "[0,0]".repeat(30)) }).to_string();
+    let changed = store.execute("UPDATE code SET bytes = ?", [endless.into_bytes()]);
+    assert_eq!(changed.expect("is written"), 1, "both have the same");
+    drop(store);
+    gateway.restart().await;
+    let deep = (0..32).fold(json!(1), |inner, _| json!([inner]));
+    let parked = gateway.message("hooli", deep.clone()).await;
+    let parked = gateway.held("hooli", &parked, "parked").await;
+    let reason = parked["reason"].as_str().expect("a reason");
+    assert!(reason.contains("/filter must be one expression"), "{reason}");
+    let (status, _) = gateway.upload("acme", br#"{ "filter": "@[0]" }"#.to_vec()).await;
+    assert_eq!(status, 200);
+    gateway.message("acme", deep).await;
+    receiver.wait_for("/ok", 1).await;
 }

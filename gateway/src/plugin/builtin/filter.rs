@@ -1,8 +1,9 @@
 //! The filter: an expression of JSONPath (RFC 9535) as it stands inside `[?…]`, in which `@` is the payload. JSONPath and
 //! not CEL, whose loops within loops over a payload have no bound that could be seen beforehand.
 //!
-//! The rule that bounds it: no `$`, and `..` once. Then what is under `@` is looked at in parts that do not overlap, and
-//! those below `..` once for each level they are deep, which JSON here has at most 128 of. Patterns (`match`, `search`)
+//! The rule that bounds it: no `$`, one selector in a bracket, and `..` once. So nothing is selected twice: what is under
+//! `@` is looked at in parts that do not overlap, and those below `..` once for each level they are deep, which JSON here
+//! has at most 128 of. Patterns (`match`, `search`)
 //! are left out: a payload could bring its own.
 
 use serde_json::Value;
@@ -49,7 +50,8 @@ fn bounded(expression: &str) -> Result<(), String> {
             '(' | '[' => depth += 1,
             ')' | ']' if depth == 0 => return Err("has a closing bracket too many".into()),
             ')' | ']' => depth -= 1,
-            ',' if depth == 0 => return Err("must be one expression".into()),
+            // What is selected twice, again and again, is selected any number of times.
+            ',' => return Err("must be one expression, with one selector in a bracket".into()),
             '.' if previous == '.' => descents += 1,
             _ => {}
         }

@@ -67,6 +67,7 @@ fn a_filter_lets_through_what_it_matches() {
         ("@..[?@.country == 'SE']", true),
         ("@['status'] == \"delivered\"", true),
         ("@.status == 'a $ in a text, or two.. ..'", false),
+        ("@.status == \"delivered\" || @[\"a,b\"] == ','", true),
     ] {
         let Ok(definition) = Definition::new(&json!({ "filter": filter })) else {
             assert_eq!(filter, "@..country == 'SE'", "only what is one value can be compared");
@@ -160,7 +161,13 @@ fn a_bad_definition_says_where_and_what() {
         (json!({ "filter": "@..a || @..b" }), "/filter", "at most once"),
         (json!({ "filter": "@.a], $[?@.b" }), "/filter", "bracket"),
         (json!({ "filter": "@.a, ?@.b" }), "/filter", "one expression"),
-        (json!({ "filter": "match(@.a, 'x')" }), "/filter", "JSONPath"),
+        (json!({ "filter": "@[0,0]" }), "/filter", "one selector"),
+        (json!({ "filter": "@[*,*]" }), "/filter", "one selector"),
+        (json!({ "filter": "@['a' , 'a']" }), "/filter", "one selector"),
+        (json!({ "filter": "@.a[0:1,0:1]" }), "/filter", "one selector"),
+        (json!({ "filter": "@..[?@[?@.a,?@.b]]" }), "/filter", "one selector"),
+        (json!({ "filter": "match(@.a, 'x')" }), "/filter", "one expression"),
+        (json!({ "filter": "match(@.a)" }), "/filter", "JSONPath"),
         (json!({ "filter": "((((((((@.a))))))))" }), "/filter", "brackets"),
         (json!({ "filter": "@.a == 'x" }), "/filter", "does not end"),
         (json!({ "filter": &long }), "/filter", "at most 512"),
