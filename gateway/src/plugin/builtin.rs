@@ -3,8 +3,9 @@
 //! verdict as any plugin does. Pure.
 //!
 //! Nothing here runs anybody's code, so nothing counts its time: instead a definition is held to what takes a time in
-//! proportion to the payload, whatever the payload says. [`filter`] has the rule for expressions; the fields of a payload
-//! are changed in one pass, and what is not named is handed on byte for byte ([`fields`]); [`template`] only copies.
+//! proportion to the payload, whatever the payload says, and that has a bound. [`filter`] has the rule for expressions; of
+//! the fields of a payload each level is read once, and what is not named is handed on byte for byte ([`fields`]);
+//! [`template`] only copies.
 
 use super::call::CallFailure;
 use crate::model::{
@@ -28,6 +29,11 @@ const MOST: usize = 64;
 /// Bytes of a definition.
 const LONGEST: usize = 128 << 10;
 
+/// Steps at a payload that take a fraction of a millisecond.
+const QUICK: u64 = 1 << 19;
+/// Steps at a byte that is read.
+const READ: u64 = 4;
+
 /// What is to be done with every message.
 ///
 /// ```json
@@ -45,6 +51,16 @@ pub struct Definition {
     filter: Option<Filter>,
     fields: Fields,
     headers: Vec<(String, Template)>,
+}
+
+impl Definition {
+    /// Whether a payload of so many bytes takes no longer than a thread can be spared.
+    #[must_use]
+    pub fn is_quick(&self, bytes: usize) -> bool {
+        let filter = self.filter.as_ref().map_or(0, Filter::steps_a_byte);
+        let reads = 2 + self.fields.levels();
+        (READ * reads).saturating_add(filter).saturating_mul(bytes as u64) <= QUICK
+    }
 }
 
 /// Where a definition is not as it must be: a JSON pointer, and what would be right.
@@ -173,18 +189,19 @@ fn read_headers(value: &Value, wrong: &mut Vec<Wrong>) -> Vec<(String, Template)
 pub fn apply(definition: &Definition, message: &Message) -> Result<Verdict, CallFailure> {
     let reads = definition.filter.is_some()
         || definition.headers.iter().any(|(_, template)| template.reads_payload());
-    let payload: Value = match reads {
-        true => serde_json::from_slice(&message.payload).map_err(not_json)?,
-        false => Value::Null,
-    };
+    let list = Value::Array(match reads {
+        true => vec![serde_json::from_slice(&message.payload).map_err(not_json)?],
+        false => Vec::new(),
+    });
+    let payload = list.get(0).unwrap_or(&Value::Null);
     if let Some(filter) = &definition.filter
-        && !filter.lets_through(&payload)
+        && !filter.lets_through(&list).map_err(CallFailure::Reject)?
     {
         return Ok(Verdict::Drop("the filter does not match".into()));
     }
     let changed = definition.fields.change(&message.payload).map_err(not_json)?;
     let filled = |(name, template): &(String, Template)| {
-        Some((name.clone(), template.fill(message, &payload)?))
+        Some((name.clone(), template.fill(message, payload)?))
     };
     let headers: Vec<_> = definition.headers.iter().filter_map(filled).collect();
     if changed.is_none() && headers.is_empty() {

@@ -47,7 +47,7 @@ pub(super) enum Made {
     /// Somebody's code.
     Component(Ready),
     /// A transform without code.
-    Builtin(Definition),
+    Builtin(Arc<Definition>),
 }
 
 impl Made {
@@ -183,7 +183,8 @@ pub(super) fn load(
     let digest = Digest(Sha256::digest(bytes).into());
     let (size, schema) = (bytes.len() as u64, OnceLock::new());
     if bytes.trim_ascii_start().starts_with(b"{") {
-        let made = Made::Builtin(builtin::read(bytes).map_err(Rejected::Definition)?);
+        let definition = builtin::read(bytes).map_err(Rejected::Definition)?;
+        let made = Made::Builtin(Arc::new(definition));
         let (kind, capabilities) = (Kind::Transform, Vec::new());
         return Ok(Loaded { digest, size, compiled_in: None, kind, capabilities, schema, made });
     }

@@ -4,7 +4,6 @@
 
 use super::{
     admission::Compiles,
-    builtin,
     cache::Cache,
     call::{Call, CallFailure, Called, Cost, Done, Task, ToClassify, ToSign, cut, reason},
     check, compile,
@@ -33,6 +32,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker};
 
 mod beside;
+mod without_code;
 
 /// Runs plugins. Cheap to clone.
 #[derive(Clone)]
@@ -51,6 +51,8 @@ pub(super) struct Inner {
     outlet: Arc<Outlet>,
     /// For calls that compute for long.
     long: Arc<Semaphore>,
+    /// For those of them that run no code, which are on threads of their own.
+    codeless: Arc<Semaphore>,
     /// Whether calls say how much fuel they took.
     counts: bool,
 }
@@ -161,6 +163,7 @@ impl Host {
             guests,
             outlet,
             long: long::places(),
+            codeless: long::places(),
             counts,
         })))
     }
@@ -272,13 +275,7 @@ impl Host {
         let ready = match &loaded.made {
             Made::Component(ready) => ready,
             Made::Builtin(definition) => {
-                let verdict = builtin::apply(definition, &call.message);
-                let result = verdict.and_then(|verdict| {
-                    self.check(&verdict, &call.tenant).map(|()| Done::Verdict(verdict))
-                });
-                let wall = start.elapsed();
-                let cost = Cost { wall, cpu: wall, ..Cost::default() };
-                return Called { result, cost, log: Vec::new(), log_dropped: 0 };
+                return self.without_code(turn, definition, call).await;
             }
         };
         let meter = Arc::new(Meter::new(start));

@@ -6,7 +6,10 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 /// Tokens of a pointer.
 const DEEPEST: usize = 32;
@@ -61,6 +64,11 @@ impl Fields {
         Ok(())
     }
 
+    /// Levels of a payload that are read.
+    pub(super) fn levels(&self) -> u64 {
+        self.below.values().map(|below| 1 + below.levels()).max().unwrap_or(0)
+    }
+
     /// The payload with the changes, or none if nothing is to change in it.
     pub(super) fn change(&self, payload: &[u8]) -> serde_json::Result<Option<String>> {
         if self.below.is_empty() {
@@ -81,7 +89,8 @@ impl Fields {
     fn object(&self, Members(members): Members<'_>) -> serde_json::Result<Option<String>> {
         let mut changed = false;
         let mut kept: Vec<(String, Written<'_>)> = Vec::with_capacity(members.len());
-        let mut renamed = Vec::new();
+        // Each new name, and where the last field is that got it.
+        let mut renamed: HashMap<&str, usize> = HashMap::new();
         for (name, raw) in members {
             let Some(fields) = self.below.get(&name) else {
                 kept.push((name, Written::As(raw)));
@@ -99,7 +108,7 @@ impl Fields {
                 Some(Change::Remove) => changed = true,
                 Some(Change::Rename(new)) => {
                     changed = true;
-                    renamed.push(new);
+                    renamed.insert(new, kept.len());
                     kept.push((new.clone(), value));
                 }
             }
@@ -110,9 +119,7 @@ impl Fields {
         // What had the new name gives way: of equal names the renamed one counts.
         let mut text = String::from("{");
         for (index, (name, value)) in kept.iter().enumerate() {
-            let gives_way =
-                renamed.contains(&name) && kept[index + 1..].iter().any(|k| k.0 == *name);
-            if !gives_way {
+            if renamed.get(name.as_str()).is_none_or(|last| *last == index) {
                 push(&mut text, &format!("{}:{}", serde_json::to_string(name)?, value.text()));
             }
         }

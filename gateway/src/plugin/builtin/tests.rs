@@ -99,6 +99,10 @@ fn fields_are_renamed_and_removed_and_nothing_else_is_touched() {
             json!({ "rename": { "/a": "b" }, "remove": ["/list", "/dup", "/a~1b"] }),
             r#"{"b":{"msisdn": "+46", "email" : "x"}}"#,
         ),
+        (
+            json!({ "rename": { "/b": "a", "/dup": "list" }, "remove": ["/a~1b"] }),
+            r#"{"a":12345678901234567890123.50,"list":2}"#,
+        ),
     ] {
         assert_eq!(sent(&definition, payload).0.as_deref(), Some(expected), "{definition}");
     }
@@ -199,13 +203,71 @@ fn a_bad_definition_says_where_and_what() {
     assert_eq!(wrong.expect_err("refused").len(), 4, "everything that is wrong is said");
 }
 
-/// Steps taken can be counted where time must not be: what a filter looks at, at most, is the payload once a level.
+/// Time must not be looked at, but steps can be counted: those of the filter are known before it begins.
+#[test]
+fn a_filter_that_would_take_long_on_a_payload_does_not_begin() {
+    let deep = |levels: usize, inner: Value| (0..levels).fold(inner, |inner, _| json!([inner]));
+    let compares = |terms: usize| format!("@..[?{}@!=@]", "@!=@||".repeat(terms - 1));
+    let looks = |terms: usize| format!("@[?{}!@]", "!@||".repeat(terms - 1));
+    let zeros = vec![0; 170_000];
+    for (filter, payload, runs) in [
+        (compares(80), deep(110, json!(zeros)), false),
+        (compares(80), deep(110, json!(zeros[..100])), true),
+        (compares(80), json!(zeros[..1000]), true),
+        (compares(1), deep(40, json!(zeros)), true),
+        (looks(126), json!(zeros), false),
+        (looks(126), json!(zeros[..10_000]), true),
+        (looks(10), json!(zeros), true),
+        (
+            "@[0]==@[1] && @[0]==1 && @[2]==1 && @[3]==1 && @[4]==1 && @[5]==1".into(),
+            json!(zeros),
+            true,
+        ),
+        ("@[?@==1]".into(), json!(["x".repeat(300_000)]), true),
+    ] {
+        let expected = match runs {
+            true => Ok(Verdict::Drop("the filter does not match".into())),
+            false => Err("reject"),
+        };
+        let made = made(&json!({ "filter": filter }), &payload.to_string());
+        let made = made.map_err(|failure| {
+            assert!(failure.to_string().contains("steps on this payload"), "{failure}");
+            failure.kind()
+        });
+        assert_eq!(made, expected, "{filter}");
+    }
+}
+
 #[test]
 fn the_costliest_filter_over_the_largest_payload_ends() {
-    let wide: Vec<_> = (0..20_000).map(|n| json!({ "a": n, "b": [n, n] })).collect();
+    let wide: Vec<_> = (0..15_000).map(|n| json!({ "a": n, "b": [n, n] })).collect();
     let payload = (0..60).fold(json!(wide), |inner, _| json!({ "in": inner })).to_string();
-    let terms = format!("@..[?@.a == @.b && @.b[*]]{}", "||@.in[?@.in[*]]".repeat(25));
-    assert_eq!(made(&json!({ "filter": terms }), &payload), Ok(Verdict::Pass));
+    let filter = json!({ "filter": "@..[?@.a == @.b && @.b[*]]" });
+    let expected = Ok(Verdict::Drop("the filter does not match".into()));
+    assert_eq!(made(&filter, &payload), expected);
+}
+
+/// It took a step for each two of the names, which would be a quarter of an hour here.
+#[test]
+fn names_that_are_there_again_and_again_are_renamed_in_one_pass() {
+    let count = 500_000;
+    let payload = format!("{{{}{}\"c\":2}}", "\"a\":1,".repeat(count), "\"c\":1,".repeat(count));
+    let (changed, _) = sent(&json!({ "rename": { "/a": "b" } }), &payload);
+    let expected = format!("{{\"b\":1,{}\"c\":2}}", "\"c\":1,".repeat(count));
+    assert!(changed.expect("another payload") == expected, "the last of them is left");
+}
+
+#[test]
+fn what_may_take_a_while_is_known_beforehand() {
+    let quick =
+        |definition: &Value, bytes| Definition::new(definition).expect("good").is_quick(bytes);
+    let plain = json!({ "filter": "@.status == 'x' && @.parts > 1", "remove": ["/a/b"] });
+    assert!(quick(&plain, 8 << 10));
+    assert!(!quick(&plain, 350_000));
+    let costly = json!({ "filter": format!("@..[?{}@]", "@!=@||".repeat(80)) });
+    assert!(quick(&costly, 20));
+    assert!(!quick(&costly, 1000));
+    assert!(!quick(&json!({ "rename": { "/a": "b" } }), 350_000));
 }
 
 proptest! {

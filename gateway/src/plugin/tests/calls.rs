@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::dispatch::{Dispatch, Target, Verdict};
+use futures_util::FutureExt;
 
 fn sent(called: Called) -> Vec<Dispatch> {
     match called.result {
@@ -216,4 +217,18 @@ async fn fuel_is_counted_where_it_is_asked_for_and_is_the_same_every_time() {
     assert!(endless > 0, "what it took until its last call of a function");
     let stage = Stage::new();
     assert_eq!(stage.run(&json!({ "do": "pass" })).await.cost.fuel, None);
+}
+
+/// The tests' one thread is the guests' here: what is done at the first look, nobody else could do anything meanwhile.
+#[tokio::test]
+async fn a_transform_without_code_leaves_the_thread_where_it_may_take_a_while() {
+    let host = Stage::new().host;
+    let definition = host.load(br#"{ "rename": { "/a": "b" } }"#).expect("a definition");
+    let made = |called: Called| sent(called)[0].payload.as_ref().expect("a payload").len();
+    let small = host.call(&definition, call(r#"{"a":1}"#)).now_or_never();
+    assert_eq!(made(small.expect("is over at once")), r#"{"b":1}"#.len());
+    let payload = format!(r#"{{"a":"{}"}}"#, "x".repeat(300_000));
+    let mut large = Box::pin(host.call(&definition, call(payload.clone())));
+    assert!(large.as_mut().now_or_never().is_none(), "it is elsewhere");
+    assert_eq!(made(large.await), payload.len());
 }
