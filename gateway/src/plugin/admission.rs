@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock,
-    gate::Gate,
+    gate::{Gate, Turn},
     model::{
         catalog::Tenant,
         dispatch::Verdict,
@@ -29,7 +29,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::oneshot};
 use uuid::Uuid;
 
 /// Uploads that are compiled or wait to be, of all applications: each is in memory.
@@ -44,7 +44,7 @@ const PROBES: u32 = 3;
 /// Who compiles now, and who waits to.
 #[derive(Debug)]
 pub(super) struct Compiles {
-    gate: Gate,
+    pub(super) gate: Gate,
     uploads: Mutex<HashMap<ApplicationId, usize>>,
 }
 
@@ -126,8 +126,7 @@ impl Host {
             host.probe(tenant, &loaded).await.map_err(Rejected::Probe)?;
             Ok(loaded)
         };
-        let guests = self.0.guests.clone().unwrap_or_else(Handle::current);
-        guests.spawn(job).await.map_err(|error| Rejected::Unavailable(error.to_string()))?
+        self.guests().spawn(job).await.map_err(|error| Rejected::Unavailable(error.to_string()))?
     }
 
     /// [`Self::load`] where blocking is allowed, and when it is the application's turn if there is something to compile.
@@ -139,24 +138,50 @@ impl Host {
         self.in_turn(application, bytes, None).await
     }
 
+    /// A caller who leaves gives up waiting. What has begun goes on to its end, and keeps the turn until then.
     async fn in_turn(
         &self,
         application: ApplicationId,
         bytes: Bytes,
         granted: Option<Capabilities>,
     ) -> Result<Arc<Loaded>, Rejected> {
-        let (host, code) = (self.clone(), bytes.clone());
+        let (host, (mut caller, loaded)) = (self.clone(), oneshot::channel());
+        self.guests().spawn(async move {
+            let turn = tokio::select! {
+                turn = host.turn_to_compile(application, bytes.clone()) => turn,
+                () = caller.closed() => return,
+            };
+            let loading = host.clone();
+            let loaded = match turn {
+                Ok(_turn) => blocking(move || loading.load_granted(&bytes, granted.as_ref())).await,
+                Err(rejected) => Err(rejected),
+            };
+            let _gone = caller.send(loaded.and_then(|loaded| loaded));
+        });
+        let ended = |_| Err(Rejected::Unavailable("compiling came to no end".into()));
+        loaded.await.unwrap_or_else(ended)
+    }
+
+    /// None, where there is nothing to compile.
+    async fn turn_to_compile(
+        &self,
+        application: ApplicationId,
+        bytes: Bytes,
+    ) -> Result<Option<Turn<'_>>, Rejected> {
+        let host = self.clone();
         let compiled = blocking(move || {
-            let digest = Digest(Sha256::digest(&code).into());
+            let digest = Digest(Sha256::digest(&bytes).into());
             host.0.cache.as_ref().is_some_and(|cache| cache.has(&host.0.engine, &digest))
         });
-        let compiled = compiled.await?;
-        let _turn = match compiled {
-            true => None,
-            false => Some(self.0.compiles.gate.turn(application).await),
-        };
-        let host = self.clone();
-        blocking(move || host.load_granted(&bytes, granted.as_ref())).await?
+        match compiled.await? {
+            true => Ok(None),
+            false => Ok(Some(self.0.compiles.gate.turn(application).await)),
+        }
+    }
+
+    /// Where it goes on without its caller.
+    fn guests(&self) -> Handle {
+        self.0.guests.clone().unwrap_or_else(Handle::current)
     }
 
     /// Makes an instance, under the limits of a call: whatever it runs before it is called ends here, or is why it

@@ -1,6 +1,7 @@
 //! The host, tested with real guests: `plugins/prebuilt/scripted.wasm`, which does what the payload says,
 //! and small ones written as text where no compiler would produce them.
 
+mod admission;
 mod calls;
 mod capabilities;
 mod fixtures;

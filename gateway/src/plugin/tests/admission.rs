@@ -1,0 +1,65 @@
+//! Who compiles when, and what an end that is nobody's fault is told as. The compiler is a script here.
+
+use super::*;
+use futures_util::FutureExt;
+use std::{fs, process::Command, time::Duration};
+
+/// A host that compiles with a script, in whose directory it runs.
+struct Scene {
+    host: Host,
+    directory: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(script: &str, options: Options) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("compiler");
+        let text = format!("#!/bin/sh\ncd {}\n{script}\n", directory.path().display());
+        // Whoever has a file open to write it cannot run it, and tests beside this one inherit what is open.
+        let written = Command::new("/bin/sh")
+            .args(["-c", r#"printf %s "$1" > "$0" && chmod 700 "$0""#])
+            .args([path.as_os_str(), text.as_ref()])
+            .status();
+        assert!(written.expect("a shell").success());
+        let options = Options { concurrency: 1, per_application: 1, ..options };
+        let means = Means { compiler: Compiler::Child(path), ..Means::default() };
+        Self { host: Host::with(options, means).expect("a host"), directory }
+    }
+
+    fn load(&self, pages: u32) -> impl Future<Output = Result<Arc<Loaded>, Rejected>> {
+        self.host.load_in_turn(id(1), component(pages, "").into())
+    }
+
+    /// How many compilers have started.
+    fn started(&self) -> usize {
+        let starts = fs::read_to_string(self.directory.path().join("started"));
+        starts.unwrap_or_default().lines().count()
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_gives_up_waiting_and_no_turn_in_which_something_runs() {
+    const WAITS: &str =
+        "echo >> started; while [ ! -e go ]; do /bin/sleep 0.01; done; echo no >&2; exit 65";
+    let scene = Scene::new(WAITS, Options { compile_concurrency: 4, ..Options::default() });
+    let mut leaves = Box::pin(scene.load(1));
+    while scene.started() == 0 {
+        let ended = tokio::time::timeout(Duration::from_millis(10), &mut leaves).await;
+        assert!(ended.is_err(), "it waits: {ended:?}");
+    }
+    drop(leaves);
+    let gate = &scene.host.0.compiles.gate;
+    let mut waits = Box::pin(scene.load(2));
+    for _ in 0..10 {
+        let ended = tokio::time::timeout(Duration::from_millis(10), &mut waits).await;
+        assert!(ended.is_err(), "it has no turn: {ended:?}");
+        assert!(gate.turn(id(1)).now_or_never().is_none(), "the compiler has it");
+    }
+    assert_eq!(scene.started(), 1);
+    drop(waits);
+    fs::write(scene.directory.path().join("go"), "").expect("is written");
+    drop(gate.turn(id(1)).await);
+    assert_eq!(scene.started(), 1, "nobody waited for the other");
+    let refused = scene.load(3).await.expect_err("is refused");
+    assert_eq!((refused, scene.started()), (Rejected::Compile("no".into()), 2));
+}
