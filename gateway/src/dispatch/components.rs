@@ -23,6 +23,9 @@ pub enum NotLoaded {
     /// Nor is this.
     #[error("{0}")]
     Busy(String),
+    /// It was there once, and may be again: the machine decides, or whoever set its limits.
+    #[error("{0}")]
+    Shaky(String),
     /// It will not be there next time either.
     #[error("{0}")]
     Bad(String),
@@ -30,9 +33,11 @@ pub enum NotLoaded {
 
 impl From<Rejected> for NotLoaded {
     fn from(rejected: Rejected) -> Self {
-        match rejected.is_fault() {
-            true => Self::Bad(rejected.to_string()),
-            false => Self::Busy(rejected.to_string()),
+        let text = rejected.to_string();
+        match rejected {
+            rejected if rejected.is_of_the_moment() => Self::Shaky(text),
+            rejected if rejected.is_fault() => Self::Bad(text),
+            _ => Self::Busy(text),
         }
     }
 }
@@ -45,10 +50,16 @@ impl Dispatcher {
         digest: Digest,
     ) -> Result<Arc<Loaded>, NotLoaded> {
         let load = async {
+            if let Some(rejected) = self.registry.rejected_before(&digest) {
+                return Err(rejected.into());
+            }
             let code = self.catalog.code(digest).await?;
             let missing = || NotLoaded::Bad(format!("the component {digest} is not in the store"));
             let code = code.ok_or_else(missing)?;
-            self.host.load_in_turn(application, code).await.map_err(NotLoaded::from)
+            self.host.load_in_turn(application, code).await.map_err(|rejected| {
+                self.registry.reject(digest, rejected.clone());
+                rejected.into()
+            })
         };
         self.registry.get_or_load(&digest, load).await
     }

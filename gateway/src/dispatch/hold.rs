@@ -52,8 +52,16 @@ impl Failed {
             NotLoaded::Store(_) | NotLoaded::Busy(_) => {
                 Held::Retry { due: clock::now() + STARVED, calls, reason }
             }
-            NotLoaded::Bad(_) if replaced => Held::Retry { due: clock::now(), calls, reason },
-            NotLoaded::Bad(_) => Held::Parked { kind: NOT_LOADED.to_owned(), reason },
+            NotLoaded::Shaky(_) | NotLoaded::Bad(_) if replaced => {
+                Held::Retry { due: clock::now(), calls, reason }
+            }
+            NotLoaded::Shaky(_) if calls + 1 < RETRIES => {
+                let calls = calls + 1;
+                Held::Retry { due: clock::now() + STARVED * u64::from(calls), calls, reason }
+            }
+            NotLoaded::Shaky(_) | NotLoaded::Bad(_) => {
+                Held::Parked { kind: NOT_LOADED.to_owned(), reason }
+            }
         };
         Self::new(NOT_LOADED, held)
     }
@@ -129,6 +137,7 @@ fn after_failure(failure: &CallFailure, calls: u32) -> Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::Rejected;
 
     #[test]
     fn a_starved_call_is_made_again_and_a_failed_one_waits_for_a_person() {
@@ -146,6 +155,35 @@ mod tests {
             assert_eq!(held.state(), "parked");
             assert_eq!(held.reason(), failure.to_string());
         }
+    }
+
+    #[test]
+    fn a_component_that_was_compiled_once_is_compiled_again_before_it_is_at_fault() {
+        let rejected = [
+            Rejected::OutOfMemory(1),
+            Rejected::TooLong("60 s of CPU time".into()),
+            Rejected::Crashed("signal 11".into()),
+        ];
+        for rejected in rejected {
+            let failure = NotLoaded::from(rejected.clone());
+            let before = clock::now();
+            for calls in [0, 1, RETRIES - 2] {
+                let Held::Retry { due, calls: noted, .. } =
+                    Failed::not_loaded(&failure, calls, false).held
+                else {
+                    panic!("{rejected} is not the last at call {calls}")
+                };
+                assert_eq!(noted, calls + 1);
+                assert!(due >= before + STARVED * u64::from(noted));
+            }
+            let last = Failed::not_loaded(&failure, RETRIES - 1, false).held;
+            assert_eq!((last.state(), last.reason()), ("parked", &*rejected.to_string()));
+        }
+        let killed = NotLoaded::from(Rejected::Unavailable("the compiler was killed".into()));
+        let held = Failed::not_loaded(&killed, RETRIES, false).held;
+        assert_eq!(held.state(), "retry", "that is never the component's fault");
+        let broken = NotLoaded::from(Rejected::Compile("too large".into()));
+        assert_eq!(Failed::not_loaded(&broken, 0, false).held.state(), "parked");
     }
 
     #[test]

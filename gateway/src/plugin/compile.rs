@@ -163,10 +163,17 @@ pub enum Rejected {
 }
 
 impl Rejected {
-    /// Whether the component is at fault, and would be at any other time.
+    /// Whether the component is at fault, as far as can be told.
     #[must_use]
     pub const fn is_fault(&self) -> bool {
-        !matches!(self, Self::Busy | Self::Unavailable(_))
+        !matches!(self, Self::Busy | Self::Unavailable(_) | Self::Probe(CallFailure::Timeout(_)))
+    }
+
+    /// Whether a component that was compiled once may well be another time: what that takes depends on how the machine is
+    /// doing, and on limits that may be others by now.
+    #[must_use]
+    pub const fn is_of_the_moment(&self) -> bool {
+        matches!(self, Self::OutOfMemory(_) | Self::TooLong(_) | Self::Crashed(_))
     }
 }
 

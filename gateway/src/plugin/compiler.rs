@@ -32,8 +32,10 @@ const REFUSED: u8 = 65;
 const FAILED: u8 = 1;
 /// Bytes read of what the child says on stderr.
 const COMPLAINT: u64 = 4096;
-/// The signal of a process whose CPU time is used up. The same number on every Linux.
+/// The signal of a process whose CPU time is used up. The same number on every Linux, as the next one.
 const SIGXCPU: i32 = 24;
+/// The signal that ends a process at once.
+const SIGKILL: i32 = 9;
 /// Threads that compile: more take memory of the limit, and the processors of everybody else.
 const THREADS: usize = 4;
 
@@ -132,8 +134,9 @@ fn in_child(mut command: Command, options: &Options, bytes: &[u8]) -> Result<Vec
         let complaint = read("complaint", Box::new(errors), COMPLAINT)?;
         let wait = |pipe: &mpsc::Receiver<Vec<u8>>| {
             let left = until.saturating_duration_since(clock::instant());
-            let late = format!("{} ms", options.compile_timeout_ms);
-            pipe.recv_timeout(left).map_err(|_| Rejected::TooLong(late))
+            // How long it takes by the clock is the machine's doing; its CPU time has a limit of its own.
+            let late = format!("compiling took longer than {} ms", options.compile_timeout_ms);
+            pipe.recv_timeout(left).map_err(|_| Rejected::Unavailable(late))
         };
         let (code, complaint) = (wait(&code)?, wait(&complaint)?);
         // It closed its pipes, so that it is ending: a signal changes nothing, unless it lies.
@@ -151,6 +154,12 @@ fn why(status: ExitStatus, complaint: &[u8], options: &Options) -> Rejected {
     let starved = ["memory allocation of", "Cannot allocate memory", "out of memory"];
     if starved.iter().any(|words| complaint.contains(words)) {
         return Rejected::OutOfMemory(options.compile_memory_bytes);
+    }
+    // None of its limits sends it, but a system without memory does, and whoever may.
+    if status.signal() == Some(SIGKILL) {
+        return Rejected::Unavailable(
+            "the compiler was killed: the machine has too little memory".into(),
+        );
     }
     if status.signal() == Some(SIGXCPU) {
         return Rejected::TooLong(format!("{} s of CPU time", options.compile_cpu_seconds));

@@ -1,13 +1,18 @@
 //! The loaded components, by digest. Filled at each upload, and after a start by the first message; read for every
-//! message. A component stays for as long as something runs it, whatever happens here.
+//! message. A component stays for as long as something runs it, whatever happens here. Why one could not be loaded is
+//! remembered for a moment, so that not each of the messages that wait for it has it compiled once more.
 
-use super::compile::Loaded;
-use crate::model::id::Digest;
+use super::compile::{Loaded, Rejected};
+use crate::{clock, model::id::Digest};
 use arc_swap::ArcSwap;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
+
+/// How long it is remembered why a component could not be loaded.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// What is loaded. Readers take no lock; a change copies the map, which has an entry per version in use.
 #[derive(Debug, Default)]
@@ -15,6 +20,8 @@ pub struct Registry {
     loaded: ArcSwap<HashMap<Digest, Arc<Loaded>>>,
     /// What is being loaded.
     loading: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// What could not be, and since when.
+    rejected: Mutex<HashMap<Digest, (Instant, Rejected)>>,
 }
 
 impl Registry {
@@ -25,6 +32,23 @@ impl Registry {
             map.insert(loaded.digest, Arc::clone(loaded));
             map
         });
+        self.rejected().remove(&loaded.digest);
+    }
+
+    /// Why the component could not be loaded a moment ago, if that was so.
+    pub fn rejected_before(&self, digest: &Digest) -> Option<Rejected> {
+        let mut known = self.rejected();
+        known.retain(|_, (since, _)| since.elapsed() < REMEMBERED);
+        known.get(digest).map(|(_, rejected)| rejected.clone())
+    }
+
+    /// Notes that it could not be.
+    pub fn reject(&self, digest: Digest, rejected: Rejected) {
+        self.rejected().insert(digest, (clock::instant(), rejected));
+    }
+
+    fn rejected(&self) -> MutexGuard<'_, HashMap<Digest, (Instant, Rejected)>> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The component with that digest, loaded by the first who asks while the others wait.

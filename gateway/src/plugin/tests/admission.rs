@@ -63,3 +63,34 @@ async fn who_leaves_gives_up_waiting_and_no_turn_in_which_something_runs() {
     let refused = scene.load(3).await.expect_err("is refused");
     assert_eq!((refused, scene.started()), (Rejected::Compile("no".into()), 2));
 }
+
+#[tokio::test]
+async fn a_compiler_that_the_machine_ends_is_nobodys_fault() {
+    let patient = Options::default();
+    let short = Options { compile_timeout_ms: 50, ..Options::default() };
+    for (script, options, fault, why) in [
+        ("kill -KILL $$", &patient, false, "was killed"),
+        ("exec /bin/sleep 600", &short, false, "longer than 50 ms"),
+        ("kill -SEGV $$", &patient, true, "crashed"),
+        ("kill -XCPU $$", &patient, true, "60 s of CPU time"),
+        ("echo memory allocation of 5 bytes failed >&2; kill -ABRT $$", &patient, true, "memory"),
+    ] {
+        let rejected = Scene::new(script, options.clone()).load(1).await.expect_err(script);
+        assert_eq!(rejected.is_fault(), fault, "{script}: {rejected}");
+        assert!(rejected.to_string().contains(why), "{script}: {rejected}");
+        assert_eq!(rejected.is_of_the_moment(), fault, "{script}: it was compiled once");
+    }
+    assert!(!Rejected::Probe(CallFailure::Timeout(1)).is_fault(), "it was starved");
+    assert!(Rejected::Probe(CallFailure::CpuLimit(1)).is_fault());
+}
+
+#[test]
+fn why_a_component_could_not_be_loaded_is_remembered_until_it_is() {
+    let (stage, registry) = (Stage::new(), Registry::default());
+    let digest = stage.scripted.digest;
+    assert_eq!(registry.rejected_before(&digest), None);
+    registry.reject(digest, Rejected::OutOfMemory(1));
+    assert_eq!(registry.rejected_before(&digest), Some(Rejected::OutOfMemory(1)));
+    registry.insert(&stage.scripted);
+    assert_eq!(registry.rejected_before(&digest), None);
+}

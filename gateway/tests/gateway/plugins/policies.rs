@@ -19,6 +19,27 @@ async fn state(gateway: &Gateway, state: &str) -> Vec<Value> {
     list["data"].as_array().expect("a list").clone()
 }
 
+/// After a start without compiled forms, on a machine that has no time for the compiler.
+#[tokio::test]
+async fn what_cannot_be_compiled_just_now_is_waited_for_and_passed_by_by_nothing() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    scripted(&gateway, &receiver, &[("a", Value::Null)]).await;
+    change(&gateway, "a", json!({ "policy": "pass-through" })).await;
+    gateway.kill();
+    std::fs::remove_dir_all(gateway.path("data/compiled")).expect("is removed");
+    gateway.set("OCTOHOOKS_PLUGINS__COMPILE_TIMEOUT_MS", "1");
+    gateway.restart().await;
+    let message = gateway.message("hooli", json!({ "do": "drop", "reason": "seen" })).await;
+    let waits = gateway.held("hooli", &message, "retry").await;
+    let reason = waits["reason"].as_str().expect("a reason");
+    assert!(reason.contains("compiling took longer than 1 ms"), "{reason}");
+    gateway.unset("OCTOHOOKS_PLUGINS__COMPILE_TIMEOUT_MS");
+    gateway.restart().await;
+    let dropped = gateway.held("hooli", &message, "dropped").await;
+    assert_eq!(dropped["reason"], "seen");
+    assert_eq!(receiver.received("/ok").len(), 0);
+}
+
 #[tokio::test]
 async fn a_message_may_go_on_without_the_plugin_that_fails() {
     let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
