@@ -160,8 +160,9 @@ impl App {
         let publisher = doors::publisher(&nats, &config, &catalog.snapshot(), &subjects);
         let wires = Wires { http, nats: publisher };
         let delivery = config.delivery.clone();
+        let trials = Arc::new(Trials::default());
         let endpoint_plugins =
-            Guests::new(catalog.clone(), host.clone(), registry.clone(), guests.clone());
+            Guests::new(catalog.clone(), &host, &registry, &trials, guests.clone());
         let deliver = Deliver::new(
             queue.clone(),
             catalog.clone(),
@@ -169,7 +170,6 @@ impl App {
             delivery,
             descriptors.requests,
         );
-        let trials = Arc::new(Trials::default());
         let simulator = Simulator::new(&host, &registry, &catalog, &log, guests.clone());
         let dispatcher =
             Dispatcher::new(queue.clone(), catalog.clone(), &host, &registry, &trials, guests);

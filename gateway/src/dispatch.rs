@@ -13,13 +13,13 @@ use crate::{
         message::Held,
     },
     plugin::{Host, Registry},
+    quarantine::Quarantine,
     store::{Catalog, Dispatched, LeasedMessage, Queue, StoreError},
     trials::Trials,
 };
 use components::Prepared;
 use deliveries::deliveries;
 use futures_util::FutureExt;
-use quarantine::Failures;
 use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
@@ -34,7 +34,6 @@ mod chain;
 mod components;
 mod deliveries;
 mod hold;
-mod quarantine;
 mod trial;
 pub mod route;
 pub mod turnstile;
@@ -51,7 +50,7 @@ pub struct Dispatcher {
     guests: Handle,
     settings: RwLock<HashMap<ApplicationId, Vec<Prepared>>>,
     turnstiles: Mutex<HashMap<ApplicationId, Turnstile>>,
-    failures: Failures,
+    quarantine: Quarantine,
     trials: Arc<Trials>,
     meters: Meters,
 }
@@ -86,7 +85,7 @@ impl Dispatcher {
             wait_seconds: metrics::histogram!("octohooks_plugin_wait_seconds"),
         };
         let (settings, turnstiles) = (RwLock::default(), Mutex::default());
-        let failures = Failures::default();
+        let quarantine = Quarantine::new(catalog.clone(), host.options().quarantine_after);
         let (host, registry, trials) = (host.clone(), registry.clone(), trials.clone());
         Arc::new(Self {
             queue,
@@ -96,7 +95,7 @@ impl Dispatcher {
             guests,
             settings,
             turnstiles,
-            failures,
+            quarantine,
             trials,
             meters,
         })

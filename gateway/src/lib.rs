@@ -21,6 +21,7 @@ pub mod dispatch;
 pub mod plugin;
 pub mod workbench;
 pub mod trials;
+pub mod quarantine;
 pub mod deliver;
 pub mod recover;
 pub mod retention;

@@ -11,8 +11,10 @@ use crate::{
         name::PluginName,
         plugin::{Kind, Plugin},
     },
-    plugin::{Call, Called, Host, Loaded, Registry, Settings, ToClassify, ToSign},
+    plugin::{Call, CallFailure, Called, Host, Loaded, Registry, Settings, ToClassify, ToSign},
+    quarantine::Quarantine,
     store::Catalog,
+    trials::{Trials, lines::Written},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -26,24 +28,31 @@ pub struct Guests {
     catalog: Arc<dyn Catalog>,
     host: Host,
     registry: Arc<Registry>,
+    trials: Arc<Trials>,
+    quarantine: Quarantine,
     runtime: Handle,
 }
 
 /// A plugin that can be called for a delivery.
 struct Ready {
+    plugin: Arc<Plugin>,
+    digest: Digest,
     loaded: Arc<Loaded>,
     call: Call,
 }
 
 impl Guests {
-    /// Calls the plugins of this host on that runtime.
-    pub const fn new(
+    /// Calls the plugins of this host on that runtime; what they write goes to `trials`.
+    pub fn new(
         catalog: Arc<dyn Catalog>,
-        host: Host,
-        registry: Arc<Registry>,
+        host: &Host,
+        registry: &Arc<Registry>,
+        trials: &Arc<Trials>,
         runtime: Handle,
     ) -> Self {
-        Self { catalog, host, registry, runtime }
+        let quarantine = Quarantine::new(catalog.clone(), host.options().quarantine_after);
+        let (host, registry, trials) = (host.clone(), registry.clone(), trials.clone());
+        Self { catalog, host, registry, trials, quarantine, runtime }
     }
 
     /// The headers that sign this body for the endpoint, as of `seconds` since the epoch; or why there are none.
@@ -65,10 +74,10 @@ impl Guests {
             keys: endpoint.signing(seconds.saturating_mul(1000)).cloned().collect(),
         };
         let host = self.host.clone();
-        let Ready { loaded, call } = ready;
+        let Ready { plugin, digest, loaded, call } = ready;
         let called = self.runtime.spawn(async move { host.sign(&loaded, call, request).await });
         let called = called.await.map_err(|error| error.to_string())?;
-        note(Kind::Sign, name, delivery, &called);
+        self.note((&plugin, digest), delivery, &called).await;
         called.result.map_err(|failure| format!("the signer `{name}`: {failure}"))
     }
 
@@ -98,13 +107,14 @@ impl Guests {
         attempt: u32,
         answer: &Answer,
     ) -> Result<Option<Meaning>, String> {
-        let Ready { loaded, call } = self.ready(name, Kind::Classify, delivery).await?;
+        let ready = self.ready(name, Kind::Classify, delivery).await?;
+        let Ready { plugin, digest, loaded, call } = ready;
         let (endpoint, answer) = (endpoint.clone(), answer.clone());
         let asked = ToClassify { endpoint, webhook_id: delivery.webhook_id(), attempt, answer };
         let host = self.host.clone();
         let called = self.runtime.spawn(async move { host.classify(&loaded, call, asked).await });
         let called = called.await.map_err(|error| error.to_string())?;
-        note(Kind::Classify, name, delivery, &called);
+        self.note((&plugin, digest), delivery, &called).await;
         called.result.map(Some).map_err(|failure| failure.to_string())
     }
 
@@ -117,14 +127,37 @@ impl Guests {
     ) -> Result<Ready, String> {
         let tenant = self.catalog.snapshot().tenant(delivery.message.application).cloned();
         let tenant = tenant.ok_or("the application is gone")?;
-        let plugin = usable(&tenant, name, kind)?;
+        let plugin = usable(&tenant, name, kind)?.clone();
         let digest =
             plugin.active.ok_or_else(|| format!("the plugin `{name}` has no active version"))?;
         let settings = Arc::new(Settings::from(plugin.settings.clone()));
         let (message, content_type) = (delivery.message.clone(), None);
         let loaded = self.loaded(message.application, digest).await?;
         let call = Call { message, tenant, settings, content_type, effects: true };
-        Ok(Ready { loaded, call })
+        Ok(Ready { plugin, digest, loaded, call })
+    }
+
+    /// Counts a call, and keeps what it wrote and how it failed.
+    async fn note<T>(
+        &self,
+        (plugin, digest): (&Plugin, Digest),
+        delivery: &Delivery,
+        called: &Called<T>,
+    ) {
+        let failure = called.result.as_ref().err();
+        let kind = match plugin.kind {
+            Kind::Sign => "sign",
+            Kind::Classify => "classify",
+            Kind::Transform => "transform",
+        };
+        let outcome = failure.map_or("done", CallFailure::kind);
+        metrics::counter!("octohooks_endpoint_plugin_calls_total", "kind" => kind, "outcome" => outcome)
+            .increment(1);
+        called.write_log(&delivery.message, &plugin.name);
+        let message = delivery.message.id;
+        let written = Written { message, digest, lines: &called.log, failure };
+        self.trials.lines.write(&self.catalog.snapshot(), plugin, written);
+        self.quarantine.count(plugin, digest, failure).await;
     }
 
     async fn loaded(
@@ -146,23 +179,11 @@ impl Guests {
 fn usable<'t>(tenant: &'t Tenant, name: &str, kind: Kind) -> Result<&'t Arc<Plugin>, String> {
     let missing = || format!("the application has no plugin `{name}`");
     let plugin = tenant.plugin(name).ok_or_else(missing)?;
-    match plugin.kind == kind {
-        true => Ok(plugin),
-        false => {
+    match &plugin.quarantined {
+        _ if plugin.kind != kind => {
             Err(format!("the plugin `{name}` is not for this: it is of the kind {:?}", plugin.kind))
         }
+        Some(reason) => Err(format!("the plugin `{name}` is in quarantine: {reason}")),
+        None => Ok(plugin),
     }
-}
-
-/// Counts a call, and writes the lines that it wrote.
-fn note<T>(kind: Kind, name: &PluginName, delivery: &Delivery, called: &Called<T>) {
-    let kind = match kind {
-        Kind::Sign => "sign",
-        Kind::Classify => "classify",
-        Kind::Transform => "transform",
-    };
-    let outcome = called.result.as_ref().err().map_or("done", |failure| failure.kind());
-    metrics::counter!("octohooks_endpoint_plugin_calls_total", "kind" => kind, "outcome" => outcome)
-        .increment(1);
-    called.write_log(&delivery.message, name);
 }

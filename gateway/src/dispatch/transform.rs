@@ -12,7 +12,7 @@ use crate::{
     clock,
     gate::Turn,
     model::{
-        catalog::{Change, Tenant},
+        catalog::Tenant,
         dispatch::{Dispatch, Verdict},
         failure::Failure,
         id::Digest,
@@ -21,6 +21,7 @@ use crate::{
     },
     plugin::{Call, CallFailure, Called},
     store::{Cause, Dispatched, LeasedMessage},
+    trials::lines::Written,
 };
 use std::sync::Arc;
 
@@ -101,7 +102,9 @@ impl Dispatcher {
         take: impl FnOnce(Verdict) -> Result<T, CallFailure>,
     ) -> Result<T, Failed> {
         let Link { plugin, digest } = link;
-        if let Some(reason) = &plugin.quarantined {
+        // A version that is tried is called, whatever the active one did.
+        let is_active = plugin.active == Some(digest);
+        if let Some(reason) = plugin.quarantined.as_ref().filter(|_| is_active) {
             return Err(Failed::quarantined(reason.clone()));
         }
         let loaded = match self.loaded(plugin.application, digest).await {
@@ -137,11 +140,12 @@ impl Dispatcher {
             take(verdict).inspect(|_| meter.increment(1))
         });
         let failure = result.as_ref().err();
-        self.keep_lines(link, id, &log, failure);
+        let written = Written { message: id, digest, lines: &log, failure };
+        self.trials.lines.write(&self.catalog.snapshot(), plugin, written);
         if let Some(ran) = ran {
             self.note_trial(link, id, ran, failure);
         }
-        self.count(link, failure).await;
+        self.quarantine.count(plugin, digest, failure).await;
         result.map_err(|failure| Failed::of_call(failure, run.leased.calls + 1, log))
     }
 
@@ -176,28 +180,6 @@ impl Dispatcher {
         now.is_none_or(|now| {
             now.runs_otherwise(tenant) || now.transforms().count() != tenant.transforms().count()
         })
-    }
-
-    /// Counts failures in a row, and puts a plugin in quarantine that does nothing else.
-    pub(super) async fn count(
-        &self,
-        Link { plugin, digest }: Link<'_>,
-        failure: Option<&CallFailure>,
-    ) {
-        let (application, name) = (plugin.application, &plugin.name);
-        let Some(failure) = failure else {
-            return self.failures.succeeded(application, name, digest);
-        };
-        let most = self.host.options().quarantine_after;
-        if !failure.is_fault() || !self.failures.failed(application, name, digest, most) {
-            return;
-        }
-        let reason = format!("{most} failures in a row; the last: {failure}");
-        tracing::warn!(%application, plugin = %name, %digest, reason, "a plugin is in quarantine");
-        let change = Change::QuarantinePlugin(application, name.clone(), digest, reason);
-        if let Err(error) = self.catalog.change(change).await {
-            tracing::debug!(%error, "it was replaced meanwhile, or is called on");
-        }
     }
 }
 

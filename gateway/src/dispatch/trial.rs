@@ -5,7 +5,7 @@
 use super::{Dispatcher, transform::Link};
 use crate::{
     model::{id::MessageId, plugin::Plugin},
-    plugin::{Call, CallFailure, Called, LogLine},
+    plugin::{Call, CallFailure, Called},
     trials::{
         Place,
         compare::{Ran, compare},
@@ -45,22 +45,6 @@ impl Watched {
 }
 
 impl Dispatcher {
-    /// Keeps what a call wrote, and how it failed, for whoever follows the plugin's log.
-    pub(super) fn keep_lines(
-        &self,
-        Link { plugin, digest }: Link<'_>,
-        message: MessageId,
-        lines: &[LogLine],
-        failure: Option<&CallFailure>,
-    ) {
-        if lines.is_empty() && failure.is_none() {
-            return;
-        }
-        let failure = failure.map(|failure| (failure.kind(), failure.to_string()));
-        let written = Written { message, digest, lines, failure };
-        self.trials.lines.write(&self.catalog.snapshot(), plugin, &written);
-    }
-
     /// Notes what a call that decided came to, where a version is tried; calls one that only watches.
     pub(super) fn note_trial(
         self: &Arc<Self>,
@@ -108,12 +92,13 @@ impl Dispatcher {
         if is_starved(&candidate) {
             return self.skip(plugin);
         }
-        let (link, failure) = (Link { plugin, digest }, candidate.result.as_ref().err());
-        self.keep_lines(link, call.message.id, &called.log, failure);
+        let failure = candidate.result.as_ref().err();
+        let written = Written { message: call.message.id, digest, lines: &called.log, failure };
+        self.trials.lines.write(&self.catalog.snapshot(), plugin, written);
         let content_type = call.content_type.as_deref();
         let found = compare(&call.message, content_type, Some(active), &candidate);
         self.trials.reports.compared(&self.catalog.snapshot(), plugin, &found);
-        self.count(link, failure).await;
+        self.quarantine.count(plugin, digest, failure).await;
     }
 
     fn skip(&self, plugin: &Plugin) {

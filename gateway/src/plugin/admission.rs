@@ -103,6 +103,15 @@ impl Host {
         self.in_turn(tenant.application.id, bytes, Some(granted(tenant))).await
     }
 
+    /// Whether the application is granted now what a component imports that is loaded already.
+    pub fn allows(tenant: &Tenant, loaded: &Loaded) -> Result<(), Rejected> {
+        let granted = granted(tenant);
+        match loaded.capabilities.iter().find(|grant| !granted.has(grant)) {
+            Some(grant) => Err(Rejected::NotGranted { import: (*grant).to_owned(), grant }),
+            None => Ok(()),
+        }
+    }
+
     /// The same, whatever it imports: what is not granted fails when it is used.
     pub async fn admit_ungranted(
         &self,

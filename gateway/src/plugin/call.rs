@@ -134,6 +134,8 @@ impl<T> Called<T> {
     pub fn write_log(&self, message: &Message, plugin: &PluginName) {
         let (message_id, application) = (message.id, message.application);
         for LogLine { level, text } in &self.log {
+            // One line each: a plugin's text is no line of the gateway's.
+            let text = text.replace(char::is_control, " ");
             match level {
                 Level::Error | Level::Warn => {
                     tracing::warn!(target: "plugin", %message_id, %application, %plugin, "{text}");

@@ -14,6 +14,7 @@ use crate::{
         name::PluginName,
         plugin::Plugin,
     },
+    plugin::CallFailure,
 };
 use serde::Serialize;
 use std::{
@@ -87,7 +88,7 @@ pub struct Excerpt {
 }
 
 /// What a call left to read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Written<'c> {
     /// On which message.
     pub message: MessageId,
@@ -95,8 +96,8 @@ pub struct Written<'c> {
     pub digest: Digest,
     /// What it wrote.
     pub lines: &'c [LogLine],
-    /// How it failed: in one word, and for people.
-    pub failure: Option<(&'static str, String)>,
+    /// How it failed.
+    pub failure: Option<&'c CallFailure>,
 }
 
 impl Default for Lines {
@@ -115,11 +116,15 @@ impl From<Millis> for Lines {
 
 impl Lines {
     /// Adds what a call has written.
-    pub fn write(&self, catalog: &Snapshot, plugin: &Plugin, written: &Written<'_>) {
+    pub fn write(&self, catalog: &Snapshot, plugin: &Plugin, written: Written<'_>) {
+        let Written { message, digest, lines, failure } = written;
+        if lines.is_empty() && failure.is_none() {
+            return;
+        }
         let at = clock::now();
-        let Written { message, digest, .. } = *written;
-        let own = written.lines.iter().map(|line| (line.level, line.text.as_str(), None));
-        let failure = written.failure.iter();
+        let own = lines.iter().map(|line| (line.level, line.text.as_str(), None));
+        let failure = failure.map(|failure| (failure.kind(), failure.to_string()));
+        let failure = failure.iter();
         let failure = failure.map(|(kind, reason)| (Level::Error, reason.as_str(), Some(*kind)));
         let mut all = self.all();
         let key = (plugin.application, plugin.name.clone());
@@ -221,7 +226,7 @@ mod tests {
     use super::*;
     use crate::model::{catalog::Change, sample};
 
-    fn write(lines: &Lines, plugin: &Plugin, texts: &[&str], failure: Option<&'static str>) {
+    fn write(lines: &Lines, plugin: &Plugin, texts: &[&str], failure: Option<&CallFailure>) {
         let catalog = {
             let mut catalog = Snapshot::default();
             let application = sample::application();
@@ -236,9 +241,8 @@ mod tests {
         let own = texts.iter().map(|text| LogLine { level: Level::Info, text: (*text).into() });
         let own: Vec<_> = own.collect();
         let message = sample::message(plugin.application).id;
-        let failure = failure.map(|kind| (kind, "why".to_owned()));
         let written = Written { message, digest: Digest([1; 32]), lines: &own, failure };
-        lines.write(&catalog, plugin, &written);
+        lines.write(&catalog, plugin, written);
     }
 
     fn texts(excerpt: &Excerpt) -> Vec<&str> {
@@ -251,13 +255,17 @@ mod tests {
         let empty = lines.of(&plugin, None, 10);
         assert!(empty.data.is_empty());
         write(&lines, &plugin, &["a", "b"], None);
-        write(&lines, &plugin, &["c"], Some("trap"));
-        assert_eq!(texts(&lines.of(&plugin, None, 2)), ["c", "why"], "the last ones");
+        write(&lines, &plugin, &["c"], Some(&CallFailure::Reject("why".into())));
+        assert_eq!(
+            texts(&lines.of(&plugin, None, 2)),
+            ["c", "the plugin rejected the message: why"],
+            "the last ones"
+        );
         let first = lines.of(&plugin, Some(empty.after), 3);
         assert_eq!((texts(&first), first.gap), (vec!["a", "b", "c"], false));
         let rest = lines.of(&plugin, Some(first.after), 3);
         assert_eq!(rest.data.len(), 1);
-        assert_eq!((rest.data[0].failure, rest.data[0].level), (Some("trap"), Level::Error));
+        assert_eq!((rest.data[0].failure, rest.data[0].level), (Some("reject"), Level::Error));
         let none = lines.of(&plugin, Some(rest.after), 3);
         assert_eq!((none.data.len(), none.after), (0, rest.after));
     }

@@ -161,8 +161,13 @@ impl Case {
 
     /// Writes what came of it into the file, as what is expected from now on.
     pub fn update(&self, got: &Expected) -> Result<(), Problem> {
-        fs::write(&self.path, self.with(got))
-            .map_err(|error| Problem::new(error.to_string()).at(self.path.display()))
+        // Beside it first: on a full disk the author keeps the case.
+        let new = self.path.with_extension("json.new");
+        let written = fs::write(&new, self.with(got)).and_then(|()| fs::rename(&new, &self.path));
+        written.map_err(|error| {
+            let _gone = fs::remove_file(&new);
+            Problem::new(error.to_string()).at(self.path.display())
+        })
     }
 
     fn with(&self, got: &Expected) -> String {

@@ -63,6 +63,17 @@ async fn an_upload_needs_its_grants_and_a_grant_that_is_taken_away_is_missed() {
     let delivered = receiver.wait_for("/ok", 1).await.remove(0);
     let came: Value = serde_json::from_slice(&delivered.body).expect("JSON");
     assert!(came[0]["ok"].is_u64(), "it went on with the grant: {came}");
+
+    // Activating asks for the grants again, though the component is loaded.
+    let digest = gateway.get("/applications/hooli/plugins/main").await["active"].clone();
+    let mut without = everything(&receiver);
+    without["random"] = json!(false);
+    gateway.put(GRANTS, without).await;
+    let activate = "/applications/hooli/plugins/main/activate";
+    let wanted = json!({ "digest": digest });
+    let (status, error) = gateway.call(Method::POST, activate, Some(&wanted)).await;
+    assert_eq!(status, 422, "{error}");
+    assert!(error["message"].to_string().contains("`random`"), "{error}");
 }
 
 #[tokio::test]

@@ -140,6 +140,47 @@ async fn an_answer_means_what_the_endpoints_plugin_says() {
 }
 
 #[tokio::test]
+async fn what_endpoints_plugins_write_is_kept_and_those_that_only_fail_are_not_called() {
+    let few = [("OCTOHOOKS_PLUGINS__QUARANTINE_AFTER", "2")];
+    let (gateway, receiver) = (Gateway::start(&few).await, Receiver::start().await);
+    gateway.application("hooli", &[]).await;
+    let uploaded = [("github", "signer"), ("by-body", "classifier")];
+    for (name, guest) in uploaded {
+        put(&gateway, name, guest).await;
+    }
+    let fail = json!({ "settings": { "mode": "fail" } });
+    gateway.good(Method::PATCH, "/applications/hooli/plugins/github", Some(&fail)).await;
+    let signed = json!({ "uid": "signed", "signer": "github" });
+    let id = endpoint(&gateway, &receiver, "/ok/signed", signed).await;
+    endpoint(&gateway, &receiver, "/says/200/panic", json!({ "classifier": "by-body" })).await;
+    for n in 0..2 {
+        let message = gateway.message("hooli", json!({ "n": n })).await;
+        gateway.settled("hooli", &message).await;
+    }
+    for (name, _) in uploaded {
+        let path = format!("/applications/hooli/plugins/{name}");
+        until("it is in quarantine", async || {
+            gateway.get(&path).await["quarantined"].is_string().then_some(())
+        })
+        .await;
+        let log = gateway.get(&format!("{path}/log")).await;
+        let lines = log["data"].as_array().expect("a list");
+        assert!(lines.iter().any(|line| line["failure"].is_string()), "{name}: {log}");
+    }
+    let message = gateway.message("hooli", json!({})).await;
+    gateway.settled("hooli", &message).await;
+    let tried = attempts(&gateway, &message, &id).await;
+    assert!(tried[0].to_string().contains("is in quarantine"), "{tried:?}");
+    assert!(receiver.received("/ok/signed").is_empty());
+    // Released, and mended, it signs.
+    let path = "/applications/hooli/plugins/github";
+    gateway.good(Method::PATCH, path, Some(&json!({ "settings": {} }))).await;
+    assert_eq!(gateway.get(path).await["quarantined"], Value::Null);
+    gateway.message("hooli", json!({})).await;
+    receiver.wait_for("/ok/signed", 1).await;
+}
+
+#[tokio::test]
 async fn a_receiver_that_is_gone_has_its_endpoint_disabled() {
     let (gateway, receiver) = scene().await;
     let classifier = json!({ "classifier": "by-body" });

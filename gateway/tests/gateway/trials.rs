@@ -216,6 +216,24 @@ async fn a_canary_that_only_fails_is_ended_and_the_active_version_does_its_work(
 }
 
 #[tokio::test]
+async fn a_canary_of_a_plugin_in_quarantine_decides_on_its_share() {
+    let few = [("OCTOHOOKS_PLUGINS__QUARANTINE_AFTER", "1")];
+    let (gateway, receiver) = (Gateway::start(&few).await, Receiver::start().await);
+    let [mended, broken] = two_versions(&gateway, &receiver).await;
+    gateway.post(&format!("{MAIN}/activate"), json!({ "digest": broken })).await;
+    let payload = script(&json!({ "do": "panic", "reason": "bad day" }));
+    let message = gateway.message("hooli", payload).await;
+    gateway.held("hooli", &message, "parked").await;
+    until("it is in quarantine", async || {
+        gateway.get(MAIN).await["quarantined"].is_string().then_some(())
+    })
+    .await;
+    tries(&gateway, json!({ "version": mended, "mode": "canary", "percent": 100 })).await;
+    gateway.message("hooli", report("DELIVRD")).await;
+    receiver.wait_for("/ok", 1).await;
+}
+
+#[tokio::test]
 async fn a_trial_that_cannot_be_is_refused_and_changes_nothing() {
     let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
     let [active, candidate] = two_versions(&gateway, &receiver).await;

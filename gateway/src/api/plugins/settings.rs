@@ -33,6 +33,7 @@ const BODY: usize = 2 * SETTINGS;
 /// What is changed of a plugin. What is absent stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PluginChange)]
+#[serde(deny_unknown_fields)]
 struct Changed {
     /// All of them, at most 64 KiB as JSON.
     #[schema(value_type = Option<Object>)]

@@ -52,7 +52,7 @@ const NAMES: usize = 100;
 
 /// What to simulate. All of it may be absent: then the newest version that is not active runs on the last hundred messages.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = PluginSimulation)]
 struct Wanted {
     /// One of the plugin's versions; by default the newest that is not active, or else the active one.

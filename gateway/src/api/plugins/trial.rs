@@ -52,6 +52,7 @@ pub enum ModeName {
 /// A version to try.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(as = PluginTrialDraft)]
+#[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// One of the plugin's versions that is not active.
     version: Digest,
@@ -244,6 +245,7 @@ pub async fn promote(
 /// Which lines.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct Lines {
     /// Only those after this one: the `after` of the answer before. Without it the last ones are answered.
     after: Option<u64>,

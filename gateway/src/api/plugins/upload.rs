@@ -69,6 +69,7 @@ struct Definition {
 /// What an upload may say.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// Whether the version is called from now on; if not, it is one that can be activated.
     #[serde(default = "yes")]

@@ -28,6 +28,7 @@ const BODY: usize = 4096;
 /// Which version to call.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PluginActivation)]
+#[serde(deny_unknown_fields)]
 struct Wanted {
     /// One of the plugin's versions.
     digest: Digest,
@@ -54,6 +55,8 @@ pub async fn ready(
         host.load_for(tenant, code).await.map_err(refused)
     };
     let loaded = registry.get_or_load(&digest, from_store).await?;
+    // Another application may have had it loaded, with grants of its own.
+    Host::allows(tenant, &loaded).map_err(refused)?;
     schema(host, &loaded).await
 }
 

@@ -1,6 +1,9 @@
 //! Why messages are held: a row for each that waits, was dropped or has died.
 
-use super::rows::{bad, json, signed, unsigned};
+use super::{
+    rows::{bad, json, signed, unsigned},
+    writer::Applied,
+};
 use crate::{
     model::{
         Millis,
@@ -108,12 +111,12 @@ pub fn endpoints(row: &Row<'_>, at: usize) -> Result<Vec<EndpointId>> {
 }
 
 /// Notes how a plugin failed on a message that goes on without it.
-pub fn pass_over(c: &Connection, message: Sequence, failure: &Failure) -> Result<()> {
+pub fn pass_over(c: &Connection, message: Sequence, failure: &Failure) -> Result<Applied> {
     c.prepare_cached(
         "INSERT OR REPLACE INTO passed_over SELECT sequence, ?2 FROM message WHERE sequence = ?1",
     )?
     .execute(params![signed(message.0), json(failure)])?;
-    Ok(())
+    Ok(Applied::Done)
 }
 
 /// The columns `held` and `failure` read, of the message `m` and what is noted of it in `h`.

@@ -303,8 +303,7 @@ impl Writer {
                     Applied::Done
                 }
                 Op::NoteFailure(message, failure) => {
-                    held::pass_over(&transaction, *message, failure)?;
-                    Applied::Done
+                    held::pass_over(&transaction, *message, failure)?
                 }
                 Op::Hold(leased, held, cause) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);

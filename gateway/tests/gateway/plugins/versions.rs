@@ -83,7 +83,10 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
         (Method::POST, format!("{nowhere}/release")),
         (Method::DELETE, format!("{nowhere}/versions/{}", "0".repeat(64))),
     ] {
-        let body = json!({ "digest": "0".repeat(64) });
+        let body = match method {
+            Method::PATCH => json!({}),
+            _ => json!({ "digest": "0".repeat(64) }),
+        };
         let (status, error) = gateway.call(method.clone(), &path, Some(&body)).await;
         assert_eq!(
             (status.as_u16(), &error["message"]),
@@ -103,6 +106,7 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
         (Method::PATCH, MAIN, json!({ "policy": "pray" }), 422, "/policy"),
         (Method::PATCH, MAIN, json!({ "place": -1 }), 422, "/place"),
         (Method::PATCH, MAIN, json!([]), 422, ""),
+        (Method::PATCH, MAIN, json!({ "activate": false }), 422, "/activate"),
     ] {
         let (got, error) = gateway.call(method, path, Some(&body)).await;
         assert_eq!((got.as_u16(), &error["details"][0]["path"]), (status, &json!(at)), "{error}");
@@ -110,6 +114,8 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
     assert_eq!(gateway.call(Method::PATCH, MAIN, Some(&settings(200 << 10))).await.0, 413);
     let perhaps = gateway.upload_as("hooli", "main?activate=perhaps", component("scripted")).await;
     assert_eq!(perhaps.0, 422, "{}", perhaps.1);
+    let misspelt = gateway.upload_as("hooli", "main?activat=false", component("scripted")).await;
+    assert_eq!(misspelt.0, 422, "{}", misspelt.1);
     let path = format!("{MAIN}/versions/none");
     assert_eq!(gateway.call(Method::DELETE, &path, None).await.0, 404);
     assert_eq!(gateway.get(MAIN).await, good);

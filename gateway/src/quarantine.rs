@@ -1,18 +1,57 @@
 //! Which plugins fail again and again: after a run of failures one is put in quarantine, so that it takes no CPU from
-//! others and its log says the same thing no longer. A restart begins to count anew.
+//! others and its log says the same thing no longer. A restart begins to count anew. Each stage that calls plugins has one of
+//! these for the kinds that it calls.
 
-use crate::model::{
-    id::{ApplicationId, Digest},
-    name::PluginName,
+use crate::{
+    model::{
+        catalog::Change,
+        id::{ApplicationId, Digest},
+        name::PluginName,
+        plugin::Plugin,
+    },
+    plugin::CallFailure,
+    store::Catalog,
 };
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
+
+/// Puts plugins in quarantine that do nothing but fail.
+pub struct Quarantine {
+    catalog: Arc<dyn Catalog>,
+    most: u32,
+    failures: Failures,
+}
+
+impl Quarantine {
+    /// After so many failures in a row; 0: never.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, most: u32) -> Self {
+        Self { catalog, most, failures: Failures::default() }
+    }
+
+    /// Counts a call of that version of the plugin, and how it failed if it did.
+    pub async fn count(&self, plugin: &Plugin, digest: Digest, failure: Option<&CallFailure>) {
+        let (application, name, most) = (plugin.application, &plugin.name, self.most);
+        let Some(failure) = failure else {
+            return self.failures.succeeded(application, name, digest);
+        };
+        if !failure.is_fault() || !self.failures.failed(application, name, digest, most) {
+            return;
+        }
+        let reason = format!("{most} failures in a row; the last: {failure}");
+        tracing::warn!(%application, plugin = %name, %digest, reason, "a plugin is in quarantine");
+        let change = Change::QuarantinePlugin(application, name.clone(), digest, reason);
+        if let Err(error) = self.catalog.change(change).await {
+            tracing::debug!(%error, "it was replaced meanwhile, or is called on");
+        }
+    }
+}
 
 /// How often the plugins that fail have failed in a row.
 #[derive(Debug, Default)]
-pub struct Failures(Mutex<HashMap<(ApplicationId, PluginName), Runs>>);
+struct Failures(Mutex<HashMap<(ApplicationId, PluginName), Runs>>);
 
 /// A plugin's runs of failures, of each version that is called: the active one, and one that is tried.
 type Runs = Vec<(Digest, u32)>;
@@ -22,7 +61,7 @@ const CALLED: usize = 2;
 
 impl Failures {
     /// The version of the application's plugin did what it should.
-    pub fn succeeded(&self, application: ApplicationId, plugin: &PluginName, version: Digest) {
+    fn succeeded(&self, application: ApplicationId, plugin: &PluginName, version: Digest) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.is_empty() {
             return;
@@ -37,7 +76,7 @@ impl Failures {
     }
 
     /// The version of the application's plugin failed; whether that was the last of so many in a row. 0: never.
-    pub fn failed(
+    fn failed(
         &self,
         application: ApplicationId,
         plugin: &PluginName,
