@@ -170,11 +170,10 @@ async fn a_failure_is_kept_with_its_message_and_goes_with_its_content(store: &St
         store.queue.dispatched(leased.clone(), Dispatched::Held(held.clone(), cause));
         assert_eq!(found(leased).await, Some(failure()));
     }
-    // One that goes on in the end has not failed.
+    // One that goes on in the end has not failed; one that goes on without the plugin has.
     let again = store.lease(1).await.remove(0);
     store.dispatch(&again, Vec::new());
     assert_eq!(found(&again).await, None);
-    // But where it goes on without the plugin.
     let passed = store.leased(&tenant, 1).await.remove(0);
     store.queue.note_failure(passed.sequence, failure());
     store.dispatch(&passed, Vec::new());
