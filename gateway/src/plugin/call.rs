@@ -192,6 +192,9 @@ pub enum CallFailure {
     /// The time was up.
     #[error("the plugin took longer than its time limit of {0} ms")]
     Timeout(u64),
+    /// The time was up, half of which or more it slept on a real clock.
+    #[error("the plugin slept until its time limit of {0} ms was over")]
+    Slept(u64),
     /// The CPU time was used up.
     #[error("the plugin used up its CPU time of {0} ms")]
     CpuLimit(u64),
@@ -242,6 +245,7 @@ impl CallFailure {
         match self {
             Self::Trap { .. } => "trap",
             Self::Timeout(_) => "timeout",
+            Self::Slept(_) => "slept",
             Self::CpuLimit(_) => "cpu-limit",
             Self::MemoryLimit(_) => "memory-limit",
             Self::OutputTooLarge(_) => "output-too-large",

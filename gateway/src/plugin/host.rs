@@ -14,7 +14,7 @@ use super::{
     long::{self, Place},
     outside::{NotGranted, Nothing, Outlet, Outside},
     state::State,
-    v1,
+    v1, wasi,
 };
 use crate::{
     clock,
@@ -138,9 +138,7 @@ impl Host {
             HostError::Pool(options.concurrency, reserved, error)
         })?;
         let mut linker = Linker::new(&engine);
-        v1::link(&mut linker)
-            .and_then(|()| wasmtime_wasi::p2::add_to_linker_async(&mut linker))
-            .map_err(HostError::Link)?;
+        v1::link(&mut linker).and_then(|()| wasi::link(&mut linker)).map_err(HostError::Link)?;
         let weak = engine.weak();
         thread::Builder::new()
             .name("plugin-ticker".into())
@@ -286,6 +284,7 @@ impl Host {
         let limit = Duration::from_millis(options.timeout_ms);
         let ran = within(&meter, limit, ready.call(&mut store, &task)).await;
         let result = match ran {
+            None if meter.slept() * 2 >= limit => Err(CallFailure::Slept(options.timeout_ms)),
             None => Err(CallFailure::Timeout(options.timeout_ms)),
             Some(ran) => outcome(ran, store.data(), options),
         };

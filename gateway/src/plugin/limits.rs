@@ -5,7 +5,10 @@ use super::signature::{self, TrustedKey};
 use crate::clock;
 use serde::{Deserialize, Serialize};
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use wasmtime::ResourceLimiter;
@@ -14,9 +17,9 @@ use wasmtime::ResourceLimiter;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// From the start of a call to its end, in milliseconds, waiting for a turn not included. A call
-    /// never waits for the outside and its CPU time is limited, so what takes a second was starved by the
-    /// machine or by other plugins: it is called again later.
+    /// From the start of a call to its end, in milliseconds; waiting for a turn or the world outside is not included. CPU
+    /// time is limited, so what takes a second was starved by the machine or by other plugins, and is called again
+    /// later; unless it slept, which only those can that are granted a clock.
     pub timeout_ms: u64,
     /// CPU time, in milliseconds, looked at every [`TICK`]. Measured: a small Rust plugin needs 0.01 ms,
     /// a JavaScript one 0.7 (its first call 4), filling 64 MiB of memory 37.
@@ -209,6 +212,28 @@ pub(super) struct Meter {
     /// How long it waited for the world outside, without a wait that goes on; and since when that does, plus one.
     waited: AtomicU64,
     waits: AtomicU64,
+    /// How long it slept, and until when that is counted.
+    slept: AtomicU64,
+    slept_until: AtomicU64,
+}
+
+/// A guest's sleep, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Asleep {
+    meter: Arc<Meter>,
+    from: u64,
+    /// When it wanted to be woken, if ever.
+    until: Option<u64>,
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        let now = self.meter.wall();
+        // What the machine takes to wake it is no sleep, and what it sleeps several times at once is one.
+        let until = self.until.map_or(now, |until| until.min(now));
+        let counted = self.meter.slept_until.fetch_max(until, Relaxed);
+        self.meter.slept.fetch_add(until.saturating_sub(self.from.max(counted)), Relaxed);
+    }
 }
 
 impl Meter {
@@ -221,7 +246,20 @@ impl Meter {
             used: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             waits: AtomicU64::new(0),
+            slept: AtomicU64::new(0),
+            slept_until: AtomicU64::new(0),
         }
+    }
+
+    /// It sleeps from now on, until then or for ever.
+    pub(super) fn sleeps(self: &Arc<Self>, until: Option<Instant>) -> Asleep {
+        let until = until.map(|until| nanoseconds(until.saturating_duration_since(self.start)));
+        Asleep { meter: Arc::clone(self), from: self.wall(), until }
+    }
+
+    /// How long it slept.
+    pub(super) fn slept(&self) -> Duration {
+        Duration::from_nanos(self.slept.load(Relaxed))
     }
 
     /// A wait for the world outside begins.

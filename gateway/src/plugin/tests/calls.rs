@@ -1,7 +1,10 @@
 //! What goes into a plugin and what may come out, with guests that behave.
 
 use super::*;
-use crate::model::dispatch::{Dispatch, Target, Verdict};
+use crate::model::{
+    dispatch::{Dispatch, Target, Verdict},
+    grants::Grants,
+};
 use futures_util::FutureExt;
 
 fn sent(called: Called) -> Vec<Dispatch> {
@@ -231,4 +234,52 @@ async fn a_transform_without_code_leaves_the_thread_where_it_may_take_a_while() 
     let mut large = Box::pin(host.call(&definition, call(payload.clone())));
     assert!(large.as_mut().now_or_never().is_none(), "it is elsewhere");
     assert_eq!(made(large.await), payload.len());
+}
+
+/// A guest that asks for a time so many nanoseconds from now, waits for it, and traps unless its clock has come there.
+fn sleeper(nanoseconds: u64) -> Vec<u8> {
+    let packages = "package test:packages;
+        package wasi:io@0.2.0 { interface poll {
+            resource pollable { block: func(); }
+            poll: func(in: list<borrow<pollable>>) -> list<u32>;
+        } }
+        package wasi:clocks@0.2.0 { interface monotonic-clock {
+            use wasi:io/poll@0.2.0.{pollable};
+            now: func() -> u64;
+            subscribe-duration: func(when: u64) -> pollable;
+        } }";
+    let imports = r#"
+        (import "wasi:clocks/monotonic-clock@0.2.0" "now" (func $now (result i64)))
+        (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration"
+            (func $subscribe (param i64) (result i32)))
+        (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))"#;
+    let body = format!(
+        "(local $begun i64)
+         (local.set $begun (call $now))
+         (call $block (call $subscribe (i64.const {nanoseconds})))
+         (if (i64.lt_u (i64.sub (call $now) (local.get $begun)) (i64.const {nanoseconds}))
+            (then unreachable))"
+    );
+    let imported = "import wasi:io/poll@0.2.0; import wasi:clocks/monotonic-clock@0.2.0;";
+    component_with(packages, imported, &module(imports, 1, &body))
+}
+
+#[tokio::test]
+async fn nobody_sleeps_on_a_clock_that_stands_still_and_on_a_real_one_it_is_their_doing() {
+    let hour = 3_600_000_000_000;
+    let stage = Stage::with(Options { concurrency: 1, timeout_ms: 500, ..Options::default() });
+    let load = |nanoseconds| stage.host.load(&sleeper(nanoseconds)).expect("loads");
+    let (long, short) = (load(hour), load(1_000_000));
+    for sleeper in [&long, &short] {
+        assert_eq!(stage.host.call(sleeper, call("{}")).await.result, Ok(Verdict::Pass));
+    }
+    let mut granted = call("{}");
+    let capabilities = serde_json::from_value(json!({ "clock": true })).expect("capabilities");
+    let grants = Grants { capabilities, ..Grants::none(EnvironmentId::DEFAULT, id(1)) };
+    Arc::make_mut(&mut granted.tenant).grants = Some(Arc::new(grants));
+    let failure = stage.host.call(&long, granted.clone()).await.result.expect_err("asleep");
+    assert_eq!((failure.clone(), failure.is_fault()), (CallFailure::Slept(500), true));
+    let patient = Stage::with(Options { concurrency: 1, timeout_ms: 60_000, ..Options::default() });
+    let short = patient.host.load(&sleeper(1_000_000)).expect("loads");
+    assert_eq!(patient.host.call(&short, granted).await.result, Ok(Verdict::Pass));
 }
