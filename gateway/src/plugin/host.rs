@@ -146,10 +146,10 @@ impl Host {
             .map_err(HostError::Ticker)?;
         let gate = Gate::new(options.concurrency, options.per_application);
         let compiles = Compiles::new(options.compile_concurrency);
-        // The rest of the pool is for calls that do not wait.
-        let places = Semaphore::new(options.concurrency.div_ceil(4));
+        let (places, share) =
+            (options.concurrency.div_ceil(4), options.per_application.div_ceil(2));
         let Means { cache, outside, compiler, guests } = means;
-        let outlet = Arc::new(Outlet { outside, places });
+        let outlet = Arc::new(Outlet::new(outside, places, share));
         Ok(Self(Arc::new(Inner {
             options,
             engine,

@@ -1,14 +1,18 @@
 //! What capabilities are answered from: the port through which plugins reach the store and other hosts. The composition
 //! root gives it, so that nothing here knows of either.
 
-use crate::model::{
-    id::ApplicationId,
-    keyvalue::{Entry, Write, Written},
+use crate::{
+    gate::{Gate, Turn},
+    model::{
+        id::ApplicationId,
+        keyvalue::{Entry, Write, Written},
+    },
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, Method};
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -71,10 +75,29 @@ pub enum Unsent {
     Failed(String),
 }
 
-/// The way out, and how many calls at once may wait for answers of others: each holds a place of the pool meanwhile.
+/// The way out, and how many calls at once may wait for answers of others, of all and of one application: each holds a place
+/// of the pool meanwhile. As many more may wait until they may: the rest of the pool is for calls that do not wait.
 pub(super) struct Outlet {
     pub(super) outside: Arc<dyn Outside>,
-    pub(super) places: Semaphore,
+    places: Gate,
+    waiting: Semaphore,
+}
+
+impl Outlet {
+    /// With so many places, of which an application may have a share.
+    pub(super) fn new(outside: Arc<dyn Outside>, places: usize, share: usize) -> Self {
+        Self { outside, places: Gate::new(places, share), waiting: Semaphore::new(places) }
+    }
+
+    /// Waits for one. None, where too many wait already.
+    pub(super) async fn place(&self, application: ApplicationId) -> Option<Turn<'_>> {
+        let mut turn = pin!(self.places.turn(application));
+        if let Some(turn) = turn.as_mut().now_or_never() {
+            return Some(turn);
+        }
+        let _waits = self.waiting.try_acquire().ok()?;
+        Some(turn.await)
+    }
 }
 
 /// A capability was used that is not granted any more.

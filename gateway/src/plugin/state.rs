@@ -11,7 +11,6 @@ use super::{
 };
 use crate::model::{catalog::Tenant, grants::Capabilities, message::Message, secret::Secret};
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
 
 /// What a call's store holds: the limits, and what the imports answer from.
 pub(super) struct State {
@@ -69,7 +68,7 @@ impl State {
                 true => Arc::clone(outlet),
                 false => {
                     let outside = Arc::new(Apart::new(Arc::clone(&outlet.outside)));
-                    Arc::new(Outlet { outside, places: Semaphore::new(1) })
+                    Arc::new(Outlet::new(outside, 1, 1))
                 }
             },
             spent: Spent::default(),

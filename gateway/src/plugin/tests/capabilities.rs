@@ -1,5 +1,7 @@
 //! What plugins may use: refused where it was not granted, bounded where it was, and nobody else's.
 
+mod requests;
+
 use super::{super::state::NOT_GRANTED, *};
 use crate::{
     clock,
@@ -90,8 +92,11 @@ pub(super) fn prebuilt(name: &str) -> Vec<u8> {
 }
 
 fn scene(options: Options) -> Scene {
+    scene_of(Options { concurrency: 4, per_application: 2, ..options })
+}
+
+fn scene_of(options: Options) -> Scene {
     let world = Arc::new(World::default());
-    let options = Options { concurrency: 4, per_application: 2, ..options };
     let means = Means { outside: world.clone(), ..Means::default() };
     let host = Host::with(options, means).expect("a host");
     let capable = host.load(&prebuilt("capable")).expect("loads");
@@ -119,6 +124,18 @@ impl Scene {
         let call = call(json!({ "steps": steps }).to_string());
         let tenant = Arc::new(granted(call.tenant.application.id, grants));
         self.host.call(&self.capable, Call { tenant, ..call }).await
+    }
+
+    /// What each step of that application's came to, with everything granted, and half a minute for answers.
+    async fn steps_of(&self, application: u128, steps: &Value) -> Vec<Value> {
+        let payload = json!({ "steps": steps }).to_string();
+        let call = call_of(id(application), payload, Map::new());
+        let mut patient = everything();
+        patient["http"]["timeoutMs"] = json!(30_000);
+        let tenant = Arc::new(granted(id(application), Some(grants(&patient))));
+        let called = self.host.call(&self.capable, Call { tenant, ..call }).await;
+        let Ok(Verdict::Send(sent)) = called.result else { panic!("{called:?}") };
+        serde_json::from_slice(sent[0].payload.as_ref().expect("a payload")).expect("JSON")
     }
 
     /// What each step came to, with everything granted.
@@ -327,24 +344,6 @@ async fn a_call_has_a_budget_of_requests_bytes_and_time() {
     let came = errors(&scene.steps(&slow).await);
     assert_eq!(came[0], "Timeout");
     assert!(came[1].contains("1500 ms"), "{}", came[1]);
-}
-
-#[tokio::test]
-async fn only_a_quarter_of_the_pool_waits_for_answers() {
-    let scene = Arc::new(scene(Options::default()));
-    let slow = json!([{ "use": "http", "url": "http://slow.test/" }]);
-    let waiting = tokio::spawn({
-        let scene = scene.clone();
-        async move { scene.steps(&slow).await }
-    });
-    while scene.world.sent.lock().expect("one").is_empty() {
-        tokio::task::yield_now().await;
-    }
-    let came = scene.steps(&json!([{ "use": "http", "url": "http://a.test/" }])).await;
-    assert!(came[0]["error"].as_str().expect("an error").contains("too many"), "{came:?}");
-    assert_eq!(waiting.await.expect("ends")[0]["error"], "Timeout");
-    let came = scene.steps(&json!([{ "use": "http", "url": "http://a.test/" }])).await;
-    assert_eq!(came[0]["ok"]["status"], 404);
 }
 
 #[test]

@@ -79,17 +79,27 @@ impl State {
         if left.is_zero() {
             return over(format!("a call may wait {} ms for answers", grant.timeout_ms));
         }
-        let outlet = self.outlet.clone();
-        let Ok(_place) = outlet.places.try_acquire() else {
-            return Err(HttpError::Failed("too many plugins wait for answers".into()));
+        let timeout = wanted.map_or(left, |wanted| wanted.min(left));
+        let (outlet, start) = (self.outlet.clone(), clock::instant());
+        let application = self.tenant.application.id;
+        let place = self.waits(timeout, outlet.place(application)).await;
+        let _place = match place {
+            Some(Some(place)) => place,
+            Some(None) => {
+                return Err(HttpError::Failed("too many plugins wait for answers".into()));
+            }
+            None => {
+                self.spent.waited += start.elapsed();
+                return Err(HttpError::Timeout);
+            }
         };
         self.spent.requests += 1;
         self.spent.bytes += size;
-        let timeout = wanted.map_or(left, |wanted| wanted.min(left));
         let room = usize::try_from(bytes).unwrap_or(usize::MAX);
         let request = Request { bytes: room, timeout, ..request };
-        let start = clock::instant();
-        let sent = self.waits(timeout, outlet.outside.send(request)).await;
+        // What waiting for the place has left of the time.
+        let left = timeout.saturating_sub(start.elapsed());
+        let sent = self.waits(left, outlet.outside.send(request)).await;
         self.spent.waited += start.elapsed();
         match sent {
             Some(Ok(response)) => {
