@@ -95,7 +95,9 @@ impl Reconciler {
         self.registry.insert(&loaded);
         let plugin = next(tenant, declared, old, &loaded);
         let change = Change::PutPlugin(plugin, Some((digest, bytes)));
-        self.change(change).await.map(|()| 1)
+        self.change(change).await?;
+        self.host.keep(&loaded).await;
+        Ok(1)
     }
 }
 

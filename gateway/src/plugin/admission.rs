@@ -4,8 +4,8 @@
 
 use super::{
     call::{Call, CallFailure, Done, Settings},
-    compile::{Loaded, Made, Rejected},
-    host::{Host, outcome, within},
+    compile::{self, Loaded, Made, Rejected},
+    host::{Host, Inner, outcome, within},
     limits::Meter,
     state::NOT_GRANTED,
 };
@@ -92,7 +92,8 @@ impl Drop for Place {
 impl Host {
     /// Takes an upload: checks and compiles it, in turn, and instantiates it once. Goes on to its end when the future
     /// is dropped, since a caller who leaves must not free a place where something still runs.
-    /// What it imports and the application is not granted is why it is refused.
+    /// What it imports and the application is not granted is why it is refused. What was compiled of it is in memory only,
+    /// until it is [kept](Self::keep).
     pub async fn admit(&self, tenant: Arc<Tenant>, bytes: Bytes) -> Result<Arc<Loaded>, Rejected> {
         let granted = granted(&tenant);
         self.take(tenant, bytes, Some(granted)).await
@@ -100,7 +101,7 @@ impl Host {
 
     /// [`Self::load_in_turn`] of what was admitted before, and may import only what is granted now.
     pub async fn load_for(&self, tenant: &Tenant, bytes: Bytes) -> Result<Arc<Loaded>, Rejected> {
-        self.in_turn(tenant.application.id, bytes, Some(granted(tenant))).await
+        self.in_turn(tenant.application.id, bytes, Some(granted(tenant)), true).await
     }
 
     /// Whether the application is granted now what a component imports that is loaded already.
@@ -131,7 +132,7 @@ impl Host {
         let place = Place::take(self, application)?;
         let job = async move {
             let _place = place;
-            let loaded = host.in_turn(application, bytes, granted).await?;
+            let loaded = host.in_turn(application, bytes, granted, false).await?;
             host.probe(tenant, &loaded).await.map_err(Rejected::Probe)?;
             Ok(loaded)
         };
@@ -144,7 +145,7 @@ impl Host {
         application: ApplicationId,
         bytes: Bytes,
     ) -> Result<Arc<Loaded>, Rejected> {
-        self.in_turn(application, bytes, None).await
+        self.in_turn(application, bytes, None, true).await
     }
 
     /// A caller who leaves gives up waiting. What has begun goes on to its end, and keeps the turn until then.
@@ -153,6 +154,7 @@ impl Host {
         application: ApplicationId,
         bytes: Bytes,
         granted: Option<Capabilities>,
+        keeps: bool,
     ) -> Result<Arc<Loaded>, Rejected> {
         let (host, (mut caller, loaded)) = (self.clone(), oneshot::channel());
         self.guests().spawn(async move {
@@ -161,14 +163,33 @@ impl Host {
                 () = caller.closed() => return,
             };
             let loading = host.clone();
+            let load = move || loading.load_granted(&bytes, granted.as_ref(), keeps);
             let loaded = match turn {
-                Ok(_turn) => blocking(move || loading.load_granted(&bytes, granted.as_ref())).await,
+                Ok(_turn) => blocking(load).await,
                 Err(rejected) => Err(rejected),
             };
             let _gone = caller.send(loaded.and_then(|loaded| loaded));
         });
         let ended = |_| Err(Rejected::Unavailable("compiling came to no end".into()));
         loaded.await.unwrap_or_else(ended)
+    }
+
+    /// Keeps what was compiled of an upload for the next start, now that it is a version of a plugin: what is refused, or given
+    /// up, takes no room on the disk.
+    pub async fn keep(&self, loaded: &Arc<Loaded>) {
+        let (host, loaded) = (self.clone(), Arc::clone(loaded));
+        let kept = blocking(move || {
+            let Inner { engine, cache: Some(cache), .. } = &*host.0 else { return };
+            if let (Made::Component(ready), Some(_)) = (&loaded.made, loaded.compiled_in) {
+                match ready.component().serialize() {
+                    Ok(code) => compile::keep(cache, engine, &loaded.digest, &code),
+                    Err(error) => tracing::warn!(%error, "a compiled plugin could not be kept"),
+                }
+            }
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "a compiled plugin could not be kept");
+        }
     }
 
     /// None, where there is nothing to compile.

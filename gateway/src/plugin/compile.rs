@@ -145,6 +145,9 @@ pub enum Rejected {
     /// Compiling it takes too much memory.
     #[error("the component cannot be compiled in the {0} bytes of memory that may take")]
     OutOfMemory(u64),
+    /// It becomes too much.
+    #[error("the component becomes more than {0} bytes of native code")]
+    TooMuchCode(usize),
     /// Compiling it takes too much time.
     #[error("the component cannot be compiled in the {0} that may take")]
     TooLong(String),
@@ -182,7 +185,7 @@ impl Rejected {
 pub(super) fn load(
     engine: &Engine,
     linker: &Linker<State>,
-    cache: Option<&Cache>,
+    (cache, keeps): (Option<&Cache>, bool),
     (compiler, counts): (&Compiler, bool),
     (options, granted): (&Options, Option<&Capabilities>),
     bytes: &[u8],
@@ -205,8 +208,8 @@ pub(super) fn load(
             let component = cache::deserialize(engine, &code)
                 .map_err(|error| Rejected::Compile(format!("{error:#}")))?;
             let took = start.elapsed();
-            if let Some(Err(error)) = cache.map(|cache| cache.put(engine, &digest, &code)) {
-                tracing::warn!(%error, "a compiled plugin could not be kept");
+            if let Some(cache) = cache.filter(|_| keeps) {
+                keep(cache, engine, &digest, &code);
             }
             (component, Some(took))
         }
@@ -216,6 +219,13 @@ pub(super) fn load(
     let ready = ready.map_err(|error| Rejected::Mismatch(format!("{error:#}")))?;
     let made = Made::Component(ready);
     Ok(Loaded { digest, size, compiled_in, kind, capabilities, schema, made })
+}
+
+/// Keeps a component's code for the next start.
+pub(super) fn keep(cache: &Cache, engine: &Engine, digest: &Digest, code: &[u8]) {
+    if let Err(error) = cache.put(engine, digest, code) {
+        tracing::warn!(%error, "a compiled plugin could not be kept");
+    }
 }
 
 /// What a component is, from the outside.

@@ -63,14 +63,15 @@ impl Compiler {
         counts: bool,
         bytes: &[u8],
     ) -> Result<Vec<u8>, Rejected> {
-        match self {
+        let code = match self {
             Self::InProcess => engine
                 .precompile_component(bytes)
-                .map_err(|error| Rejected::Compile(format!("{error:#}"))),
+                .map_err(|error| Rejected::Compile(format!("{error:#}")))?,
             Self::Child(program) => {
-                in_child(command(program.clone(), options, counts), options, bytes)
+                in_child(command(program.clone(), options, counts), options, bytes)?
             }
-        }
+        };
+        bounded(code, options)
     }
 }
 
@@ -103,6 +104,13 @@ impl Drop for Running {
     }
 }
 
+fn bounded(code: Vec<u8>, options: &Options) -> Result<Vec<u8>, Rejected> {
+    match code.len() > options.code_bytes {
+        true => Err(Rejected::TooMuchCode(options.code_bytes)),
+        false => Ok(code),
+    }
+}
+
 /// Hands the component over, and takes what comes back: its code, or why there is none.
 fn in_child(mut command: Command, options: &Options, bytes: &[u8]) -> Result<Vec<u8>, Rejected> {
     let missing = |error: io::Error| Rejected::Unavailable(format!("no compiler: {error}"));
@@ -130,7 +138,8 @@ fn in_child(mut command: Command, options: &Options, bytes: &[u8]) -> Result<Vec
             };
             spawn(name).spawn_scoped(scope, read).map(|_| receiver).map_err(missing)
         };
-        let code = read("code", Box::new(output), options.compile_memory_bytes)?;
+        let most = (options.code_bytes as u64).saturating_add(1);
+        let code = read("code", Box::new(output), most)?;
         let complaint = read("complaint", Box::new(errors), COMPLAINT)?;
         let wait = |pipe: &mpsc::Receiver<Vec<u8>>| {
             let left = until.saturating_duration_since(clock::instant());
@@ -138,7 +147,9 @@ fn in_child(mut command: Command, options: &Options, bytes: &[u8]) -> Result<Vec
             let late = format!("compiling took longer than {} ms", options.compile_timeout_ms);
             pipe.recv_timeout(left).map_err(|_| Rejected::Unavailable(late))
         };
-        let (code, complaint) = (wait(&code)?, wait(&complaint)?);
+        // Of more than may be, no more is read.
+        let code = bounded(wait(&code)?, options)?;
+        let complaint = wait(&complaint)?;
         // It closed its pipes, so that it is ending: a signal changes nothing, unless it lies.
         let _ended = running.0.kill();
         let status = running.0.wait().map_err(missing)?;

@@ -175,19 +175,22 @@ impl Host {
     /// Makes a component callable by this host, whatever capabilities it imports: what was not granted fails when it is
     /// used. Blocking, for as long as compiling takes.
     pub fn load(&self, bytes: &[u8]) -> Result<Arc<Loaded>, Rejected> {
-        self.load_granted(bytes, None)
+        self.load_granted(bytes, None, true)
     }
 
-    /// The same for an upload: a component that imports what is not granted is refused, before it is compiled.
+    /// The same for an upload: a component that imports what is not granted is refused, before it is compiled; and it is kept
+    /// for the next start where that is said.
     pub(super) fn load_granted(
         &self,
         bytes: &[u8],
         granted: Option<&Capabilities>,
+        keeps: bool,
     ) -> Result<Arc<Loaded>, Rejected> {
         let Inner { options, engine, linker, cache, compiler, counts, .. } = &*self.0;
         let rules = (options, granted);
         let compiler = (compiler, *counts);
-        compile::load(engine, linker, cache.as_ref(), compiler, rules, bytes).map(Arc::new)
+        let cache = (cache.as_ref(), keeps);
+        compile::load(engine, linker, cache, compiler, rules, bytes).map(Arc::new)
     }
 
     /// Forgets what was compiled of components that are not wanted, for instance because no plugin has a version of them any

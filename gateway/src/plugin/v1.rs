@@ -9,7 +9,7 @@ use crate::model::plugin::Kind;
 use transform::bindings::{Transforming, TransformingPre};
 use wasmtime::{
     Result, Store,
-    component::{HasSelf, InstancePre, Linker},
+    component::{Component, HasSelf, InstancePre, Linker},
 };
 
 mod transform;
@@ -71,6 +71,15 @@ impl Ready {
         };
         let configured = schema.map(configuration::ConfiguringPre::new).transpose()?;
         Ok(Self { world, configured })
+    }
+
+    /// The component that is run.
+    pub(super) fn component(&self) -> &Component {
+        match &self.world {
+            World::Transform(ready) => ready.instance_pre().component(),
+            World::Sign(ready) => ready.instance_pre().component(),
+            World::Classify(ready) => ready.instance_pre().component(),
+        }
     }
 
     /// Makes an instance in the store, which runs what it runs before it is called.

@@ -221,3 +221,22 @@ async fn native_code_is_refused_also_the_gateways_own() {
     }
     scene.good_messages_pass().await;
 }
+
+#[tokio::test]
+async fn what_is_refused_leaves_no_native_code_on_the_disk() {
+    let gateway = Gateway::start(&[("OCTOHOOKS_PLUGINS__CODE_BYTES", "1000000")]).await;
+    gateway.application("hooli", &[]).await;
+    let compiled = || fs::read_dir(gateway.path("data/compiled")).map_or(0, Iterator::count);
+    for (name, bytes, why) in [
+        ("a probe that fails", guest("unreachable-in-start"), "cannot be instantiated"),
+        ("too much code", functions(100_000), "more than 1000000 bytes of native code"),
+    ] {
+        let (status, error) = gateway.upload("hooli", bytes).await;
+        assert_eq!(status, 422, "{name}: {error}");
+        let message = error["message"].as_str().expect("a text");
+        assert!(message.contains(why), "{name}: {message}");
+        assert_eq!(compiled(), 0, "{name}");
+    }
+    assert_eq!(gateway.upload("hooli", component("scripted")).await.0, 200);
+    assert_eq!(compiled(), 1);
+}

@@ -151,6 +151,7 @@ pub async fn put(
         Ok(plugin)
     };
     let answer = place.put(Repeatable(None), Some((digest, bytes)), next).await?;
+    host.keep(&loaded).await;
     unload(&catalog, &registry);
     Ok(answer)
 }

@@ -94,3 +94,31 @@ fn why_a_component_could_not_be_loaded_is_remembered_until_it_is() {
     registry.insert(&stage.scripted);
     assert_eq!(registry.rejected_before(&digest), None);
 }
+
+#[tokio::test]
+async fn a_component_becomes_no_more_code_than_it_may() {
+    let options = Options { code_bytes: 1000, ..Options::default() };
+    let endless = Scene::new("while :; do echo and more and more; done", options.clone());
+    assert_eq!(endless.load(1).await.expect_err("is refused"), Rejected::TooMuchCode(1000));
+    let host = Host::new(Options { concurrency: 1, ..options }, None).expect("a host");
+    assert_eq!(host.load(&scripted()).expect_err("is refused"), Rejected::TooMuchCode(1000));
+}
+
+#[tokio::test]
+async fn what_was_compiled_is_kept_once_it_is_a_version() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let host = || {
+        let cache = Cache { directory: directory.path().join("compiled"), key: [1; 32] };
+        let options = Options { concurrency: 1, ..Options::default() };
+        Host::new(options, Some(cache)).expect("a host")
+    };
+    let (first, tenant) = (host(), Arc::new(tenant(id(1))));
+    let admitted = first.admit(tenant.clone(), scripted().into()).await.expect("is admitted");
+    assert!(!directory.path().join("compiled").exists(), "it may come to nothing");
+    first.keep(&admitted).await;
+    let second = host();
+    let again = second.load_in_turn(id(1), scripted().into()).await.expect("loads");
+    assert_eq!(again.compiled_in, None, "it was kept");
+    let called = second.call(&again, call(r#"{"do":"pass"}"#)).await;
+    assert_eq!(called.result, Ok(crate::model::dispatch::Verdict::Pass));
+}

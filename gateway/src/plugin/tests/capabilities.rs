@@ -152,7 +152,7 @@ impl Scene {
 
 fn admit(host: &Host, bytes: &[u8], tenant: &Tenant) -> Result<Arc<Loaded>, Rejected> {
     let granted = tenant.grants.as_deref().map(|grants| grants.capabilities.clone());
-    host.load_granted(bytes, Some(&granted.unwrap_or_else(|| NOT_GRANTED.clone())))
+    host.load_granted(bytes, Some(&granted.unwrap_or_else(|| NOT_GRANTED.clone())), true)
 }
 
 #[test]
