@@ -7,7 +7,7 @@
 //! the nats-server ([`broker`]). The subjects are Octohooks without and with a plugin, without one
 //! behind its NATS door, and a gateway that does nothing ([`null`]), which is this very program
 //! started again in another role. Pages of long lists ([`pages`]) are read from a store of
-//! this process's own. What plugins alone cost, and whom, is in [`plugins`] and [`neighbours`]. A figure measured here depends on the machine; its
+//! this process's own. What plugins alone cost, and whom, is in [`plugins`] and [`neighbours`]; what lanes do, in [`lanes`]. A figure measured here depends on the machine; its
 //! ratio to the null gateway on the same machine, in the same run, is what can be compared.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its result")]
@@ -26,6 +26,7 @@ mod bench {
     pub(crate) mod wire;
     pub(crate) mod histogram;
     pub(crate) mod procfs;
+    pub(crate) mod lanes;
     pub(crate) mod pages;
     pub(crate) mod plugins;
     pub(crate) mod neighbours;
@@ -41,6 +42,7 @@ use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 
 use bench::broker;
+use bench::lanes;
 use bench::null;
 use bench::pages;
 use bench::plugins;
@@ -89,6 +91,9 @@ struct Args {
     /// Distinct plugins that are loaded at once; 0 leaves out all that is measured of plugins alone.
     #[arg(long, default_value_t = 500)]
     plugins: usize,
+    /// Endpoints with nothing to do; 0 leaves out all that is measured of lanes.
+    #[arg(long, default_value_t = 10_000)]
+    endpoints: usize,
     /// The scenarios to run.
     #[arg(
         long,
@@ -209,9 +214,19 @@ async fn measure(mut args: Args) -> Result<()> {
         }
     };
 
+    let lanes = match if args.quick { args.endpoints / 10 } else { args.endpoints } {
+        0 => Vec::new(),
+        most => {
+            if !args.json {
+                println!("… lanes: limits, neighbours who hang, {most} endpoints");
+            }
+            lanes::measure(most, &plan, &launch).await.context("lanes")?
+        }
+    };
+
     let cores = std::thread::available_parallelism()?.get();
     let conditions = Conditions { cores, plan, fsync_ms: fsync.median_ms(), nats };
-    let report = Report { conditions, subjects: args.subjects, measured, pages, plugins };
+    let report = Report { conditions, subjects: args.subjects, measured, pages, plugins, lanes };
     match args.json {
         true => println!("{:#}", report.json()),
         false => println!("\n{}", report.table()),

@@ -9,7 +9,7 @@ use crate::{
         application::Application,
         catalog::{Change, Tenant},
         draft::{EndpointDraft, Fresh},
-        endpoint::Endpoint,
+        endpoint::{Endpoint, RateLimit},
         environment::{Environment, Kept},
         id::{ApplicationId, EndpointId, EnvironmentId},
         name::{EnvironmentName, Uid},
@@ -71,6 +71,8 @@ pub struct DeclaredApplication {
     pub name: Option<String>,
     /// When deliveries of its messages are tried again, where their endpoints do not say.
     pub retry: Option<Retry>,
+    /// How many requests may start in a time, to all its endpoints together; no limit if absent.
+    pub rate_limit: Option<RateLimit>,
     /// Its plugins.
     #[serde(default)]
     pub plugins: Vec<DeclaredPlugin>,
@@ -87,7 +89,7 @@ pub struct DeclaredEndpoint {
 }
 
 /// The keys of a declared endpoint.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "ascii_payload",
     "channels",
     "classifier",
@@ -100,6 +102,7 @@ const KEYS: [&str; 21] = [
     "max_in_flight",
     "method",
     "name",
+    "order",
     "rate_limit",
     "retry",
     "secrets",
@@ -124,6 +127,7 @@ impl<'de> Deserialize<'de> for DeclaredEndpoint {
         draft.classifier.get_or_insert_default();
         draft.retry.get_or_insert_default();
         draft.default_request();
+        draft.order.get_or_insert_default();
         let uid = draft.uid.clone().ok_or_else(|| D::Error::missing_field("uid"))?;
         Ok(Self { uid, draft })
     }
@@ -185,10 +189,11 @@ impl Reconciler {
         let old = self.tenant(environment, &declared.uid);
         let old = old.map(|tenant| tenant.application.clone());
         let new = match &old {
-            Some(old) => Application { name, declared: true, ..old.clone() },
-            None => new_application(environment, declared.uid.clone(), name),
+            Some(old) => old.clone(),
+            None => new_application(environment, declared.uid.clone()),
         };
-        let new = Application { retry: declared.retry.clone(), ..new };
+        let (retry, rate_limit) = (declared.retry.clone(), declared.rate_limit);
+        let new = Application { name, retry, rate_limit, declared: true, ..new };
         if old.as_ref() != Some(&new) {
             let revision = old.map_or(1, |old| old.revision + 1);
             let new = Application { revision, updated: clock::now(), ..new };
@@ -237,14 +242,15 @@ impl Reconciler {
     }
 }
 
-fn new_application(environment: EnvironmentId, uid: Uid, name: String) -> Application {
+fn new_application(environment: EnvironmentId, uid: Uid) -> Application {
     let now = clock::now();
     Application {
         environment,
         id: ApplicationId(clock::id()),
+        name: uid.to_string(),
         uid: Some(uid),
-        name,
         retry: None,
+        rate_limit: None,
         declared: true,
         revision: 1,
         created: now,

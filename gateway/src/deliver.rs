@@ -1,31 +1,31 @@
 //! Deliver: takes deliveries from the store, lets each endpoint's lane admit them, sends them, decides what follows and
 //! hands that back to be recorded.
 //!
-//! [`lane`], [`limit`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign), [`payload`] and [`guard`] are pure;
-//! [`client`] speaks HTTP and [`nats`] NATS; this file acts. A lane is locked for a moment and never across a wait.
-//! Nothing polls: a lane moves when a delivery comes, when an attempt ends, when its booked slot is there, or when its
-//! limits change.
+//! [`lanes`], [`lane`], [`limit`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign), [`payload`] and [`guard`]
+//! are pure; [`client`] speaks HTTP and [`nats`] NATS; this file acts. The lanes are locked for a moment and never across
+//! a wait. Nothing polls: a lane moves when a delivery comes, when an attempt ends, when its next slot is there, or when
+//! its limits change.
 
 use crate::{
     clock,
-    gate::Gate,
     model::{
         attempt::Meaning,
         delivery::{Delivery, Next},
-        endpoint::Endpoint,
+        endpoint::RateLimit,
         id::EndpointId,
     },
     store::{Catalog, Queue, Settlement, StoreError},
 };
 use guests::Guests;
-use lane::{Lane, Limits, Step};
+use lane::{Lane, ordered::Fetch};
+use lanes::{Lanes, Rules, Step};
 use schedule::RetryOptions;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    num::NonZeroUsize,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +33,7 @@ use tokio::sync::Notify;
 use wires::Wires;
 
 mod attempt;
+pub mod lanes;
 pub mod lane;
 pub mod limit;
 pub mod schedule;
@@ -59,6 +60,10 @@ pub struct Options {
     pub connect_timeout_ms: u64,
     /// How many requests to one endpoint may be under way at once, where the endpoint does not say.
     pub max_in_flight: usize,
+    /// How many requests may be under way at once, to all endpoints; none: as many as cores and file descriptors bear.
+    pub max_in_flight_total: Option<NonZeroUsize>,
+    /// How many requests may start in a time, to all endpoints; none: no limit.
+    pub rate_limit: Option<RateLimit>,
     /// When a failed delivery is tried again.
     pub retry: RetryOptions,
     /// NATS as a destination.
@@ -75,6 +80,8 @@ impl Default for Options {
             timeout_ms: 30_000,
             connect_timeout_ms: 5_000,
             max_in_flight: 100,
+            max_in_flight_total: None,
+            rate_limit: None,
             retry: RetryOptions::default(),
             nats: nats::Options::default(),
             proxy: client::proxy::Options::default(),
@@ -90,12 +97,10 @@ pub struct Deliver {
     wires: Wires,
     guests: Guests,
     options: Options,
-    lanes: RwLock<HashMap<EndpointId, Arc<Mutex<Lane>>>>,
+    lanes: Mutex<Lanes>,
+    /// Told when the lanes are to be woken earlier than they were.
+    earlier: Notify,
     draining: AtomicBool,
-    under_way: AtomicUsize,
-    /// Up to here everybody goes at once; beyond, an application waits for its share.
-    open: usize,
-    gate: Gate,
     ended: Notify,
     meters: Meters,
 }
@@ -108,7 +113,7 @@ struct Meters {
 }
 
 impl Deliver {
-    /// A stage that is not running yet. At most `requests` are under way at once; one application may have half of them.
+    /// A stage that is not running yet. There are file descriptors for so many requests at once.
     pub fn new(
         queue: Arc<dyn Queue>,
         catalog: Arc<dyn Catalog>,
@@ -116,7 +121,11 @@ impl Deliver {
         options: Options,
         requests: usize,
     ) -> Arc<Self> {
-        let open = requests / 4;
+        let rules = Rules {
+            rate: options.rate_limit,
+            places: places(options.max_in_flight_total, requests),
+            in_flight: options.max_in_flight,
+        };
         let meters = Meters {
             delivered: metrics::counter!("octohooks_attempts_total", "outcome" => "delivered"),
             failed: metrics::counter!("octohooks_attempts_total", "outcome" => "failed"),
@@ -129,11 +138,9 @@ impl Deliver {
             wires,
             guests,
             options,
-            lanes: RwLock::default(),
+            lanes: Mutex::new(Lanes::new(rules)),
+            earlier: Notify::new(),
             draining: AtomicBool::new(false),
-            under_way: AtomicUsize::new(0),
-            open,
-            gate: Gate::new(requests - open, open.max(1)),
             ended: Notify::new(),
             meters,
         })
@@ -142,13 +149,15 @@ impl Deliver {
     /// Delivers until the store is closed.
     pub async fn run(self: Arc<Self>) {
         let watcher = tokio::spawn(self.clone().watch_catalog());
-        for endpoint in self.queue.endpoints_aside() {
-            let lane = self.lane(endpoint, true);
-            self.advance(&lane, endpoint);
-        }
+        let waker = tokio::spawn(self.clone().wake_lanes());
+        self.change(|lanes| {
+            let (catalog, now) = (self.catalog.snapshot(), clock::instant());
+            let aside = self.queue.endpoints_aside();
+            aside.into_iter().for_each(|endpoint| lanes.set_aside(&catalog, endpoint, now));
+        });
         loop {
             match self.queue.next_deliveries(BATCH).await {
-                Ok(deliveries) => deliveries.into_iter().for_each(|delivery| self.offer(delivery)),
+                Ok(deliveries) => self.offer(deliveries),
                 Err(StoreError::Closed) => break,
                 Err(error) => {
                     tracing::error!(%error, "deliveries could not be read; tried again");
@@ -157,178 +166,165 @@ impl Deliver {
             }
         }
         watcher.abort();
+        waker.abort();
     }
 
     /// Starts no more attempts and waits for those under way, at most this long; how many were not waited for.
     pub async fn drain(&self, limit: Duration) -> usize {
         self.draining.store(true, Ordering::SeqCst);
+        let under_way = || self.depths().2;
         let all_ended = async {
-            while self.under_way.load(Ordering::SeqCst) > 0 {
+            while under_way() > 0 {
                 self.ended.notified().await;
             }
         };
         let _in_time = tokio::time::timeout(limit, all_ended).await;
-        self.under_way.load(Ordering::SeqCst)
+        under_way()
     }
 
     /// How many lanes there are, how many deliveries wait in them, and how many attempts are under way.
     #[must_use]
     pub fn depths(&self) -> (usize, usize, usize) {
-        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        let queued = lanes.values().map(|lane| lock(lane).depths().0).sum();
-        (lanes.len(), queued, self.under_way.load(Ordering::Relaxed))
-    }
-
-    fn offer(self: &Arc<Self>, delivery: Arc<Delivery>) {
-        let endpoint = delivery.key.endpoint;
-        let lane = self.lane(endpoint, false);
-        {
-            let mut lane = lock(&lane);
-            if let Some(over) = lane.offer(delivery) {
-                // Under the lane's lock, so that what is set aside keeps its order.
-                self.queue.set_aside(over);
-            }
-        }
-        self.advance(&lane, endpoint);
-    }
-
-    /// Does what the lane wants done, until it rests.
-    fn advance(self: &Arc<Self>, lane: &Arc<Mutex<Lane>>, endpoint: EndpointId) {
-        while !self.draining.load(Ordering::Relaxed) {
-            let (late, step) = {
-                let mut lane = lock(lane);
-                (lane.expired(clock::now()), lane.step(clock::instant()))
-            };
-            late.into_iter().for_each(|delivery| self.queue.settle(expired(delivery)));
-            match step {
-                Step::Send(delivery) => {
-                    let is_open = self.under_way.fetch_add(1, Ordering::SeqCst) < self.open;
-                    tokio::spawn(self.clone().attempt(lane.clone(), delivery, is_open));
-                }
-                Step::WakeAt(at) => {
-                    let (stage, lane) = (self.clone(), lane.clone());
-                    tokio::spawn(async move {
-                        tokio::time::sleep_until(at.into()).await;
-                        stage.advance(&lane, endpoint);
-                    });
-                    return;
-                }
-                Step::Fetch(count) => {
-                    tokio::spawn(self.clone().fetch(lane.clone(), endpoint, count));
-                }
-                Step::Rest => return,
-            }
-        }
-    }
-
-    async fn fetch(self: Arc<Self>, lane: Arc<Mutex<Lane>>, endpoint: EndpointId, count: usize) {
-        match self.queue.take_aside(endpoint, count).await {
-            Ok(deliveries) => lock(&lane).fetched(deliveries),
-            Err(error) => {
-                tracing::error!(%endpoint, %error, "what was set aside could not be read; tried again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                lock(&lane).not_fetched();
-            }
-        }
-        self.advance(&lane, endpoint);
-    }
-
-    /// One attempt, from its start to its record.
-    async fn attempt(
-        self: Arc<Self>,
-        lane: Arc<Mutex<Lane>>,
-        delivery: Arc<Delivery>,
-        is_open: bool,
-    ) {
-        let id = delivery.key.endpoint;
-        let place = match is_open {
-            true => None,
-            false => Some(self.gate.turn(delivery.message.application).await),
-        };
-        let found = self.catalog.snapshot().endpoint(id).cloned();
-        let settlement = match found.filter(|endpoint| endpoint.enabled) {
-            Some(_) if delivery.message.has_expired(clock::now()) => (expired(delivery), None),
-            Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
-            None => (ended(delivery), None),
-        };
-        drop(place);
-        let (settlement, meaning) = settlement;
-        self.queue.settle(settlement);
-        if meaning == Some(Meaning::Disable) {
-            self.disable(id).await;
-        }
-        lock(&lane).finished();
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
-        if self.draining.load(Ordering::SeqCst) {
-            self.ended.notify_one();
-        }
-        self.advance(&lane, id);
+        self.lanes().depths()
     }
 
     /// Changes the endpoint's lane, if it has one, and goes on with it.
     pub fn at_lane(self: &Arc<Self>, endpoint: EndpointId, change: impl FnOnce(&mut Lane)) {
-        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(lane) = lanes.get(&endpoint).cloned() else { return };
-        drop(lanes);
-        change(&mut lock(&lane));
-        self.advance(&lane, endpoint);
+        self.change(|lanes| lanes.at(endpoint, change, clock::instant()));
     }
 
-    /// The endpoint's lane, made if there is none; `aside` if the store holds deliveries for it.
-    fn lane(&self, endpoint: EndpointId, aside: bool) -> Arc<Mutex<Lane>> {
-        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(&endpoint) {
-            return lane.clone();
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the lanes, and does what they want done then.
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Lanes) -> T) -> T {
+        let mut lanes = self.lanes();
+        let changed = change(&mut lanes);
+        // Under the lock, so that no fetch misses it.
+        lanes.over().into_iter().for_each(|over| self.queue.set_aside(over));
+        while !self.draining.load(Ordering::Relaxed)
+            && let Some(step) = lanes.next(clock::instant(), clock::now())
+        {
+            drop(lanes);
+            match step {
+                Step::Send(delivery) => {
+                    tokio::spawn(self.clone().attempt(delivery));
+                }
+                Step::Expire(delivery) => self.queue.settle(expired(delivery)),
+                Step::Fetch(endpoint, fetch) => {
+                    tokio::spawn(self.clone().fetch(endpoint, fetch));
+                }
+                Step::Learn(endpoint, count) => {
+                    tokio::spawn(self.clone().learn(endpoint, count));
+                }
+            }
+            lanes = self.lanes();
         }
-        drop(lanes);
-        let snapshot = self.catalog.snapshot();
-        let limits = self.limits(snapshot.endpoint(endpoint).map(Arc::as_ref));
-        let new = Lane::new(limits, aside);
-        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        lanes.entry(endpoint).or_insert_with(|| Arc::new(Mutex::new(new))).clone()
+        if lanes.is_alarm_earlier() {
+            self.earlier.notify_one();
+        }
+        changed
     }
 
-    fn limits(&self, endpoint: Option<&Endpoint>) -> Limits {
-        let own =
-            endpoint.and_then(|e| e.max_in_flight).and_then(|n| usize::try_from(n.get()).ok());
-        Limits {
-            rate: endpoint.and_then(|e| e.rate_limit),
-            in_flight: own.unwrap_or(self.options.max_in_flight).max(1),
+    fn offer(self: &Arc<Self>, deliveries: Vec<Arc<Delivery>>) {
+        self.change(|lanes| {
+            // Under the lock, as all that the lanes know of the catalog: what is changed later is told to them later.
+            let (catalog, now) = (self.catalog.snapshot(), clock::instant());
+            for delivery in deliveries {
+                if let Some(over) = lanes.offer(&catalog, delivery, now) {
+                    // Also under the lock, so that no fetch misses it.
+                    self.queue.set_aside(over);
+                }
+            }
+        });
+    }
+
+    /// Lanes are woken when their times have come.
+    async fn wake_lanes(self: Arc<Self>) {
+        loop {
+            let alarm = self.lanes().alarm();
+            let earlier = self.earlier.notified();
+            match alarm {
+                None => earlier.await,
+                Some(at) => drop(tokio::time::timeout_at(at.into(), earlier).await),
+            }
+            self.change(|lanes| lanes.wake(clock::instant()));
         }
     }
 
-    /// Lanes follow their endpoints: changed limits count at once, what is disabled or gone is emptied.
+    async fn fetch(self: Arc<Self>, endpoint: EndpointId, fetch: Fetch) {
+        let found = match &fetch {
+            Fetch::Oldest(count) => self.queue.take_aside(endpoint, *count).await,
+            Fetch::Places(places) => self.queue.take_places(endpoint, places).await,
+        };
+        let found = match found {
+            Ok(deliveries) => Some(deliveries),
+            Err(error) => {
+                tracing::error!(%endpoint, %error, "what was set aside could not be read; tried again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                None
+            }
+        };
+        self.change(|lanes| lanes.fetched(endpoint, &fetch, found, clock::instant()));
+    }
+
+    /// What waits for an endpoint whose lane begins to keep an order.
+    async fn learn(self: Arc<Self>, endpoint: EndpointId, count: u64) {
+        let found = loop {
+            match self.queue.outstanding(endpoint).await {
+                Ok(found) => break found,
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(%endpoint, %error, "what waits could not be read; tried again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        };
+        self.change(|lanes| lanes.learned(endpoint, count, found, clock::instant()));
+    }
+
+    /// One attempt, from its start to its record.
+    async fn attempt(self: Arc<Self>, delivery: Arc<Delivery>) {
+        let (id, attempted) = (delivery.key.endpoint, delivery.clone());
+        let found = self.catalog.snapshot().endpoint(id).cloned();
+        let (settlement, meaning) = match found.filter(|endpoint| endpoint.enabled) {
+            Some(_) if delivery.message.has_expired(clock::now()) => (expired(delivery), None),
+            Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
+            None => (ended(delivery), None),
+        };
+        let ends = !matches!(settlement.next, Next::RetryAt(_));
+        self.queue.settle(settlement);
+        if meaning == Some(Meaning::Disable) {
+            self.disable(id).await;
+        }
+        self.change(|lanes| lanes.finished(&attempted, ends, clock::instant()));
+        if self.draining.load(Ordering::SeqCst) {
+            self.ended.notify_one();
+        }
+    }
+
+    /// Lanes follow the catalog; what was in those that are disabled or gone has ended.
     async fn watch_catalog(self: Arc<Self>) {
         let mut changes = self.catalog.watch();
         while changes.changed().await.is_ok() {
-            let snapshot = self.catalog.snapshot();
-            let lanes: Vec<_> = {
-                let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-                lanes.iter().map(|(id, lane)| (*id, lane.clone())).collect()
-            };
-            for (id, lane) in lanes {
-                match snapshot.endpoint(id) {
-                    Some(endpoint) if endpoint.enabled => {
-                        lock(&lane).set_limits(self.limits(Some(endpoint)));
-                    }
-                    Some(_) => self.empty(&lane),
-                    None => {
-                        self.empty(&lane);
-                        // Its id is never used again.
-                        self.lanes.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                    }
-                }
-                self.advance(&lane, id);
-            }
+            let cleared = self.change(|lanes| {
+                let catalog = self.catalog.snapshot();
+                lanes.follow(&catalog, clock::instant())
+            });
+            cleared.into_iter().for_each(|delivery| self.queue.settle(ended(delivery)));
         }
     }
+}
 
-    fn empty(&self, lane: &Mutex<Lane>) {
-        let cleared = lock(lane).clear();
-        for delivery in cleared {
-            self.queue.settle(ended(delivery));
-        }
-    }
+/// How many requests are worth having under way on each core: beyond, they only wait for it.
+const PER_CORE: usize = 1024;
+
+/// How many requests may be under way at once, where there are descriptors for so many.
+fn places(wanted: Option<NonZeroUsize>, descriptors: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = wanted.map_or(cores * PER_CORE, usize::from);
+    wanted.min(descriptors).max(1)
 }
 
 /// How a delivery ends whose endpoint is disabled or gone.
@@ -340,8 +336,4 @@ fn ended(delivery: Arc<Delivery>) -> Settlement {
 fn expired(delivery: Arc<Delivery>) -> Settlement {
     metrics::counter!("octohooks_deliveries_expired_total").increment(1);
     Settlement { delivery, attempt: None, next: Next::Expired, notice: None }
-}
-
-fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {
-    lane.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -20,10 +20,11 @@ use crate::{
 use components::Prepared;
 use deliveries::deliveries;
 use futures_util::FutureExt;
+use line::Line;
 use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 use tokio::runtime::Handle;
@@ -36,6 +37,7 @@ mod deliveries;
 mod hold;
 mod trial;
 pub mod route;
+pub mod line;
 pub mod turnstile;
 
 /// How many messages are taken from the store at once.
@@ -50,10 +52,13 @@ pub struct Dispatcher {
     guests: Handle,
     settings: RwLock<HashMap<ApplicationId, Vec<Prepared>>>,
     turnstiles: Mutex<HashMap<ApplicationId, Turnstile>>,
+    lines: Mutex<Lines>,
     quarantine: Quarantine,
     trials: Arc<Trials>,
     meters: Meters,
 }
+
+type Lines = HashMap<ApplicationId, Line<(LeasedMessage, Dispatched)>>;
 
 struct Meters {
     dispatched: metrics::Counter,
@@ -95,6 +100,7 @@ impl Dispatcher {
             guests,
             settings,
             turnstiles,
+            lines: Mutex::default(),
             quarantine,
             trials,
             meters,
@@ -103,11 +109,15 @@ impl Dispatcher {
 
     /// Dispatches until the store is closed.
     pub async fn run(self: Arc<Self>) {
-        for application in self.queue.applications_crowded() {
-            self.turnstile(application, |turnstile| *turnstile = Turnstile::crowded());
-            self.advance(application);
+        let mut crowded = self.queue.applications_crowded();
+        for application in &crowded {
+            self.turnstile(*application, |turnstile| *turnstile = Turnstile::crowded());
         }
         loop {
+            // What was in plugins when the process ended is older than what waited for room there.
+            if !self.queue.is_behind_start() {
+                crowded.drain(..).for_each(|application| self.advance(application));
+            }
             match self.queue.next_messages(BATCH).await {
                 Ok(messages) => messages.into_iter().for_each(|message| self.dispatch(message)),
                 Err(StoreError::Closed) => return,
@@ -144,6 +154,7 @@ impl Dispatcher {
     /// One message that went in, on the guests' runtime.
     fn call(self: &Arc<Self>, leased: LeasedMessage) {
         let stage = self.clone();
+        let place = self.enter_line(leased.message.application);
         self.guests.spawn(async move {
             let (application, bytes) = (leased.message.application, leased.message.payload.len());
             // A fault of ours must not keep the message leased, or its place, for ever.
@@ -153,13 +164,43 @@ impl Dispatcher {
                 let (kind, reason) = ("internal".to_owned(), reason.to_owned());
                 Dispatched::Held(Held::Parked { kind, reason }, None)
             });
-            stage.queue.dispatched(leased, made);
+            stage.hand_over(application, place, leased, made);
             let count = stage.turnstile(application, |turnstile| {
                 turnstile.leave(bytes);
                 turnstile.fetch()
             });
             stage.start_fetch(application, count);
         });
+    }
+
+    /// A place in the application's line, if one of its endpoints asks for an order.
+    fn enter_line(&self, application: ApplicationId) -> Option<u64> {
+        let catalog = self.catalog.snapshot();
+        let ordered = catalog.tenant(application)?.keeps_order();
+        ordered.then(|| self.lines().entry(application).or_default().enter())
+    }
+
+    /// What was made of a message goes on, when its place in the line has come.
+    fn hand_over(
+        &self,
+        application: ApplicationId,
+        place: Option<u64>,
+        leased: LeasedMessage,
+        made: Dispatched,
+    ) {
+        let Some(place) = place else { return self.queue.dispatched(leased, made) };
+        // Under the lock, so that nobody overtakes.
+        let mut lines = self.lines();
+        let line = lines.entry(application).or_default();
+        let next = line.leave(place, (leased, made));
+        next.into_iter().for_each(|(leased, made)| self.queue.dispatched(leased, made));
+        if line.is_empty() {
+            lines.remove(&application);
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fetches what waits on disk for room, if there is room.

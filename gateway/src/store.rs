@@ -16,13 +16,16 @@
 //! next start. That is why `settle` and `dispatched` only hand over: when their write is lost in a crash, the
 //! delivery is made again under the same `webhook-id`. Only `accept` and `change` make promises to a caller.
 
-use crate::model::{
-    attempt::Attempt,
-    catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot, Tenant},
-    delivery::{Delivery, DeliveryKey, Next},
-    failure::Failure,
-    id::{ApplicationId, Digest, EndpointId, MessageId, OperationId},
-    message::{Held, Message, Sequence},
+use crate::{
+    clock,
+    model::{
+        attempt::Attempt,
+        catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot, Tenant},
+        delivery::{Delivery, DeliveryKey, Next, Place},
+        failure::Failure,
+        id::{ApplicationId, Digest, EndpointId, MessageId, OperationId},
+        message::{Held, Message, Sequence},
+    },
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -165,6 +168,17 @@ pub struct Settlement {
     pub notice: Option<Arc<Message>>,
 }
 
+/// A delivery that is not done, as far as its place in an order needs to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outstanding {
+    /// Its place among its endpoint's.
+    pub place: Place,
+    /// What stands for its ordering key, if it has one.
+    pub key: Option<u64>,
+    /// Whether it is set aside, and nobody's. Else it is leased, or comes by itself.
+    pub aside: bool,
+}
+
 /// How much waits where, for `/health` and `/metrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -238,6 +252,20 @@ pub trait Queue: Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<Arc<Delivery>>, StoreError>;
 
+    /// Leases those of what was set aside for the endpoint, as far as they are there; does not wait.
+    async fn take_places(
+        &self,
+        endpoint: EndpointId,
+        places: &[Place],
+    ) -> Result<Vec<Arc<Delivery>>, StoreError>;
+
+    /// Every delivery of the endpoint that is not done and whose time has come once, at a moment between call and return. After a
+    /// start it waits until what was accepted before has been dispatched.
+    async fn outstanding(&self, endpoint: EndpointId) -> Result<Vec<Outstanding>, StoreError>;
+
+    /// Whether messages that were accepted before the start are still to be handed to dispatch.
+    fn is_behind_start(&self) -> bool;
+
     /// The endpoints that have deliveries set aside.
     fn endpoints_aside(&self) -> Vec<EndpointId>;
 
@@ -276,6 +304,12 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// A component's bytes.
     async fn code(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// Those that are due later, and those that are due now.
+fn due_later(deliveries: Vec<Arc<Delivery>>) -> (Vec<Arc<Delivery>>, Vec<Arc<Delivery>>) {
+    let now = clock::now();
+    deliveries.into_iter().partition(|delivery| delivery.due > now)
 }
 
 /// Adds the deliveries that have no row yet to those that have.

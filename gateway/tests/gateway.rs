@@ -36,6 +36,7 @@ mod gateway {
     mod demo;
     mod nats;
     mod once;
+    mod order;
     mod operational;
     mod cli;
 }

@@ -85,6 +85,7 @@ async fn furnish(store: &Arc<Sqlite>) -> Result<Endpoint> {
         uid: None,
         name: "bench".into(),
         retry: None,
+        rate_limit: None,
         declared: false,
         revision: 1,
         created: 1,

@@ -189,6 +189,7 @@ async fn tenants(scratch: &Path, count: usize) -> Result<Vec<Arc<Tenant>>> {
             uid: None,
             name: format!("bench {n}"),
             retry: None,
+            rate_limit: None,
             declared: false,
             revision: 1,
             created: 1,

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::pages::Pages;
-use super::plugins::Plugins;
+use super::plugins::{Figure as Line, Plugins};
 use super::scenario::{Measurement, Plan, Scenario};
 use super::subject::Subject;
 
@@ -30,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) pages: Option<Pages>,
     /// `None` when they were left out.
     pub(crate) plugins: Option<Plugins>,
+    /// What lanes do; empty when it was left out.
+    pub(crate) lanes: Vec<Line>,
 }
 
 /// One line of the table.
@@ -107,6 +109,13 @@ impl Report {
         }
         if let Some(plugins) = &self.plugins {
             self.write_plugins(&mut out, plugins);
+        }
+        if !self.lanes.is_empty() {
+            out.push_str("lanes\n");
+            for Line { label, value, decimals, .. } in &self.lanes {
+                writeln!(out, "  {label:<48} {:>10}", number(*value, *decimals)).ok();
+            }
+            out.push('\n');
         }
         self.write_targets(&mut out);
         out.push_str(&self.conditions.describe());
@@ -193,6 +202,7 @@ impl Report {
                 let added = ("addedCpuMicros".to_owned(), json!(self.added()));
                 figures.chain([added]).collect::<Map<_, _>>()
             }),
+            "lanes": self.lanes.iter().map(|f| (f.key.to_owned(), json!(f.value))).collect::<Map<_, _>>(),
             "measured": measured.collect::<Vec<_>>(),
             "targets": targets.collect::<Vec<_>>(),
         })
@@ -258,6 +268,15 @@ impl Report {
                     let ratio = |(first, last): (f64, f64)| last / first;
                     ratio(pages.deliveries).max(ratio(pages.failed)).max(ratio(pages.messages))
                 }),
+                |value, bound| value <= bound,
+                2.0,
+            ),
+            target(
+                "others' p99 beside receivers who hang, of alone: at most 2",
+                self.lanes
+                    .iter()
+                    .find(|line| line.key == "fairnessRatio")
+                    .and_then(|line| line.value),
                 |value, bound| value <= bound,
                 2.0,
             ),

@@ -103,6 +103,9 @@ struct Optional {
     /// A file of the certificate that requests show: {"certificate": "PEM", "key": "PEM"}; {} for none
     #[arg(long, value_name = "FILE", value_parser = object_in)]
     client_certificate: Option<Value>,
+    /// Send one after the other: all, or those with the same ordering key
+    #[arg(long, value_parser = ["none", "endpoint", "key"])]
+    order: Option<String>,
     /// When deliveries are tried again, as in the API: {"waits": [5, 60]} or {"base": 5, "attempts": 9}; {} for as usual
     #[arg(long, value_name = "JSON", value_parser = object)]
     retry: Option<Value>,
@@ -170,6 +173,7 @@ impl Optional {
             ("timeout", json!(self.timeout)),
             ("connectTimeout", json!(self.connect_timeout)),
             ("credentials", json!(self.credentials)),
+            ("order", json!(self.order)),
         ] {
             if is_given(&value) {
                 fields.insert(name.to_owned(), value);
@@ -249,8 +253,9 @@ mod tests {
         let same = after(&[]);
         assert_eq!(same["eventTypes"], json!(["a", "b"]));
         assert_eq!((&same["id"], &same["secrets"]), (&Value::Null, &Value::Null));
-        let table: [(&[&str], &str, Value); 11] = [
+        let table: [(&[&str], &str, Value); 12] = [
             (&["--retry", "{}"], "retry", json!({})),
+            (&["--order", "key"], "order", json!("key")),
             (&["--signer", ""], "signer", json!("")),
             (&["--event-type", "x,y", "--event-type", "z"], "eventTypes", json!(["x", "y", "z"])),
             (&["--all-event-types"], "eventTypes", Value::Null),

@@ -1,19 +1,18 @@
-//! A lane: one endpoint's queue with its limits. Pure: time comes in as a value, and what to do comes out.
-//!
-//! A lane keeps a window of deliveries in memory. When the window is full, what comes is set aside in the store, and
-//! from then on everything is, so that the order stays; when half the window is worked off, the lane asks for more.
+//! A lane: one endpoint's queue with its limits. Pure: time comes in as a value, and whether something may be sent comes
+//! out. What is in memory of the queue is its [`window`]; when it is a lane's turn, [`Lanes`](super::lanes::Lanes) says.
 
 use super::limit::Limiter;
 use crate::{
     invariant::{Invariant, check},
     model::{Millis, delivery::Delivery, endpoint::RateLimit},
 };
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use order::Chains;
+use std::{sync::Arc, time::Instant};
+use window::Window;
 
-/// How many deliveries a lane keeps in memory.
-pub const WINDOW: usize = 1000;
-/// How many bytes of them, unless it is one.
-pub const BYTES: usize = 8 << 20;
+pub mod window;
+pub mod order;
+pub mod ordered;
 
 /// A lane's limits, from its endpoint and the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,109 +28,119 @@ pub struct Limits {
 pub struct Lane {
     limits: Limits,
     limiter: Option<Limiter>,
-    /// The slot that the first in the queue waits for.
-    booked: Option<Instant>,
-    queue: VecDeque<Arc<Delivery>>,
-    /// Of the queue.
-    bytes: usize,
+    window: Window,
+    /// Of an endpoint that asks for an order.
+    chains: Option<Box<Chains>>,
+    /// What was counted of what is in memory, in deliveries and in bytes.
+    counted: (usize, usize),
     in_flight: usize,
     /// How many of `limits.in_flight` may be used, where the receiver was found to bear less.
     narrowed: Option<usize>,
     /// Nothing is sent before.
     paused: Option<Instant>,
-    /// Whether the store may hold more.
-    aside: bool,
-    fetching: bool,
-    /// Whether something was set aside since the last fetch began, which it may have missed.
-    missed: bool,
-    /// Until when a timer sleeps for this lane.
-    timer: Option<Instant>,
 }
 
-/// What a lane wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Attempt this delivery now.
-    Send(Arc<Delivery>),
-    /// Ask again at this time.
-    WakeAt(Instant),
-    /// Fetch this many that were set aside.
-    Fetch(usize),
-    /// Nothing until something happens.
-    Rest,
+/// Whether a lane has something to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// Now.
+    Now,
+    /// Not before this time.
+    At(Instant),
+    /// Not until something happens.
+    No,
 }
 
 impl Lane {
-    /// An empty lane; `aside` if the store holds deliveries for it.
+    /// An empty lane.
     #[must_use]
-    pub fn new(limits: Limits, aside: bool) -> Self {
+    pub fn new(limits: Limits) -> Self {
+        let limiter = limits.rate.map(Limiter::new);
         Self {
             limits,
-            limiter: limits.rate.map(Limiter::new),
-            booked: None,
-            queue: VecDeque::new(),
-            bytes: 0,
+            limiter,
+            window: Window::default(),
+            chains: None,
+            counted: (0, 0),
             in_flight: 0,
             narrowed: None,
             paused: None,
-            aside,
-            fetching: false,
-            missed: false,
-            timer: None,
         }
     }
 
-    /// Takes a delivery, or gives it back to be set aside.
+    /// Takes a delivery, or gives it back to be set aside. It may have `share` bytes of the memory of all lanes.
     #[must_use]
-    pub fn offer(&mut self, delivery: Arc<Delivery>) -> Option<Arc<Delivery>> {
-        if self.aside || self.queue.len() >= WINDOW || self.bytes >= BYTES {
-            self.aside = true;
-            self.missed = true;
-            return Some(delivery);
+    pub fn offer(&mut self, delivery: Arc<Delivery>, share: usize) -> Option<Arc<Delivery>> {
+        match self.chains {
+            None => self.window.offer(delivery, share),
+            Some(_) => self.offer_in_order(delivery, share),
         }
-        self.bytes += delivery.bytes();
-        self.queue.push_back(delivery);
-        None
     }
 
-    /// What to do now. Called again until it says `WakeAt` or `Rest`.
+    /// The store holds something for it.
+    pub fn set_aside(&mut self) {
+        self.window.set_aside();
+    }
+
+    /// Whether it has something to send, and may.
     #[must_use]
-    pub fn step(&mut self, now: Instant) -> Step {
-        let room = self.queue.len() <= WINDOW / 2 && self.bytes <= BYTES / 2;
-        if self.aside && !self.fetching && room {
-            self.fetching = true;
-            self.missed = false;
-            return Step::Fetch(WINDOW - self.queue.len());
+    pub fn ready(&mut self, now: Instant) -> Ready {
+        if self.window.is_empty() || self.in_flight >= self.in_flight_limit() {
+            return Ready::No;
         }
-        if self.queue.is_empty() || self.in_flight >= self.in_flight_limit() {
-            return Step::Rest;
+        let paused = self.paused.unwrap_or(now);
+        let slot = self.limiter.as_mut().map_or(now, |limiter| limiter.slot(now));
+        match paused.max(slot) {
+            at if at > now => Ready::At(at),
+            _ => Ready::Now,
         }
-        if let Some(until) = self.paused.filter(|until| *until > now) {
-            return self.wake_at(until);
-        }
+    }
+
+    /// Takes the next, to send it now: it is ready.
+    pub fn take(&mut self, now: Instant) -> Option<Arc<Delivery>> {
+        let delivery = self.window.pop()?;
         self.paused = None;
         if let Some(limiter) = &mut self.limiter {
-            let slot = *self.booked.get_or_insert_with(|| limiter.book(now));
-            if slot > now {
-                return self.wake_at(slot);
-            }
-            self.booked = None;
+            limiter.take(now);
         }
-        let Some(delivery) = self.queue.pop_front() else { return Step::Rest };
-        self.bytes -= delivery.bytes();
         self.in_flight += 1;
-        check(Invariant::InFlightWithinLimit, self.in_flight <= self.in_flight_limit(), || {
-            format!("{} under way of {}", self.in_flight, self.in_flight_limit())
+        let limit = self.in_flight_limit();
+        check(Invariant::InFlightWithinLimit, self.in_flight <= limit, || {
+            format!("{} under way of {limit}", self.in_flight)
         });
-        Step::Send(delivery)
+        Some(delivery)
     }
 
-    /// One timer a lane: asked for again only if the time has changed.
-    fn wake_at(&mut self, at: Instant) -> Step {
-        match self.timer.replace(at) {
-            Some(before) if before == at => Step::Rest,
-            _ => Step::WakeAt(at),
-        }
+    /// The next, if it is too late to send it: it takes no slot.
+    pub fn expired(&mut self, now: Millis) -> Option<Arc<Delivery>> {
+        let late = self.window.expired(now)?;
+        self.ended(&late, true);
+        Some(late)
+    }
+
+    /// An attempt has ended, and with it the delivery if it `ends`: else it comes again.
+    pub fn finished(&mut self, delivery: &Delivery, ends: bool) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.ended(delivery, ends);
+    }
+
+    fn ended(&mut self, delivery: &Delivery, ends: bool) {
+        let next = self.chains.as_mut().and_then(|chains| chains.finished(delivery, ends));
+        next.into_iter().for_each(|next| self.window.push(next));
+    }
+
+    /// By how much what is in memory has grown or shrunk, in deliveries and in bytes, since this was last asked.
+    pub fn uncounted(&mut self) -> (isize, isize) {
+        let (count, bytes) = self.window.size();
+        let now = (count, bytes + self.chains.as_ref().map_or(0, |chains| chains.bytes()));
+        let before = std::mem::replace(&mut self.counted, now);
+        (now.0.cast_signed() - before.0.cast_signed(), now.1.cast_signed() - before.1.cast_signed())
+    }
+
+    /// How many are under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// How many may be under way at once, as things are.
@@ -155,59 +164,26 @@ impl Lane {
         self.paused = None;
     }
 
-    /// Those that are next and that it is too late to send: they take no slot.
-    pub fn expired(&mut self, now: Millis) -> Vec<Arc<Delivery>> {
-        let late = |first: &mut Arc<Delivery>| first.message.has_expired(now);
-        let mut expired = Vec::new();
-        while let Some(delivery) = self.queue.pop_front_if(late) {
-            self.bytes -= delivery.bytes();
-            expired.push(delivery);
-        }
-        expired
-    }
-
-    /// An attempt has ended.
-    pub fn finished(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-    }
-
-    /// What `Fetch` gave. Only when it gave nothing, and nothing was set aside meanwhile, is there no more: it may
-    /// give less than was asked for, since what ended meanwhile is left out.
-    pub fn fetched(&mut self, deliveries: Vec<Arc<Delivery>>) {
-        self.fetching = false;
-        self.aside = self.missed || !deliveries.is_empty();
-        self.bytes += deliveries.iter().map(|delivery| delivery.bytes()).sum::<usize>();
-        self.queue.extend(deliveries);
-    }
-
-    /// Fetching failed; ask again.
-    pub fn not_fetched(&mut self) {
-        self.fetching = false;
-    }
-
     /// Takes over changed limits at once.
     pub fn set_limits(&mut self, limits: Limits) {
         if limits.rate != self.limits.rate {
             self.limiter = limits.rate.map(|rate| Limiter::going_on(rate, self.limiter.as_ref()));
-            self.booked = None;
-            self.timer = None;
         }
         self.limits = limits;
     }
 
-    /// Empties the queue, when the endpoint is gone or disabled.
+    /// Whether it is as good as a new one: there is nothing to send, and what it knows of before counts no more.
     #[must_use]
-    pub fn clear(&mut self) -> Vec<Arc<Delivery>> {
-        self.aside = false;
-        self.booked = None;
-        self.bytes = 0;
-        self.queue.drain(..).collect()
-    }
-
-    /// How many wait in memory, and how many are under way.
-    #[must_use]
-    pub fn depths(&self) -> (usize, usize) {
-        (self.queue.len(), self.in_flight)
+    pub fn is_idle(&self, now: Instant) -> bool {
+        let rested = self.limiter.as_ref().is_none_or(|limiter| limiter.is_rested(now));
+        let paused = self.paused.is_some_and(|until| until > now);
+        let chained = self.chains.as_ref().is_some_and(|chains| !chains.is_empty());
+        self.window.is_idle()
+            && !chained
+            && self.in_flight == 0
+            && rested
+            && !paused
+            && self.narrowed.is_none()
     }
 }
 

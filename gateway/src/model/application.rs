@@ -2,6 +2,7 @@
 
 use super::{
     Millis,
+    endpoint::RateLimit,
     id::{ApplicationId, EnvironmentId},
     name::Uid,
     retry::Retry,
@@ -22,6 +23,9 @@ pub struct Application {
     /// When deliveries of its messages are tried again; of what it does not say, the configuration's counts.
     #[serde(default)]
     pub retry: Option<Retry>,
+    /// How many requests may start in a time, to all its endpoints together; none: no limit.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimit>,
     /// Whether the configuration file declares it: then it goes when it leaves the file.
     #[serde(default)]
     pub declared: bool,

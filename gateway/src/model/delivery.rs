@@ -8,7 +8,10 @@ use super::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hasher},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// What makes a delivery one of its own. A plugin may ask for several dispatches of one message to the same
@@ -21,6 +24,37 @@ pub struct DeliveryKey {
     pub ordinal: u32,
     /// Where to.
     pub endpoint: EndpointId,
+}
+
+/// Where a delivery stands among its endpoint's: by its message, and among what was made of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The message.
+    pub message: Sequence,
+    /// Which dispatch of the message.
+    pub ordinal: u32,
+}
+
+impl From<DeliveryKey> for Place {
+    fn from(DeliveryKey { message, ordinal, .. }: DeliveryKey) -> Self {
+        Self { message, ordinal }
+    }
+}
+
+impl Place {
+    /// The key of the delivery to that endpoint.
+    #[must_use]
+    pub const fn at(self, endpoint: EndpointId) -> DeliveryKey {
+        DeliveryKey { message: self.message, ordinal: self.ordinal, endpoint }
+    }
+}
+
+/// What stands for an ordering key where there are many.
+#[must_use]
+pub fn ordering_hash(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key.as_bytes());
+    hasher.finish()
 }
 
 /// One message bound for one endpoint.
@@ -93,6 +127,18 @@ impl Delivery {
     pub fn ordering_key(&self) -> Option<&str> {
         let own = self.content.as_ref().and_then(|content| content.ordering_key.as_deref());
         own.or(self.message.ordering_key.as_deref())
+    }
+
+    /// What stands for its ordering key, if it has one.
+    #[must_use]
+    pub fn ordering_hash(&self) -> Option<u64> {
+        self.ordering_key().map(ordering_hash)
+    }
+
+    /// Where it stands among its endpoint's deliveries.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.key.into()
     }
 
     /// The type of those bytes.

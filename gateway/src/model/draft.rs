@@ -3,7 +3,7 @@
 
 use super::{
     Millis,
-    endpoint::{Endpoint, Method, RateLimit, Scheme},
+    endpoint::{Endpoint, Method, Order, RateLimit, Scheme},
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{BadName, Channel, EventType, PluginName, Uid},
     retry::RetryDraft,
@@ -84,6 +84,8 @@ pub struct EndpointDraft {
     pub client_certificate: Option<ClientCertificateDraft>,
     /// When deliveries are tried again. Kept if absent; an empty object removes it.
     pub retry: Option<RetryDraft>,
+    /// Which deliveries wait for those ahead of them. Kept if absent; none for a new endpoint.
+    pub order: Option<Order>,
 }
 
 /// One thing that is wrong with a draft: a JSON pointer, and what would be right.
@@ -153,6 +155,7 @@ impl EndpointDraft {
         let kept = |name: &Option<PluginName>| name.as_deref().map(str::to_owned);
         self.signer = self.signer.or_else(|| kept(&old.signer));
         self.classifier = self.classifier.or_else(|| kept(&old.classifier));
+        self.order = self.order.or(Some(old.order));
         self.retry = self.retry.or_else(|| old.retry.clone().map(RetryDraft::from));
         let new = self.endpoint(fresh, Some(secrets), Some(old), check_url)?;
         let (created, revision, declared) = (old.created, old.revision + 1, old.declared);
@@ -200,6 +203,7 @@ impl EndpointDraft {
             connect_timeout: request.connect_timeout,
             credentials: request.credentials,
             client_certificate: request.client_certificate,
+            order: self.order.unwrap_or_default(),
             // Checked above.
             retry: self.retry.and_then(|retry| retry.check().ok().flatten()),
             declared: false,

@@ -55,6 +55,9 @@ pub struct Endpoint {
     pub rate_limit: Option<RateLimit>,
     /// How many requests may be under way at once; none: the configuration's default.
     pub max_in_flight: Option<NonZeroU32>,
+    /// Which of its deliveries wait for those ahead of them.
+    #[serde(default)]
+    pub order: Order,
     /// When its deliveries are tried again; of what it does not say, the application's counts.
     #[serde(default)]
     pub retry: Option<Retry>,
@@ -172,6 +175,19 @@ pub enum Scheme {
     Octohooks,
     /// `webhook-signature` alone.
     Standard,
+}
+
+/// Which of an endpoint's deliveries wait for those ahead of them: until those are delivered, or given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// None.
+    #[default]
+    None,
+    /// All.
+    Endpoint,
+    /// Those with the same ordering key; those without a key are in no order.
+    Key,
 }
 
 /// At most `limit` requests start per `per`, and up to `burst` more at once after a quiet time.

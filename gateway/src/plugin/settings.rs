@@ -109,6 +109,7 @@ fn nobody() -> Result<Call, String> {
         uid: None,
         name: String::new(),
         retry: None,
+        rate_limit: None,
         declared: false,
         revision: 0,
         created: 0,

@@ -13,14 +13,14 @@ use super::{LeasedMessage, StoreError};
 use crate::invariant::{Invariant, check};
 use crate::model::{
     delivery::{Delivery, DeliveryKey},
-    id::ApplicationId,
+    id::{ApplicationId, EndpointId},
     message::{Message, Sequence},
 };
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// How many messages wait for dispatch in memory; the rest wait on disk.
 const FRESH: usize = 4096;
@@ -34,6 +34,8 @@ const LAG: usize = 20_000;
 pub struct Front {
     state: Mutex<State>,
     changed: Notify,
+    /// Whether everything is dispatched that was accepted before the start.
+    started: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,17 @@ struct State {
     ledger: VecDeque<Entry>,
     /// Held messages that were leased before the reading from behind came to them, as after a start.
     early: BTreeSet<Sequence>,
+    starting: Option<Starting>,
     closed: bool,
+}
+
+/// Until everything is dispatched that was accepted before the start.
+#[derive(Debug)]
+struct Starting {
+    /// One more than the last of it.
+    upto: Sequence,
+    /// Of it, what was handed over and is not dispatched.
+    leased: BTreeSet<Sequence>,
 }
 
 #[derive(Debug)]
@@ -82,9 +94,12 @@ impl Front {
             head,
             ledger: VecDeque::new(),
             early: BTreeSet::new(),
+            starting: (next < head)
+                .then(|| Starting { upto: Sequence(head), leased: BTreeSet::new() }),
             closed: false,
         };
-        Self { state: Mutex::new(state), changed: Notify::new() }
+        let started = watch::Sender::new(next >= head);
+        Self { state: Mutex::new(state), changed: Notify::new(), started }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -172,7 +187,53 @@ impl Front {
         }
         state.next = upto.0.max(from);
         state.trim();
+        if let Some(starting) = &mut state.starting {
+            let before = read.iter().map(|leased| leased.sequence);
+            starting.leased.extend(before.filter(|sequence| *sequence < starting.upto));
+            self.see_started(&mut state);
+        }
         read
+    }
+
+    /// A message is dispatched, or held for now.
+    pub fn came_through(&self, sequence: Sequence) {
+        let mut state = self.lock();
+        if let Some(starting) = &mut state.starting {
+            starting.leased.remove(&sequence);
+            self.see_started(&mut state);
+        }
+    }
+
+    fn see_started(&self, state: &mut State) {
+        let next = state.next;
+        if state.starting.take_if(|s| next >= s.upto.0 && s.leased.is_empty()).is_some() {
+            self.started.send_replace(true);
+        }
+    }
+
+    /// Returns when everything is dispatched that was accepted before the start.
+    pub async fn started(&self) {
+        let mut started = self.started.subscribe();
+        // The sender is ours: it is there for as long as anybody waits.
+        drop(started.wait_for(|started| *started).await);
+    }
+
+    /// Whether some of that is still to be handed over.
+    #[must_use]
+    pub fn is_behind_start(&self) -> bool {
+        let state = self.lock();
+        state.starting.as_ref().is_some_and(|starting| state.next < starting.upto.0)
+    }
+
+    /// The endpoint's deliveries that have no row yet.
+    #[must_use]
+    pub fn open_at(&self, endpoint: EndpointId) -> Vec<Arc<Delivery>> {
+        let state = self.lock();
+        let open = state.ledger.iter().filter_map(|entry| match entry {
+            Entry::Open(open) => Some(open),
+            _ => None,
+        });
+        open.flatten().filter(|delivery| delivery.key.endpoint == endpoint).cloned().collect()
     }
 
     /// Notes that these held messages are leased.

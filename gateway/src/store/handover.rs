@@ -2,7 +2,7 @@
 //! deliveries that are ready, and the catalog's snapshot. Both engines are this plus a way to write and to read.
 
 use super::{
-    Current, Depths, Settlement, StoreError,
+    Current, Depths, Outstanding, Settlement, StoreError, due_later,
     front::Front,
     waiting::{Due, Waiting},
 };
@@ -11,7 +11,7 @@ use crate::{
     model::{
         Millis,
         catalog::{Snapshot, Tenant},
-        delivery::{Delivery, DeliveryKey, Next, State},
+        delivery::{Delivery, DeliveryKey, Next, Place, State},
         id::{ApplicationId, EndpointId},
         message::{Held, Message, Sequence},
     },
@@ -242,15 +242,34 @@ impl Handover {
             Held::Crowded { .. } => {}
         }
         self.front.dispatched(sequence, Vec::new());
+        if !matches!(held, Held::Crowded { .. }) {
+            self.front.came_through(sequence);
+        }
     }
 
-    /// A held message's deliveries have rows, and it is held no more.
-    pub fn unheld(&self, deliveries: Vec<Arc<Delivery>>) {
-        let now = clock::now();
-        let (later, ready): (Vec<_>, Vec<_>) =
-            deliveries.into_iter().partition(|delivery| delivery.due > now);
+    /// A held message's deliveries have rows, and it is held no more. These were not offered when it was dispatched.
+    pub fn unheld(&self, sequence: Sequence, rest: Vec<Arc<Delivery>>) {
+        let (later, ready) = due_later(rest);
         later.iter().for_each(|delivery| self.wait(delivery));
         self.offer(ready);
+        self.front.came_through(sequence);
+    }
+
+    /// What of the endpoint's is not done: what has no row yet, and what has one.
+    #[must_use]
+    pub fn outstanding(
+        &self,
+        endpoint: EndpointId,
+        open: &[Arc<Delivery>],
+        rows: Vec<(Place, Option<u64>)>,
+    ) -> Vec<Outstanding> {
+        let waiting = self.waiting();
+        let open = open.iter().map(|delivery| (delivery.place(), delivery.ordering_hash()));
+        let found = open.chain(rows).map(|(place, key)| {
+            let aside = waiting.is_aside(place.at(endpoint));
+            Outstanding { place, key, aside }
+        });
+        found.collect()
     }
 
     /// A step has been written, or was not: what was kept from being leased meanwhile may be.
@@ -277,7 +296,8 @@ impl Handover {
             let mut waiting = self.waiting();
             waiting.remove_endpoints(&effects.ended);
             if let Some(application) = effects.gone {
-                waiting.remove_crowded(application);
+                let gone = waiting.remove_crowded(application);
+                gone.into_iter().for_each(|sequence| self.front.came_through(sequence));
             }
             for (sequence, due) in &effects.dropped {
                 match due {

@@ -5,8 +5,8 @@
 //! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
 
 use super::{
-    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Queue,
-    Settlement, StoreError, Submission,
+    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage,
+    Outstanding, Queue, Settlement, StoreError, Submission, due_later,
     front::{Front, Ready},
     handover::{Handover, follows, held_as},
     waiting::{Due, Waiting},
@@ -15,7 +15,7 @@ use crate::{
     clock,
     model::{
         catalog::{Change, Snapshot},
-        delivery::{Delivery, State},
+        delivery::{Delivery, Place, State},
         failure::Failure,
         id::{ApplicationId, Digest, EndpointId, MessageId},
         message::{Held, Message, Sequence},
@@ -175,16 +175,16 @@ impl Queue for Memory {
                     tables.put(delivery, State::Waiting, None, now);
                 }
                 tables.unhold(message.sequence);
-                self.handover.unheld(deliveries);
+                self.handover.unheld(message.sequence, deliveries);
             }
             Dispatched::Deliveries(deliveries) => {
                 self.handover.front.dispatched(message.sequence, deliveries.clone());
-                let (later, ready): (Vec<_>, Vec<_>) =
-                    deliveries.into_iter().partition(|delivery| delivery.due > now);
+                let (later, ready) = due_later(deliveries);
                 for delivery in later {
                     self.wait(&mut tables, &delivery, State::Waiting);
                 }
                 self.handover.offer(ready);
+                self.handover.front.came_through(message.sequence);
             }
         }
     }
@@ -222,6 +222,32 @@ impl Queue for Memory {
     ) -> Result<Vec<Arc<Delivery>>, StoreError> {
         let (whole, keys) = Due::split(self.handover.waiting().take_aside(endpoint, max));
         Ok([self.tables().waiting(&keys), whole].concat())
+    }
+
+    async fn take_places(
+        &self,
+        endpoint: EndpointId,
+        places: &[Place],
+    ) -> Result<Vec<Arc<Delivery>>, StoreError> {
+        let (whole, keys) = Due::split(self.handover.waiting().take_places(endpoint, places));
+        Ok([self.tables().waiting(&keys), whole].concat())
+    }
+
+    async fn outstanding(&self, endpoint: EndpointId) -> Result<Vec<Outstanding>, StoreError> {
+        self.handover.front.started().await;
+        let tables = self.tables();
+        let open = self.handover.front.open_at(endpoint);
+        let now = clock::now();
+        let rows = tables.deliveries.values().filter(|row| {
+            let later = row.state == State::Waiting && row.count() == 0 && row.due > now;
+            row.delivery.key.endpoint == endpoint && !row.state.is_final() && !later
+        });
+        let rows = rows.map(|row| (row.delivery.place(), row.delivery.ordering_hash())).collect();
+        Ok(self.handover.outstanding(endpoint, &open, rows))
+    }
+
+    fn is_behind_start(&self) -> bool {
+        self.handover.front.is_behind_start()
     }
 
     fn endpoints_aside(&self) -> Vec<EndpointId> {

@@ -6,7 +6,7 @@
 
 use super::{
     Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Limits,
-    Queue, Settlement, StoreError, Submission,
+    Outstanding, Queue, Settlement, StoreError, Submission, due_later,
     front::{Front, Ready},
     handover::Handover,
     vault::{Master, Vault},
@@ -16,7 +16,7 @@ use crate::{
     clock,
     model::{
         catalog::Change,
-        delivery::{Delivery, State},
+        delivery::{Delivery, Place, State},
         failure::Failure,
         id::{ApplicationId, Digest, EndpointId},
         message::{Held, Sequence},
@@ -40,6 +40,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use writer::{Op, Reply, Writer};
 
 mod answers;
+mod aside;
 mod changes;
 mod checkpoint;
 mod disorder;
@@ -272,19 +273,26 @@ impl Queue for Sqlite {
             }
             Dispatched::Held(held, cause) => self.hand(Op::Hold(message, held, cause)),
             Dispatched::Deliveries(deliveries) if message.held => {
-                self.hand(Op::Unhold(message.sequence, deliveries));
+                // Where an order is kept, nothing younger may overtake it; its rows are written before its attempts.
+                let tenant = self.handover.snapshot().tenant(message.message.application).cloned();
+                let in_order = message.only.is_empty() && tenant.is_some_and(|t| t.keeps_order());
+                let (rest, ready) = match in_order {
+                    true => due_later(deliveries),
+                    false => (deliveries, Vec::new()),
+                };
+                self.hand(Op::Unhold(message.sequence, ready.clone(), rest));
+                self.handover.offer(ready);
             }
             Dispatched::Deliveries(deliveries) => {
-                let now = clock::now();
                 self.handover.front.dispatched(message.sequence, deliveries.clone());
-                let (later, ready): (Vec<_>, Vec<_>) =
-                    deliveries.into_iter().partition(|delivery| delivery.due > now);
+                let (later, ready) = due_later(deliveries);
                 for delivery in later {
                     self.hand(Op::Wait(delivery, State::Waiting));
                 }
                 if !ready.is_empty() {
                     self.handover.offer(ready);
                 }
+                self.handover.front.came_through(message.sequence);
             }
         }
     }
@@ -328,20 +336,24 @@ impl Queue for Sqlite {
         max: usize,
     ) -> Result<Vec<Arc<Delivery>>, StoreError> {
         let taken = self.handover.waiting().take_aside(endpoint, max);
-        let (whole, keys) = Due::split(taken.clone());
-        match self.readers.deliveries(&keys).await {
-            Ok((read, rest)) if rest.is_empty() => Ok([read, whole].concat()),
-            Ok((read, rest)) => {
-                let rest = rest.into_iter().map(Due::Key);
-                let later = rest.chain(whole.into_iter().map(Due::Whole)).collect();
-                self.handover.waiting().put_aside_back(endpoint, later);
-                Ok(read)
-            }
-            Err(error) => {
-                self.handover.waiting().put_aside_back(endpoint, taken);
-                Err(error)
-            }
-        }
+        self.read_aside(endpoint, taken).await
+    }
+
+    async fn take_places(
+        &self,
+        endpoint: EndpointId,
+        places: &[Place],
+    ) -> Result<Vec<Arc<Delivery>>, StoreError> {
+        let taken = self.handover.waiting().take_places(endpoint, places);
+        self.read_aside(endpoint, taken).await
+    }
+
+    async fn outstanding(&self, endpoint: EndpointId) -> Result<Vec<Outstanding>, StoreError> {
+        self.read_outstanding(endpoint).await
+    }
+
+    fn is_behind_start(&self) -> bool {
+        self.handover.front.is_behind_start()
     }
 
     fn endpoints_aside(&self) -> Vec<EndpointId> {

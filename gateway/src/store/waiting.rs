@@ -5,12 +5,12 @@
 
 use crate::model::{
     Millis,
-    delivery::{Delivery, DeliveryKey},
+    delivery::{Delivery, DeliveryKey, Place},
     id::{ApplicationId, EndpointId},
     message::Sequence,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -59,13 +59,13 @@ pub struct Waiting {
     crowded: HashMap<ApplicationId, BTreeSet<Sequence>>,
 }
 
-/// One endpoint's deliveries that its lane had no room for, oldest first.
+/// One endpoint's deliveries that its lane had no room for, by their places.
 #[derive(Debug, Default)]
 struct Aside {
-    /// They have rows, or they were taken before and put back.
-    first: VecDeque<Due>,
-    /// Younger ones, whose rows are being written.
-    unwritten: VecDeque<Arc<Delivery>>,
+    /// They have rows, or they were taken before and put back, whole.
+    first: BTreeMap<Place, Option<Arc<Delivery>>>,
+    /// Those whose rows are being written.
+    unwritten: BTreeMap<Place, Arc<Delivery>>,
 }
 
 impl Aside {
@@ -141,14 +141,15 @@ impl Waiting {
 
     /// A delivery waits for room in its lane; its row is being written.
     pub fn set_aside(&mut self, delivery: Arc<Delivery>) {
-        self.aside.entry(delivery.key.endpoint).or_default().unwritten.push_back(delivery);
+        let aside = self.aside.entry(delivery.key.endpoint).or_default();
+        aside.unwritten.insert(delivery.place(), delivery);
     }
 
     /// The row of a delivery that was set aside is written: its key is enough from here on.
     pub fn aside_written(&mut self, key: DeliveryKey) {
         // It may have been taken before its row was written.
         if let Some(aside) = self.written(key) {
-            aside.first.push_back(Due::Key(key));
+            aside.first.insert(key.into(), None);
         }
     }
 
@@ -158,10 +159,10 @@ impl Waiting {
         self.tidy_aside(key.endpoint);
     }
 
-    /// Ends the oldest wait for a row, if it is this one's.
+    /// Ends the wait for a row, if it is not taken.
     fn written(&mut self, key: DeliveryKey) -> Option<&mut Aside> {
         let aside = self.aside.get_mut(&key.endpoint)?;
-        aside.unwritten.pop_front_if(|oldest| oldest.key == key)?;
+        aside.unwritten.remove(&key.into())?;
         Some(aside)
     }
 
@@ -173,13 +174,16 @@ impl Waiting {
 
     /// A row on disk that waits for room in its lane.
     pub fn add_aside(&mut self, key: DeliveryKey) {
-        self.aside.entry(key.endpoint).or_default().first.push_back(Due::Key(key));
+        self.aside.entry(key.endpoint).or_default().first.insert(key.into(), None);
     }
 
     /// What was taken could not be read: it is first again.
     pub fn put_aside_back(&mut self, endpoint: EndpointId, taken: Vec<Due>) {
         let aside = self.aside.entry(endpoint).or_default();
-        taken.into_iter().rev().for_each(|due| aside.first.push_front(due));
+        aside.first.extend(taken.into_iter().map(|due| match due {
+            Due::Whole(delivery) => (delivery.place(), Some(delivery)),
+            Due::Key(key) => (key.into(), None),
+        }));
         self.tidy_aside(endpoint);
     }
 
@@ -219,9 +223,9 @@ impl Waiting {
         taken
     }
 
-    /// Forgets the application's crowded messages.
-    pub fn remove_crowded(&mut self, application: ApplicationId) {
-        self.crowded.remove(&application);
+    /// Forgets the application's crowded messages: which.
+    pub fn remove_crowded(&mut self, application: ApplicationId) -> BTreeSet<Sequence> {
+        self.crowded.remove(&application).unwrap_or_default()
     }
 
     /// Forgets a crowded message, if it still waits.
@@ -286,12 +290,35 @@ impl Waiting {
     /// Takes what was set aside for the endpoint, oldest first.
     pub fn take_aside(&mut self, endpoint: EndpointId, max: usize) -> Vec<Due> {
         let Some(aside) = self.aside.get_mut(&endpoint) else { return Vec::new() };
-        let first = max.min(aside.first.len());
-        let unwritten = (max - first).min(aside.unwritten.len());
-        let mut taken: Vec<Due> = aside.first.drain(..first).collect();
-        taken.extend(aside.unwritten.drain(..unwritten).map(Due::Whole));
+        let first = std::iter::from_fn(|| aside.first.pop_first()).take(max);
+        let due = |(place, whole): (Place, Option<Arc<Delivery>>)| {
+            whole.map_or(Due::Key(place.at(endpoint)), Due::Whole)
+        };
+        let mut taken: Vec<Due> = first.map(due).collect();
+        let room = max - taken.len();
+        let unwritten = std::iter::from_fn(|| aside.unwritten.pop_first()).take(room);
+        taken.extend(unwritten.map(|(_, delivery)| Due::Whole(delivery)));
         self.tidy_aside(endpoint);
         taken
+    }
+
+    /// Takes those of what was set aside for the endpoint, as far as they are there.
+    pub fn take_places(&mut self, endpoint: EndpointId, places: &[Place]) -> Vec<Due> {
+        let Some(aside) = self.aside.get_mut(&endpoint) else { return Vec::new() };
+        let take = |place: &Place| match aside.first.remove(place) {
+            Some(whole) => Some(whole.map_or(Due::Key(place.at(endpoint)), Due::Whole)),
+            None => aside.unwritten.remove(place).map(Due::Whole),
+        };
+        let taken = places.iter().filter_map(take).collect();
+        self.tidy_aside(endpoint);
+        taken
+    }
+
+    /// Whether it was set aside, and not taken.
+    #[must_use]
+    pub fn is_aside(&self, key: DeliveryKey) -> bool {
+        let (aside, place) = (self.aside.get(&key.endpoint), Place::from(key));
+        aside.is_some_and(|of| of.first.contains_key(&place) || of.unwritten.contains_key(&place))
     }
 
     /// The endpoints that have something set aside.

@@ -195,6 +195,7 @@ fn calls(file: File<'_>) -> Result<Vec<Call>, Problem> {
         uid,
         name: "Test".into(),
         retry: None,
+        rate_limit: None,
         declared: false,
         revision: 1,
         created: 0,

@@ -148,6 +148,7 @@ fn call(case: &Case) -> Call {
             id: application,
             uid: None,
             name: "test".into(),
+            rate_limit: None,
             retry: None,
             declared: false,
             revision: 1,

@@ -7,6 +7,7 @@ use crate::{
         Millis,
         application::Application,
         catalog::Change,
+        endpoint::RateLimit,
         id::ApplicationId,
         name::Uid,
         retry::{Retry, RetryDraft},
@@ -26,12 +27,13 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// An application as the contract shows it.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = Application)]
 pub struct Shown {
     #[schema(value_type = ApplicationId)]
@@ -42,6 +44,9 @@ pub struct Shown {
     /// When deliveries of its messages are tried again, where their endpoints do not say.
     #[schema(required)]
     retry: Option<RetryDraft>,
+    /// How many requests may start in a time, to all its endpoints together.
+    #[schema(required)]
+    rate_limit: Option<RateLimit>,
     created: Millis,
     updated: Millis,
 }
@@ -54,6 +59,7 @@ impl From<&Application> for Shown {
             uid,
             name: a.name.clone(),
             retry: a.retry.clone().map(RetryDraft::from),
+            rate_limit: a.rate_limit,
             created: a.created,
             updated: a.updated,
         }
@@ -62,6 +68,7 @@ impl From<&Application> for Shown {
 
 /// An application as it is written.
 #[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = ApplicationDraft)]
 struct Draft {
     /// For people. A new application without one is called as its `uid`.
@@ -70,6 +77,11 @@ struct Draft {
     uid: Option<Uid>,
     /// When deliveries of its messages are tried again, where their endpoints do not say. An empty object removes it.
     retry: Option<RetryDraft>,
+    /// How many requests may start in a time, to all its endpoints together, beside what each of them says for itself.
+    /// Kept if absent; `null` removes it.
+    #[serde(default, alias = "rate_limit", deserialize_with = "given")]
+    #[schema(value_type = Option<RateLimit>)]
+    rate_limit: Option<Option<RateLimit>>,
 }
 
 impl Draft {
@@ -77,6 +89,11 @@ impl Draft {
     fn retry(&mut self) -> Result<Option<Option<Retry>>, ApiError> {
         self.retry.take().map(RetryDraft::check).transpose().map_err(invalid)
     }
+}
+
+/// What is there, be it `null`.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<RateLimit>>, D::Error> {
+    Option::deserialize(value).map(Some)
 }
 
 async fn draft(body: Body) -> Result<Draft, ApiError> {
@@ -105,6 +122,7 @@ async fn draft(body: Body) -> Result<Draft, ApiError> {
                 "uid": "acme",
                 "name": "Acme",
                 "retry": null,
+                "rateLimit": null,
                 "created": 1767225600000u64,
                 "updated": 1767225600000u64,
             }),
@@ -129,6 +147,7 @@ pub async fn create(
         uid: draft.uid,
         name,
         retry,
+        rate_limit: draft.rate_limit.flatten(),
         declared: false,
         revision: 1,
         created: now,
@@ -206,6 +225,7 @@ pub async fn update(
         name: draft.name.unwrap_or_else(|| old.name.clone()),
         uid: draft.uid.or_else(|| old.uid.clone()),
         retry: retry.unwrap_or_else(|| old.retry.clone()),
+        rate_limit: draft.rate_limit.unwrap_or(old.rate_limit),
         revision: old.revision + 1,
         updated: clock::now(),
         ..old.clone()

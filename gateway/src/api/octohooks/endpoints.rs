@@ -10,7 +10,7 @@ use crate::{
         catalog::{Change, Conflict, Tenant},
         credentials::Kind as Login,
         draft::{EndpointDraft, Fresh, Wrong},
-        endpoint::{Endpoint, Method, RateLimit, Scheme},
+        endpoint::{Endpoint, Method, Order, RateLimit, Scheme},
         id::{ApplicationId, EndpointId, EnvironmentId},
         name::{Channel, EventType, PluginName, Uid},
         notice,
@@ -67,6 +67,8 @@ pub struct Shown {
     rate_limit: Option<RateLimit>,
     #[schema(value_type = Option<u32>, minimum = 1, required)]
     max_in_flight: Option<NonZeroU32>,
+    /// Which deliveries wait for those ahead of them.
+    order: Order,
     /// When deliveries are tried again; of what it does not say, the application's counts, and then the configuration's.
     #[schema(required)]
     retry: Option<RetryDraft>,
@@ -116,6 +118,7 @@ impl From<&Endpoint> for Shown {
             classifier: e.classifier.clone(),
             rate_limit: e.rate_limit,
             max_in_flight: e.max_in_flight,
+            order: e.order,
             retry: e.retry.clone().map(RetryDraft::from),
             method: e.method,
             user_agent: e.user_agent.clone(),
@@ -220,6 +223,7 @@ async fn reserve(catalog: &dyn Catalog, environment: EnvironmentId) -> Result<()
         uid: Uid::new(notice::APPLICATION).ok(),
         name: "Operational webhooks".into(),
         retry: None,
+        rate_limit: None,
         declared: false,
         revision: 1,
         created: now,

@@ -1,6 +1,10 @@
-//! A lane, step by step, with the time as a value.
+//! A lane and its window, step by step, with the time as a value.
 
-use super::*;
+use super::{
+    ordered::Fetch,
+    window::{BYTES, COUNT, OVERHEAD},
+    *,
+};
 use crate::{
     clock,
     model::{endpoint::Per, id::ApplicationId, message::Sequence, sample},
@@ -26,76 +30,96 @@ fn limits(rate: Option<(u32, u32)>, in_flight: usize) -> Limits {
 
 /// A lane in which those wait.
 fn lane(limits: Limits, deliveries: std::ops::Range<u64>) -> Lane {
-    let mut lane = Lane::new(limits, false);
+    let mut lane = Lane::new(limits);
     for sequence in deliveries {
-        assert_eq!(lane.offer(delivery(sequence)), None);
+        assert_eq!(lane.offer(delivery(sequence), BYTES), None);
     }
     lane
 }
 
-fn sent(step: &Step) -> Option<u64> {
-    match step {
-        Step::Send(delivery) => Some(delivery.key.message.0),
-        _ => None,
+/// What it sends now, if it may.
+fn send(lane: &mut Lane, now: Instant) -> Option<u64> {
+    let ready = lane.ready(now) == Ready::Now;
+    ready.then(|| lane.take(now)).flatten().map(|delivery| delivery.key.message.0)
+}
+
+/// What it wants to fetch now.
+fn fetch(lane: &mut Lane) -> Option<usize> {
+    lane.wants(BYTES).then(|| count(lane, BYTES)).flatten()
+}
+
+/// How many it fetches, of the oldest.
+fn count(lane: &mut Lane, share: usize) -> Option<usize> {
+    match lane.fetch(share)? {
+        Fetch::Oldest(count) => Some(count),
+        Fetch::Places(places) => panic!("it keeps no order: {places:?}"),
     }
+}
+
+/// What it fetched.
+fn fetched(lane: &mut Lane, found: Option<Vec<Arc<Delivery>>>) {
+    assert_eq!(lane.fetched(&Fetch::Oldest(0), found, BYTES), []);
+}
+
+/// One of those under way has ended.
+fn end(lane: &mut Lane) {
+    lane.finished(&delivery(0), true);
 }
 
 #[test]
 fn deliveries_go_in_order_and_no_more_at_once_than_may() {
     let now = clock::instant();
     let mut lane = lane(limits(None, 2), 0..3);
-    assert_eq!(sent(&lane.step(now)), Some(0));
-    assert_eq!(sent(&lane.step(now)), Some(1));
-    assert_eq!(lane.step(now), Step::Rest);
-    assert_eq!(lane.depths(), (1, 2));
-    lane.finished();
-    assert_eq!(sent(&lane.step(now)), Some(2));
-    assert_eq!(lane.step(now), Step::Rest);
+    assert_eq!(send(&mut lane, now), Some(0));
+    assert_eq!(send(&mut lane, now), Some(1));
+    assert_eq!((lane.ready(now), lane.in_flight()), (Ready::No, 2));
+    end(&mut lane);
+    assert_eq!(send(&mut lane, now), Some(2));
+    assert_eq!(lane.ready(now), Ready::No);
 }
 
 #[test]
-fn a_rate_limited_lane_asks_to_be_woken_once_for_its_next_slot() {
+fn a_rate_limited_lane_says_when_its_next_slot_is() {
     let now = clock::instant();
     let mut lane = lane(limits(Some((10, 1)), 100), 0..3);
-    assert_eq!(sent(&lane.step(now)), Some(0));
+    assert_eq!(send(&mut lane, now), Some(0));
     let slot = now + Duration::from_millis(100);
-    assert_eq!(lane.step(now), Step::WakeAt(slot));
-    assert_eq!(lane.step(now), Step::Rest, "a timer sleeps already");
-    assert_eq!(lane.step(slot - Duration::from_millis(1)), Step::Rest);
-    assert_eq!(sent(&lane.step(slot)), Some(1));
-    assert_eq!(lane.step(slot), Step::WakeAt(slot + Duration::from_millis(100)));
+    assert_eq!(lane.ready(now), Ready::At(slot));
+    assert_eq!(lane.ready(slot - Duration::from_millis(1)), Ready::At(slot));
+    assert_eq!(send(&mut lane, slot), Some(1));
+    assert_eq!(lane.ready(slot), Ready::At(slot + Duration::from_millis(100)));
 }
 
 #[test]
-fn a_slot_is_booked_only_when_a_request_may_start() {
+fn a_slot_is_taken_only_when_a_request_starts() {
     let now = clock::instant();
     let mut lane = lane(limits(Some((10, 1)), 1), 0..3);
-    assert_eq!(sent(&lane.step(now)), Some(0));
+    assert_eq!(send(&mut lane, now), Some(0));
     let later = now + Duration::from_secs(5);
-    assert_eq!(lane.step(now), Step::Rest);
-    lane.finished();
-    assert_eq!(sent(&lane.step(later)), Some(1));
-    lane.finished();
+    assert_eq!(lane.ready(now), Ready::No);
+    end(&mut lane);
+    assert_eq!(send(&mut lane, later), Some(1));
+    end(&mut lane);
     let slot = later + Duration::from_millis(100);
-    assert_eq!(lane.step(later), Step::WakeAt(slot), "what was not used is not saved up");
+    assert_eq!(lane.ready(later), Ready::At(slot), "what was not used is not saved up");
 }
 
 #[test]
 fn changed_limits_count_at_once_and_do_not_give_the_burst_again() {
     let now = clock::instant();
     let mut lane = lane(limits(Some((1, 1)), 100), 0..9);
-    assert_eq!(sent(&lane.step(now)), Some(0));
-    assert_eq!(lane.step(now), Step::WakeAt(now + Duration::from_secs(1)));
-    lane.set_limits(limits(Some((100, 1)), 100));
-    assert!(matches!(lane.step(now), Step::WakeAt(_)), "the burst is used");
+    assert_eq!(send(&mut lane, now), Some(0));
+    assert_eq!(lane.ready(now), Ready::At(now + Duration::from_secs(1)));
+    lane.set_limits(limits(Some((50, 1)), 100));
+    assert_eq!(lane.ready(now), Ready::At(now + Duration::from_millis(20)), "the burst is used");
     lane.set_limits(limits(None, 3));
-    assert_eq!(sent(&lane.step(now)), Some(1));
-    assert_eq!(sent(&lane.step(now)), Some(2));
-    assert_eq!(lane.step(now), Step::Rest);
+    assert_eq!(send(&mut lane, now), Some(1));
+    assert_eq!(send(&mut lane, now), Some(2));
+    assert_eq!(lane.ready(now), Ready::No);
     lane.set_limits(limits(None, 1));
-    lane.finished();
-    lane.finished();
-    assert_eq!(lane.step(now), Step::Rest, "one is under way still");
+    end(&mut lane);
+    end(&mut lane);
+    assert_eq!(lane.ready(now), Ready::No, "one is under way still");
 }
 
 #[test]
@@ -103,16 +127,15 @@ fn a_paused_lane_sends_nothing_until_then_or_until_it_goes_on() {
     let now = clock::instant();
     let second = Duration::from_secs(1);
     let mut lane = lane(limits(None, 10), 0..4);
-    assert_eq!(sent(&lane.step(now)), Some(0));
+    assert_eq!(send(&mut lane, now), Some(0));
     lane.pause_until(now + 2 * second);
     lane.pause_until(now + second);
-    assert_eq!(lane.step(now), Step::WakeAt(now + 2 * second), "the later time counts");
-    assert_eq!(lane.step(now + second), Step::Rest, "a timer sleeps already");
-    assert_eq!(sent(&lane.step(now + 2 * second)), Some(1));
+    assert_eq!(lane.ready(now), Ready::At(now + 2 * second), "the later time counts");
+    assert_eq!(send(&mut lane, now + 2 * second), Some(1));
     lane.pause_until(now + 9 * second);
-    assert!(matches!(lane.step(now + 2 * second), Step::WakeAt(_)));
+    assert!(!lane.is_idle(now) && lane.ready(now + 2 * second) != Ready::Now);
     lane.resume();
-    assert_eq!(sent(&lane.step(now + 2 * second)), Some(2));
+    assert_eq!(send(&mut lane, now + 2 * second), Some(2));
 }
 
 #[test]
@@ -120,44 +143,48 @@ fn a_narrowed_lane_has_fewer_under_way_but_at_least_one() {
     let now = clock::instant();
     let mut lane = lane(limits(None, 3), 0..9);
     lane.set_in_flight(Some(0));
-    assert_eq!(sent(&lane.step(now)), Some(0));
-    assert_eq!((lane.step(now), lane.in_flight_limit()), (Step::Rest, 1));
+    assert_eq!(send(&mut lane, now), Some(0));
+    assert_eq!((lane.ready(now), lane.in_flight_limit()), (Ready::No, 1));
     lane.set_in_flight(Some(2));
-    assert_eq!(sent(&lane.step(now)), Some(1));
-    assert_eq!(lane.step(now), Step::Rest);
+    assert_eq!(send(&mut lane, now), Some(1));
+    assert_eq!(lane.ready(now), Ready::No);
     lane.set_in_flight(Some(100));
-    assert_eq!(sent(&lane.step(now)), Some(2));
-    assert_eq!(lane.step(now), Step::Rest, "never beyond the endpoint's own");
+    assert_eq!(send(&mut lane, now), Some(2));
+    assert_eq!(lane.ready(now), Ready::No, "never beyond the endpoint's own");
     lane.set_in_flight(Some(1));
-    lane.finished();
-    assert_eq!(lane.step(now), Step::Rest, "two are under way still");
+    end(&mut lane);
+    assert_eq!(lane.ready(now), Ready::No, "two are under way still");
     lane.set_limits(limits(None, 5));
     assert_eq!(lane.in_flight_limit(), 1, "changed limits do not widen it");
     lane.set_in_flight(None);
-    assert_eq!(sent(&lane.step(now)), Some(3));
+    assert_eq!(send(&mut lane, now), Some(3));
 }
 
 #[test]
 fn what_a_full_window_has_no_room_for_is_set_aside_and_fetched_in_order() {
     let now = clock::instant();
-    let window = WINDOW as u64;
+    let window = COUNT as u64;
     let mut lane = lane(limits(None, 10_000), 0..window);
-    assert!(lane.offer(delivery(window)).is_some());
+    assert!(lane.offer(delivery(window), BYTES).is_some());
     for expected in 0..window / 2 {
-        assert_eq!(sent(&lane.step(now)), Some(expected));
+        assert_eq!(fetch(&mut lane), None);
+        assert_eq!(send(&mut lane, now), Some(expected));
     }
-    assert!(lane.offer(delivery(window + 1)).is_some(), "older ones are set aside");
-    assert_eq!(lane.step(now), Step::Fetch(WINDOW / 2));
-    assert_eq!(sent(&lane.step(now)), Some(window / 2), "it goes on meanwhile");
-    lane.fetched(vec![delivery(window), delivery(window + 1)]);
-    assert_eq!(sent(&lane.step(now)), Some(window / 2 + 1));
-    assert_eq!(lane.step(now), Step::Fetch(WINDOW / 2), "there may be more");
-    lane.fetched(Vec::new());
-    assert_eq!(lane.offer(delivery(window + 2)), None);
-    for expected in window / 2 + 2..window + 3 {
-        assert_eq!(sent(&lane.step(now)), Some(expected));
+    let over = lane.offer(delivery(window + 1), BYTES);
+    assert!(over.is_some(), "older ones are set aside");
+    assert_eq!(fetch(&mut lane), Some(COUNT / 2));
+    assert_eq!(send(&mut lane, now), Some(window / 2), "it goes on meanwhile");
+    fetched(&mut lane, Some(vec![delivery(window), delivery(window + 1)]));
+    assert_eq!(fetch(&mut lane), None, "it is full again");
+    assert_eq!(send(&mut lane, now), Some(window / 2 + 1));
+    assert_eq!(send(&mut lane, now), Some(window / 2 + 2));
+    assert!(fetch(&mut lane).is_some(), "there may be more");
+    fetched(&mut lane, Some(Vec::new()));
+    assert_eq!(lane.offer(delivery(window + 2), BYTES), None);
+    for expected in window / 2 + 3..window + 3 {
+        assert_eq!(send(&mut lane, now), Some(expected));
     }
-    assert_eq!(lane.step(now), Step::Rest);
+    assert_eq!((lane.ready(now), fetch(&mut lane)), (Ready::No, None));
 }
 
 #[test]
@@ -167,81 +194,105 @@ fn large_deliveries_fill_the_window_sooner() {
     message.payload = vec![b' '; BYTES / 4].into();
     let message = Arc::new(message);
     let large = |sequence| Arc::new(sample::delivery(&message, Sequence(sequence)));
-    let mut lane = Lane::new(limits(None, 10), false);
+    let mut lane = Lane::new(limits(None, 10));
     for sequence in 0..4 {
-        assert_eq!(lane.offer(large(sequence)), None);
+        assert_eq!(lane.offer(large(sequence), usize::MAX), None);
     }
-    assert!(lane.offer(large(4)).is_some());
-    assert_eq!(sent(&lane.step(now)), Some(0));
-    assert_eq!(sent(&lane.step(now)), Some(1));
-    assert!(matches!(lane.step(now), Step::Fetch(_)), "half of it is free");
-    assert_eq!(lane.clear().len(), 2);
+    assert!(lane.offer(large(4), usize::MAX).is_some());
+    for expected in 0..3 {
+        assert_eq!(fetch(&mut lane), None);
+        assert_eq!(send(&mut lane, now), Some(expected));
+    }
+    assert!(fetch(&mut lane).is_some(), "half of it is free");
+    assert_eq!(lane.clear().len(), 1);
     for sequence in 5..9 {
-        assert_eq!(lane.offer(large(sequence)), None);
+        assert_eq!(lane.offer(large(sequence), usize::MAX), None);
     }
-    assert!(lane.offer(large(9)).is_some());
+    assert!(lane.offer(large(9), usize::MAX).is_some());
+}
+
+#[test]
+fn a_window_keeps_to_its_share_of_the_memory_but_has_always_one() {
+    let now = clock::instant();
+    let mut lane = Lane::new(limits(None, 10));
+    assert_eq!(lane.offer(delivery(0), 0), None);
+    assert!(lane.offer(delivery(1), 0).is_some());
+    assert!(!lane.wants(0));
+    assert_eq!(send(&mut lane, now), Some(0));
+    assert!(lane.wants(0) && !lane.wants(0), "it says so once");
+    assert_eq!(count(&mut lane, 0), Some(1));
+    assert_eq!(count(&mut lane, 20 * OVERHEAD), Some(20));
+    let (count, bytes) = lane.uncounted();
+    assert_eq!((count, bytes), (0, 0));
+    fetched(&mut lane, Some(vec![delivery(1)]));
+    assert_eq!(lane.uncounted().0, 1);
+    assert_eq!(lane.uncounted(), (0, 0));
 }
 
 #[test]
 fn what_is_set_aside_during_a_fetch_is_not_forgotten() {
     let now = clock::instant();
-    let mut lane = Lane::new(limits(None, 10), true);
-    assert_eq!(lane.step(now), Step::Fetch(WINDOW));
-    assert!(lane.offer(delivery(1)).is_some());
-    lane.fetched(Vec::new());
-    assert_eq!(lane.step(now), Step::Fetch(WINDOW));
-    lane.not_fetched();
-    assert_eq!(lane.step(now), Step::Fetch(WINDOW), "a failed fetch is made again");
-    lane.fetched(vec![delivery(1)]);
-    assert_eq!(lane.step(now), Step::Fetch(WINDOW - 1));
-    lane.fetched(Vec::new());
-    assert_eq!(sent(&lane.step(now)), Some(1));
-    assert_eq!(lane.step(now), Step::Rest);
+    let mut lane = Lane::new(limits(None, 10));
+    lane.set_aside();
+    assert_eq!(fetch(&mut lane), Some(COUNT));
+    assert!(lane.offer(delivery(1), BYTES).is_some());
+    fetched(&mut lane, Some(Vec::new()));
+    assert_eq!(fetch(&mut lane), Some(COUNT));
+    fetched(&mut lane, None);
+    assert_eq!(fetch(&mut lane), Some(COUNT), "a failed fetch is made again");
+    fetched(&mut lane, Some(vec![delivery(1)]));
+    assert!(fetch(&mut lane).is_some());
+    assert!(!lane.is_idle(now));
+    fetched(&mut lane, Some(Vec::new()));
+    assert_eq!(send(&mut lane, now), Some(1));
+    assert_eq!((lane.ready(now), fetch(&mut lane)), (Ready::No, None));
+    end(&mut lane);
+    assert!(lane.is_idle(now));
 }
 
 #[test]
 fn a_cleared_lane_is_empty_and_works_on() {
     let now = clock::instant();
     let mut lane = lane(limits(Some((1, 1)), 10), 0..3);
-    assert_eq!(sent(&lane.step(now)), Some(0));
+    assert_eq!(send(&mut lane, now), Some(0));
     assert_eq!(lane.clear().len(), 2);
-    assert_eq!(lane.depths(), (0, 1));
-    assert_eq!(lane.step(now), Step::Rest);
-    assert_eq!(lane.offer(delivery(3)), None);
-    assert!(matches!(lane.step(now), Step::WakeAt(_)));
+    assert_eq!((lane.ready(now), lane.in_flight()), (Ready::No, 1));
+    assert_eq!(lane.offer(delivery(3), BYTES), None);
+    assert!(matches!(lane.ready(now), Ready::At(_)));
 }
 
 proptest! {
     /// Whatever comes when: each delivery is sent exactly once, in order, within the limits.
     #[test]
     fn every_delivery_is_sent_once_and_in_order(
-        limit in 1_usize..5, rated in any::<bool>(), actions in prop::collection::vec(0_u8..4, 1..400)
+        limit in 1_usize..5, rated in any::<bool>(), share in 0_usize..2000,
+        actions in prop::collection::vec(0_u8..4, 1..400)
     ) {
         let mut now = clock::instant();
-        let mut lane = Lane::new(limits(rated.then_some((200, 2)), limit), false);
+        let mut lane = Lane::new(limits(rated.then_some((200, 2)), limit));
         let (mut store, mut offered, mut out) = (Vec::new(), 0_u64, Vec::new());
         let mut under_way = 0;
+        let share = share * OVERHEAD;
         let mut act = |lane: &mut Lane, store: &mut Vec<_>, under_way: &mut usize, now| loop {
-            match lane.step(now) {
-                Step::Send(delivery) => {
-                    *under_way += 1;
-                    out.push(delivery.key.message.0);
-                }
-                Step::Fetch(count) => {
-                    let count = count.min(store.len());
-                    lane.fetched(store.drain(..count).collect());
-                }
-                Step::WakeAt(_) | Step::Rest => break,
+            if lane.wants(share) {
+                let count = count(lane, share).expect("it wants some");
+                let count = count.min(store.len());
+                fetched(lane, Some(store.drain(..count).collect()));
+            } else if let Some(sent) = send(lane, now) {
+                *under_way += 1;
+                out.push(sent);
+            } else {
+                break;
             }
         };
         for action in actions {
             match action {
                 0 | 1 => for _ in 0..300 {
-                    store.extend(lane.offer(delivery(offered)));
+                    store.extend(lane.offer(delivery(offered), share));
                     offered += 1;
                 },
                 2 if under_way > 0 => {
-                    lane.finished();
+                    end(&mut lane);
                     under_way -= 1;
                 }
                 _ => now += Duration::from_millis(7),

@@ -2,6 +2,7 @@
 
 use super::{Change, Snapshot, Tenant};
 use crate::model::{
+    endpoint::Order,
     id::{ApplicationId, Digest},
     name::PluginName,
     plugin::{Kind, Plugin},
@@ -9,6 +10,12 @@ use crate::model::{
 use std::{collections::BTreeSet, sync::Arc};
 
 impl Tenant {
+    /// Whether one of its endpoints asks for an order.
+    #[must_use]
+    pub fn keeps_order(&self) -> bool {
+        self.endpoints.values().any(|endpoint| endpoint.order != Order::None)
+    }
+
     /// The plugin of that name.
     #[must_use]
     pub fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {

@@ -7,7 +7,7 @@ use crate::{
         delivery::{Content, State},
         id::Digest,
     },
-    store::{Again, DeliveryRecord},
+    store::{Again, DeliveryRecord, Outstanding},
 };
 
 on_every_engine![
@@ -21,6 +21,8 @@ on_every_engine![
     a_delivery_is_open_until_it_is_settled,
     what_is_set_aside_comes_back_whole_and_in_order,
     what_is_set_aside_can_be_taken_before_it_is_written,
+    what_is_set_aside_can_be_taken_by_its_place,
+    what_is_outstanding_is_known_with_its_place_and_key,
     an_endpoint_that_is_disabled_or_gone_has_nothing_waiting,
     what_is_set_aside_too_late_has_ended,
     what_fails_after_its_endpoint_was_disabled_or_removed_has_ended,
@@ -199,11 +201,11 @@ async fn what_is_set_aside_comes_back_whole_and_in_order(store: &Store) {
     assert_eq!(back, taken[..2]);
     let none = store.queue.take_aside(*other.expect("has two"), 2);
     assert!(soon(none).await.expect("reads").is_empty());
-    // One that still has no room is the youngest now.
+    // One that still has no room is where its message is.
     store.queue.set_aside(back[1].clone());
     store.flush().await;
     let back = soon(store.queue.take_aside(endpoint, 100)).await.expect("are leased");
-    assert_eq!(keys(&back), keys(taken[2..].iter().chain([&taken[1]])));
+    assert_eq!(keys(&back), keys(&taken[1..]));
     assert!(store.queue.endpoints_aside().is_empty());
     assert_eq!(store.depths().await.aside, 0);
     store.assert_nothing_comes().await;
@@ -227,6 +229,63 @@ async fn what_is_set_aside_can_be_taken_before_it_is_written(store: &Store) {
         let records = store.records(delivery.key.message).await;
         assert_eq!(states(&records), [Some(State::Success)]);
     }
+}
+
+async fn what_is_set_aside_can_be_taken_by_its_place(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let endpoint = first_endpoint(&tenant);
+    let taken = store.deliveries(&tenant, endpoint, 6).await;
+    taken[..4].iter().for_each(|delivery| store.queue.set_aside(delivery.clone()));
+    store.flush().await;
+    store.queue.set_aside(taken[4].clone());
+    let wanted: Vec<_> = [5, 4, 2].iter().map(|n: &usize| taken[*n].place()).collect();
+    let back = soon(store.queue.take_places(endpoint, &wanted)).await.expect("are leased");
+    let mut places: Vec<_> = back.iter().map(|delivery| delivery.place()).collect();
+    places.sort_unstable();
+    assert_eq!(places, [wanted[2], wanted[1]], "one was not set aside");
+    let again = soon(store.queue.take_places(endpoint, &wanted)).await.expect("reads");
+    assert!(again.is_empty(), "they are taken");
+    let rest = soon(store.queue.take_aside(endpoint, 9)).await.expect("are leased");
+    assert_eq!(keys(&rest), [taken[0].key, taken[1].key, taken[3].key]);
+}
+
+async fn what_is_outstanding_is_known_with_its_place_and_key(store: &Store) {
+    let tenant = store.tenant(2).await;
+    let (endpoint, other) =
+        (first_endpoint(&tenant), *tenant.endpoints.keys().nth(1).expect("two"));
+    let keyed = Content { ordering_key: Some("k".into()), ..Content::default() };
+    for (n, leased) in (0..).zip(store.leased(&tenant, 6).await) {
+        let due = if n == 5 { clock::now() + 3_600_000 } else { 0 };
+        let content = (n % 2 == 0).then(|| Arc::new(keyed.clone()));
+        let one = Delivery { content, due, ..delivery(&leased, endpoint) };
+        store.dispatch(&leased, vec![one, delivery(&leased, other)]);
+    }
+    let taken: Vec<_> =
+        store.take(11).await.into_iter().filter(|d| d.key.endpoint == endpoint).collect();
+    // Delivered, waits for a retry, set aside, set aside and leased, and leased with no row at all.
+    store.settle(&taken[0], 200, Next::Delivered);
+    store.settle(&taken[1], 500, Next::RetryAt(clock::now() + 3_600_000));
+    store.queue.set_aside(taken[2].clone());
+    store.queue.set_aside(taken[3].clone());
+    store.flush().await;
+    let leased = soon(store.queue.take_places(endpoint, &[taken[3].place()])).await;
+    assert_eq!(leased.expect("is leased").len(), 1);
+    let mut found = soon(store.queue.outstanding(endpoint)).await.expect("reads");
+    found.sort_by_key(|one| one.place);
+    found.dedup();
+    let one = |n: usize, key: Option<&str>, aside| Outstanding {
+        place: taken[n].place(),
+        key: key.map(crate::model::delivery::ordering_hash),
+        aside,
+    };
+    let expected = [
+        one(1, None, false),
+        one(2, Some("k"), true),
+        one(3, None, false),
+        one(4, Some("k"), false),
+    ];
+    assert_eq!(found, expected, "what is due later for the first time is not in any order yet");
+    assert!(!store.queue.is_behind_start());
 }
 
 async fn an_endpoint_that_is_disabled_or_gone_has_nothing_waiting(store: &Store) {

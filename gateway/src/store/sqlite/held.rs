@@ -54,6 +54,12 @@ pub fn put(
     Ok(())
 }
 
+/// The message is held no more.
+pub fn end(c: &Connection, sequence: Sequence) -> Result<()> {
+    c.prepare_cached("DELETE FROM held WHERE sequence = ?")?.execute([signed(sequence.0)])?;
+    Ok(())
+}
+
 /// Notes that a message is sent later.
 pub fn schedule(
     c: &Connection,

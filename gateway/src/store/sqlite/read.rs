@@ -11,7 +11,7 @@ use crate::{
     model::{
         Millis,
         catalog::{Change, Snapshot},
-        delivery::{DeliveryKey, State},
+        delivery::{DeliveryKey, Place, State, ordering_hash},
         endpoint::Version,
         event_type::{Entry, Listed},
         id::{ApplicationId, EndpointId, EnvironmentId},
@@ -108,6 +108,27 @@ pub fn waiting(c: &Connection) -> Result<Waiting> {
         waiting.crowd(application, Sequence(row.get::<_, i64>(1)?.unsigned_abs()));
     }
     Ok(waiting)
+}
+
+/// The endpoint's deliveries that have rows, are not done, and whose time has come once, with what stands for their ordering
+/// keys.
+pub fn outstanding(
+    c: &Connection,
+    endpoint: EndpointId,
+    now: Millis,
+) -> Result<Vec<(Place, Option<u64>)>> {
+    let mut statement = c.prepare_cached(
+        "SELECT d.message, d.ordinal, coalesce(d.content ->> '$.ordering_key', m.ordering_key)
+         FROM delivery d INDEXED BY delivery_not_delivered JOIN message m ON m.sequence = d.message
+         WHERE d.endpoint = ? AND d.state IN (0, 1) AND d.state <> 2
+             AND NOT (d.state = 0 AND d.attempts = 0 AND d.due > ?)",
+    )?;
+    let found = statement.query_map(params![endpoint.0.as_bytes(), rows::signed(now)], |row| {
+        let place = Place { message: Sequence(rows::unsigned(row, 0)?), ordinal: row.get(1)? };
+        let key = row.get_ref(2)?.as_str_or_null().map_err(|_| rows::bad(2, "text"))?;
+        Ok((place, key.map(ordering_hash)))
+    })?;
+    found.collect()
 }
 
 /// Messages that wait for another plugin call.

@@ -73,8 +73,8 @@ pub enum Op {
     NoteFailure(Sequence, Box<Failure>),
     /// Note why a message goes nowhere for now.
     Hold(LeasedMessage, Held, Option<Box<Cause>>),
-    /// Give a held message's deliveries their rows and end the hold.
-    Unhold(Sequence, Vec<Arc<Delivery>>),
+    /// Give a held message's deliveries their rows, those that were offered and the rest, and end the hold.
+    Unhold(Sequence, Vec<Arc<Delivery>>, Vec<Arc<Delivery>>),
     /// Take a scheduled message back.
     Cancel(Sequence, Reply<bool>),
     /// Change the catalog.
@@ -313,13 +313,11 @@ impl Writer {
                     held::put(&transaction, leased, &held, failure, now)?;
                     Applied::Held(held)
                 }
-                Op::Unhold(sequence, deliveries) => {
-                    for delivery in deliveries {
+                Op::Unhold(sequence, ready, later) => {
+                    for delivery in ready.iter().chain(later) {
                         put_row(&transaction, delivery, State::Waiting, now)?;
                     }
-                    transaction
-                        .prepare_cached("DELETE FROM held WHERE sequence = ?")?
-                        .execute([rows::signed(sequence.0)])?;
+                    held::end(&transaction, *sequence)?;
                     Applied::Done
                 }
                 Op::Cancel(message, _) => {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::{id::ApplicationId, message::Message, sample};
 use proptest::prelude::*;
+use std::collections::VecDeque;
 use uuid::Uuid;
 
 fn message() -> Arc<Message> {

@@ -82,7 +82,7 @@ impl Writer {
             (Op::Hold(leased, ..), Applied::Held(held)) => {
                 self.handover.held(leased.message.application, leased.sequence, held);
             }
-            (Op::Unhold(_, deliveries), _) => self.handover.unheld(deliveries),
+            (Op::Unhold(sequence, _, later), _) => self.handover.unheld(sequence, later),
             _ => {}
         }
     }

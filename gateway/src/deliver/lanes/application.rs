@@ -1,0 +1,65 @@
+//! An application, as far as its lanes share something: its rate limit, its turns and its places.
+
+use super::Limiter;
+use crate::model::{catalog::Tenant, id::EndpointId};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+/// What the lanes of an application share.
+#[derive(Debug)]
+pub struct Application {
+    /// As the lanes know it; none: it is gone.
+    tenant: Option<Arc<Tenant>>,
+    /// Its own limit.
+    pub limiter: Option<Limiter>,
+    /// Its lanes.
+    pub lanes: Vec<EndpointId>,
+    /// Those that may send, in turn.
+    pub ready: VecDeque<EndpointId>,
+    /// Whether it is among the applications that take turns.
+    pub in_turn: bool,
+    /// How many requests are under way to its endpoints.
+    pub in_flight: usize,
+    /// Until when it waits for its next slot.
+    pub timer: Option<Instant>,
+}
+
+impl Application {
+    /// One without lanes.
+    #[must_use]
+    pub fn new(tenant: Option<&Arc<Tenant>>) -> Self {
+        Self {
+            limiter: tenant.and_then(|tenant| tenant.application.rate_limit).map(Limiter::new),
+            tenant: tenant.cloned(),
+            lanes: Vec::new(),
+            ready: VecDeque::new(),
+            in_turn: false,
+            in_flight: 0,
+            timer: None,
+        }
+    }
+
+    /// Takes over the application as it is now; whether it was changed. A look at it costs next to nothing, since a
+    /// change of the catalog makes a new one of each that it concerns, and of no other.
+    pub fn follow(&mut self, tenant: Option<&Arc<Tenant>>) -> bool {
+        let same = match (&self.tenant, tenant) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if same {
+            return false;
+        }
+        let rate = |tenant: Option<&Arc<Tenant>>| tenant?.application.rate_limit;
+        let (old, new) = (rate(self.tenant.as_ref()), rate(tenant));
+        if old != new {
+            self.limiter = new.map(|rate| Limiter::going_on(rate, self.limiter.as_ref()));
+        }
+        self.tenant = tenant.cloned();
+        true
+    }
+
+    /// Whether it knows nothing that a new one would not.
+    #[must_use]
+    pub fn is_rested(&self, now: Instant) -> bool {
+        self.limiter.as_ref().is_none_or(|limiter| limiter.is_rested(now))
+    }
+}

@@ -1,0 +1,73 @@
+//! The three levels of rate limits, whatever they are.
+
+use super::*;
+use crate::deliver::limit::tests::window_maximum;
+use proptest::prelude::*;
+
+/// The most that a window saw, of what was sent.
+fn most(world: &World, of: impl Fn(&Delivery) -> bool) -> usize {
+    window_maximum(&world.times(of))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the limits are and however late timers: no level sees more than it may, and who has the narrowest
+    /// limit on the way of a backlog has it used up.
+    #[test]
+    fn three_levels_are_kept_and_used_up(
+        gateway in prop::option::of((20_u32..500, 1_u32..5)),
+        shares in prop::collection::vec(
+            (prop::option::of((5_u32..500, 1_u32..5)),
+             prop::collection::vec(prop::option::of((1_u32..500, 1_u32..5)), 1..4)),
+            1..4,
+        ),
+        late in 0_u64..8_000, takes in 0_u64..50,
+    ) {
+        let limit = |of: Option<(u32, u32)>| of.map(|(limit, burst)| rate(limit, burst));
+        let mut world = world(Rules { rate: limit(gateway), ..rules(1_000) });
+        world.late = Duration::from_micros(late);
+        let mut made = Vec::new();
+        let mut narrowest = f64::MAX;
+        for (share, lanes) in &shares {
+            let application = world.application(limit(*share));
+            for lane in lanes {
+                // Somewhere there is a limit.
+                let lane = lane.or(gateway.is_none().then_some((100, 1)));
+                made.push((world.endpoint(application, limit(lane)), application, *share, lane));
+            }
+        }
+        for (id, ..) in &made {
+            world.takes.insert(*id, Duration::from_millis(takes));
+            world.offer(*id, 6_000);
+        }
+        world.pass(10 * SECOND);
+        for (id, application, share, lane) in &made {
+            if let Some((limit, burst)) = lane {
+                let most = most(&world, |d| d.key.endpoint == *id);
+                prop_assert!(most <= (limit + burst) as usize, "{most} at {limit}");
+            }
+            if let Some((limit, burst)) = share {
+                let most = most(&world, |d| d.message.application == *application);
+                prop_assert!(most <= (limit + burst) as usize, "{most} at {limit}");
+            }
+        }
+        // What all levels let through together, where a lane without a limit takes whatever there is.
+        let mut all = 0.0;
+        for (share, lanes) in &shares {
+            let of = |limit: &Option<(u32, u32)>| limit.map_or(f64::MAX, |(limit, _)| limit.into());
+            let own: f64 = lanes.iter().map(|lane| {
+                of(&lane.or(gateway.is_none().then_some((100, 1))))
+            }).sum();
+            all += own.min(of(share));
+        }
+        if let Some((limit, burst)) = gateway {
+            let most = most(&world, |_| true);
+            prop_assert!(most <= (limit + burst) as usize, "{most} at {limit}");
+            narrowest = limit.into();
+        }
+        let least = all.min(narrowest) * 10.0 * 0.98 - made.len() as f64;
+        let offered = made.len() as f64 * 6_000.0;
+        prop_assert!(world.sent.len() as f64 >= least.min(offered), "{} of {least}", world.sent.len());
+    }
+}
