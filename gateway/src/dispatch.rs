@@ -154,7 +154,7 @@ impl Dispatcher {
     /// One message that went in, on the guests' runtime.
     fn call(self: &Arc<Self>, leased: LeasedMessage) {
         let stage = self.clone();
-        let place = self.enter_line(leased.message.application);
+        let place = self.enter_line(&leased);
         self.guests.spawn(async move {
             let (application, bytes) = (leased.message.application, leased.message.payload.len());
             // A fault of ours must not keep the message leased, or its place, for ever.
@@ -173,10 +173,11 @@ impl Dispatcher {
         });
     }
 
-    /// A place in the application's line, if one of its endpoints asks for an order.
-    fn enter_line(&self, application: ApplicationId) -> Option<u64> {
-        let catalog = self.catalog.snapshot();
-        let ordered = catalog.tenant(application)?.keeps_order();
+    /// A place in the application's line, if one of its endpoints asks for an order, or the message was held: what was
+    /// parked goes on in order.
+    fn enter_line(&self, leased: &LeasedMessage) -> Option<u64> {
+        let (application, catalog) = (leased.message.application, self.catalog.snapshot());
+        let ordered = leased.held || catalog.tenant(application)?.keeps_order();
         ordered.then(|| self.lines().entry(application).or_default().enter())
     }
 

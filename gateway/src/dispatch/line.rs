@@ -1,4 +1,5 @@
-//! A line: what calls give comes out in the order in which they began, where an application's endpoint asks for an order.
+//! A line: what calls give comes out in the order in which they began, where an application's endpoint asks for an order
+//! or the message was held.
 //! Pure. Plugin calls of one application run beside each other and end as they end; one that takes long keeps what began
 //! after it waiting, of its own application. What is held (parked, called again later) leaves its place in the line, and
 //! has none before it is dispatched.

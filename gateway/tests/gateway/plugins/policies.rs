@@ -78,6 +78,35 @@ async fn a_message_may_go_on_without_the_plugin_that_fails() {
 }
 
 #[tokio::test]
+async fn what_was_parked_goes_on_in_order_however_long_its_calls_take() {
+    let (gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.application("hooli", &[]).await;
+    let endpoint = json!({ "url": receiver.url("/ok"), "maxInFlight": 1 });
+    gateway.post("/applications/hooli/endpoints", endpoint).await;
+    gateway.upload("hooli", component("scripted")).await;
+    change(&gateway, "main", broken()).await;
+    // Every fifth takes its time to be read.
+    let message = |n: usize| {
+        let pad = "x".repeat(if n % 5 == 0 { 50_000 } else { 1 });
+        json!({ "eventType": "t", "payload": { "do": "pass", "n": n, "pad": pad } })
+    };
+    const COUNT: usize = 300;
+    let all: Vec<_> = (0..COUNT).map(message).collect();
+    for batch in all.chunks(100) {
+        gateway.post("/applications/hooli/messages/batch", json!({ "messages": batch })).await;
+    }
+    until("all are parked", async || {
+        let health: Value = serde_json::from_str(&gateway.text("/health").await).expect("JSON");
+        health.to_string().contains(&format!("\"parked\":{COUNT}")).then_some(())
+    })
+    .await;
+    change(&gateway, "main", json!({ "settings": {} })).await;
+    let received = receiver.wait_for("/ok", COUNT).await;
+    let numbers: Vec<_> = received.iter().map(|received| received.n()).collect();
+    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_dead_message_waits_for_a_person_and_for_no_version() {
     let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
     scripted(&gateway, &receiver, &[("main", Value::Null)]).await;
