@@ -25,6 +25,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 mod nap;
+mod later;
 
 /// The part of an engine that lives in memory.
 #[derive(Debug)]
@@ -44,8 +45,12 @@ pub struct Handover {
 pub struct Effects {
     /// Endpoints that are disabled or gone: their waiting deliveries have ended.
     pub ended: Vec<EndpointId>,
-    /// Messages that were parked and are due now.
+    /// Messages that were parked, and are due from then on.
     pub released: Vec<Sequence>,
+    /// When this was written.
+    pub at: Millis,
+    /// How many of the deliveries that have ended waited far ahead, by their rows.
+    pub far: u64,
     /// Messages that were held and are dropped now: when they were due, or none for what was parked.
     pub dropped: Vec<(Sequence, Option<Millis>)>,
     /// The application that is gone, with what was crowded.
@@ -57,8 +62,8 @@ pub struct Effects {
 pub enum Resent {
     /// A delivery's row, when it was due before, if it waited, and when it is now.
     Delivery(DeliveryKey, Option<Millis>, Millis),
-    /// A message, to be dispatched.
-    Message(Sequence),
+    /// A message, to be dispatched from then on.
+    Message(Sequence, Millis),
     /// A message that is held, and will be for this endpoint as well when its time comes.
     Held,
 }
@@ -185,11 +190,6 @@ impl Handover {
         scheduled.into_iter().for_each(|(sequence, due)| self.hold_until(sequence, due));
     }
 
-    /// A scheduled message that was due then is cancelled.
-    pub fn cancelled(&self, sequence: Sequence, due: Millis) {
-        self.waiting().remove_message(sequence, due);
-    }
-
     /// A delivery's row waits until its due time, from now on.
     fn wait(&self, delivery: &Arc<Delivery>) {
         let due = delivery.due;
@@ -251,6 +251,7 @@ impl Handover {
     pub fn unheld(&self, sequence: Sequence, rest: Vec<Arc<Delivery>>) {
         let (later, ready) = due_later(rest);
         later.iter().for_each(|delivery| self.wait(delivery));
+        ready.iter().for_each(|delivery| self.noted(delivery));
         self.offer(ready);
         self.front.came_through(sequence);
     }
@@ -290,11 +291,10 @@ impl Handover {
 
     /// A catalog change is durable, with these effects.
     pub fn changed(&self, effects: &Effects) {
-        let now = clock::now();
         let mut unparked = effects.released.len() as u64;
         {
             let mut waiting = self.waiting();
-            waiting.remove_endpoints(&effects.ended);
+            waiting.remove_endpoints(&effects.ended, effects.far);
             if let Some(application) = effects.gone {
                 let gone = waiting.remove_crowded(application);
                 gone.into_iter().for_each(|sequence| self.front.came_through(sequence));
@@ -306,7 +306,7 @@ impl Handover {
                 }
             }
         }
-        effects.released.iter().for_each(|sequence| self.hold_until(*sequence, now));
+        effects.released.iter().for_each(|sequence| self.hold_until(*sequence, effects.at));
         self.parked.fetch_sub(unparked, Ordering::Relaxed);
     }
 
@@ -318,7 +318,7 @@ impl Handover {
             let mut waiting = self.waiting();
             for one in resent {
                 match one {
-                    Resent::Message(sequence) => messages.push(sequence),
+                    Resent::Message(sequence, due) => messages.push((sequence, due)),
                     Resent::Held => {}
                     Resent::Delivery(key, before, due) => {
                         waiting.resend(key, before, due, now);
@@ -329,12 +329,12 @@ impl Handover {
             }
         }
         self.ready_changed.notify_one();
-        messages.into_iter().for_each(|sequence| self.hold_until(sequence, now));
+        messages.into_iter().for_each(|(sequence, due)| self.hold_until(sequence, due));
     }
 
     /// A message waits until `due`, from now on.
     fn hold_until(&self, sequence: Sequence, due: Millis) {
-        self.waiting().add_message(sequence, due);
+        self.waiting().add_message(sequence, due, clock::now());
         self.front.wake();
     }
 

@@ -7,7 +7,7 @@
 use super::{
     Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Limits,
     Outstanding, Queue, Settlement, StoreError, Submission, due_later,
-    front::{Front, Ready},
+    front::Ready,
     handover::Handover,
     vault::{Master, Vault},
     waiting::Due,
@@ -43,6 +43,7 @@ mod answers;
 mod aside;
 mod changes;
 mod checkpoint;
+mod counting;
 mod disorder;
 mod held;
 mod keyvalue;
@@ -89,15 +90,15 @@ impl Sqlite {
         let mut connection = Connection::open(&path).map_err(text)?;
         schema::prepare(&mut connection, limits.bytes.map(|bytes| bytes.div_ceil(8192)))?;
         let vault = Arc::new(sealing::prepare(&mut connection, master)?);
-        let (mark, head) = read::bounds(&connection).map_err(text)?;
         let latest = read::last_accepted(&connection).map_err(text)?;
         clock::accepted_until(latest);
         let handover = Arc::new(Handover::new(
-            Front::new(mark, head),
-            read::waiting(&connection).map_err(text)?,
+            read::front(&connection).map_err(text)?,
+            read::waiting(&connection, clock::now()).map_err(text)?,
             read::catalog(&connection, limits.endpoints, &vault)?,
             read::parked(&connection).map_err(text)?,
         ));
+        let counting = counting::count(&path, &handover)?;
         let wal = Arc::new(checkpoint::Wal::default());
         let (ops, received) = channel();
         let writer = Writer {
@@ -111,13 +112,14 @@ impl Sqlite {
         };
         let copier = Connection::open(&path).map_err(text)?;
         copier.busy_timeout(Duration::from_secs(5)).map_err(text)?;
-        let threads = vec![
+        let mut threads = vec![
             spawn("store-writer", move || writer.run())?,
             spawn("store-checkpointer", {
                 let (path, wal) = (path.clone(), wal.clone());
                 move || checkpoint::run(&copier, &path, &wal)
             })?,
         ];
+        threads.extend(counting);
         let readers = Readers::new(path);
         Ok(Arc::new(Self {
             handover,
@@ -159,9 +161,7 @@ impl Sqlite {
         let wanted = due.clone();
         let read = self.readers.read(move |c| read::messages_due(c, &wanted)).await;
         read.inspect(|leased| self.handover.front.held_leased(leased)).inspect_err(|_| {
-            let now = clock::now();
-            let mut waiting = self.handover.waiting();
-            due.into_iter().for_each(|sequence| waiting.add_message(sequence, now));
+            self.handover.waiting().put_messages_back(&due, clock::now());
         })
     }
 

@@ -1,7 +1,7 @@
 //! What waits: deliveries for their due time, deliveries for room in their lane, messages for another plugin call or for
 //! room in their plugin.
-//! Only keys are kept here (about 60 bytes each); what is due soon keeps its delivery too, so that the immediate retry
-//! reads nothing back.
+//! Only keys are kept here (about 60 bytes each), and of times only the nearest ([`timers`]); what is due soon keeps its
+//! delivery too, so that the immediate retry reads nothing back.
 
 use crate::model::{
     Millis,
@@ -13,6 +13,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
+use timers::Timers;
+
+pub mod ahead;
+mod timers;
 
 /// What is due within this time keeps its delivery in memory, in milliseconds.
 const SOON: Millis = 10_000;
@@ -47,13 +51,15 @@ impl Due {
 /// The waiting rows' index.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    timers: BTreeMap<(Millis, DeliveryKey), Option<Arc<Delivery>>>,
+    timers: Timers<DeliveryKey, Option<Arc<Delivery>>>,
+    /// What is under way though its row waits, far ahead: until then.
+    noted: HashMap<DeliveryKey, Millis>,
     kept: usize,
     kept_bytes: usize,
     aside: HashMap<EndpointId, Aside>,
     /// What is resent while it is under way: sent again if that fails.
     resent: HashSet<DeliveryKey>,
-    messages: BTreeSet<(Millis, Sequence)>,
+    messages: Timers<Sequence, ()>,
     /// Of those, what nobody may take while its row is changed.
     kept_messages: Vec<(Millis, Sequence)>,
     crowded: HashMap<ApplicationId, BTreeSet<Sequence>>,
@@ -93,14 +99,17 @@ impl Waiting {
             self.kept += 1;
             self.kept_bytes += delivery.bytes();
         }
-        let replaced = self.timers.insert((due, key), delivery);
-        self.kept_no_more(replaced.flatten().as_deref());
+        for gone in self.timers.add(due, key, delivery, now) {
+            self.kept_no_more(gone.as_deref());
+        }
     }
 
     /// Ends a delivery's wait; whether it waited until then.
     pub fn remove_timer(&mut self, key: DeliveryKey, due: Millis) -> bool {
-        let removed = self.timers.remove(&(due, key));
-        let waited = removed.is_some();
+        if self.is_under_way(&key) {
+            return false;
+        }
+        let (removed, waited) = self.timers.remove(due, key);
         self.kept_no_more(removed.flatten().as_deref());
         waited
     }
@@ -108,7 +117,8 @@ impl Waiting {
     /// Whether a delivery waits until then. One whose row does, and that has no timer, is under way.
     #[must_use]
     pub fn waits(&self, key: DeliveryKey, due: Millis) -> bool {
-        self.timers.contains_key(&(due, key))
+        let is_far = self.timers.is_far(due, key) && !self.is_under_way(&key);
+        is_far || self.timers.has(due, key)
     }
 
     /// A delivery is due at `due`, instead of `before` if it waited; or once more when what is under way has failed.
@@ -118,6 +128,7 @@ impl Waiting {
             self.add_timer(key, due, None, now);
         } else {
             self.resent.insert(key);
+            self.note(key, due);
         }
     }
 
@@ -130,6 +141,7 @@ impl Waiting {
     /// What was under way is no more.
     pub fn settled(&mut self, key: DeliveryKey) {
         self.resent.remove(&key);
+        self.noted.remove(&key);
     }
 
     fn kept_no_more(&mut self, delivery: Option<&Delivery>) {
@@ -147,6 +159,7 @@ impl Waiting {
 
     /// The row of a delivery that was set aside is written: its key is enough from here on.
     pub fn aside_written(&mut self, key: DeliveryKey) {
+        self.noted.remove(&key);
         // It may have been taken before its row was written.
         if let Some(aside) = self.written(key) {
             aside.first.insert(key.into(), None);
@@ -188,14 +201,18 @@ impl Waiting {
     }
 
     /// A message waits for another plugin call.
-    pub fn add_message(&mut self, sequence: Sequence, due: Millis) {
-        self.messages.insert((due, sequence));
+    pub fn add_message(&mut self, sequence: Sequence, due: Millis, now: Millis) {
+        self.messages.add(due, sequence, (), now);
     }
 
     /// Keeps a message that waits until then from being taken; whether it waits.
     pub fn keep_message(&mut self, sequence: Sequence, due: Millis) -> bool {
         let place = (due, sequence);
-        let waits = self.messages.remove(&place);
+        // What is far ahead nobody takes meanwhile.
+        if self.messages.is_far(due, sequence) {
+            return true;
+        }
+        let (_, waits) = self.messages.remove(due, sequence);
         self.kept_messages.extend(waits.then_some(place));
         waits || self.kept_messages.contains(&place)
     }
@@ -204,7 +221,9 @@ impl Waiting {
     pub fn free_messages(&mut self) -> bool {
         let kept = std::mem::take(&mut self.kept_messages);
         let some = !kept.is_empty();
-        self.messages.extend(kept);
+        for (due, sequence) in kept {
+            self.messages.put_back(due, sequence, ());
+        }
         some
     }
 
@@ -248,10 +267,8 @@ impl Waiting {
     pub fn due(&mut self, now: Millis, max: usize) -> Vec<Due> {
         let mut taken = Vec::new();
         while taken.len() < max
-            && let Some(first) = self.timers.first_entry()
-            && first.key().0 <= now
+            && let Some((key, delivery)) = self.timers.pop(now)
         {
-            let ((_, key), delivery) = first.remove_entry();
             self.kept_no_more(delivery.as_deref());
             taken.push(delivery.map_or(Due::Key(key), Due::Whole));
         }
@@ -260,31 +277,35 @@ impl Waiting {
 
     /// What was due and taken could not be read: it is due now.
     pub fn put_back(&mut self, keys: &[DeliveryKey], now: Millis) {
-        self.timers.extend(keys.iter().map(|key| ((now, *key), None)));
+        keys.iter().for_each(|key| self.timers.put_back(now, *key, None));
     }
 
     /// Takes messages that are due, at most `max`.
     pub fn due_messages(&mut self, now: Millis, max: usize) -> Vec<Sequence> {
         let mut taken = Vec::new();
         while taken.len() < max
-            && let Some(first) = self.messages.first()
-            && first.0 <= now
+            && let Some((sequence, ())) = self.messages.pop(now)
         {
-            taken.extend(self.messages.pop_first().map(|(_, sequence)| sequence));
+            taken.push(sequence);
         }
         taken
+    }
+
+    /// What was due and taken could not be read: it is due now.
+    pub fn put_messages_back(&mut self, messages: &[Sequence], now: Millis) {
+        messages.iter().for_each(|sequence| self.messages.put_back(now, *sequence, ()));
     }
 
     /// When the next delivery is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
-        self.timers.first_key_value().map(|((due, _), _)| *due)
+        self.timers.first()
     }
 
     /// When the next message is due.
     #[must_use]
     pub fn next_message(&self) -> Option<Millis> {
-        self.messages.first().map(|(due, _)| *due)
+        self.messages.first()
     }
 
     /// Takes what was set aside for the endpoint, oldest first.
@@ -327,12 +348,15 @@ impl Waiting {
         self.aside.keys().copied().collect()
     }
 
-    /// Forgets the rows of these endpoints. What is not written yet stays until it is.
-    pub fn remove_endpoints(&mut self, endpoints: &[EndpointId]) {
+    /// Forgets the rows of these endpoints, of which so many were far ahead or under way. What is not written yet stays
+    /// until it is.
+    pub fn remove_endpoints(&mut self, endpoints: &[EndpointId], far: u64) {
         if endpoints.is_empty() {
             return;
         }
-        self.timers.retain(|(_, key), _| !endpoints.contains(&key.endpoint));
+        self.timers.retain(|key| !endpoints.contains(&key.endpoint));
+        let noted = self.noted.extract_if(|key, _| endpoints.contains(&key.endpoint)).count();
+        self.timers.end_far(i64::try_from(far).unwrap_or(0) - noted as i64);
         self.resent.retain(|key| !endpoints.contains(&key.endpoint));
         self.kept = self.timers.values().flatten().count();
         self.kept_bytes = self.timers.values().flatten().map(|delivery| delivery.bytes()).sum();
@@ -346,7 +370,7 @@ impl Waiting {
 
     /// Forgets a message that was due then.
     pub fn remove_message(&mut self, sequence: Sequence, due: Millis) {
-        self.messages.remove(&(due, sequence));
+        let _waited = self.messages.remove(due, sequence);
     }
 
     /// Deliveries with a due time, deliveries set aside, messages that are due or crowded, and those that are due later.
@@ -354,9 +378,9 @@ impl Waiting {
     pub fn depths(&self, now: Millis) -> (u64, u64, u64, u64) {
         let aside: usize = self.aside.values().map(Aside::len).sum();
         let crowded: usize = self.crowded.values().map(BTreeSet::len).sum();
-        let later = self.messages.iter().rev().take_while(|(due, _)| *due > now).count();
-        let due = self.messages.len() - later;
-        (self.timers.len() as u64, aside as u64, (due + crowded) as u64, later as u64)
+        let due = self.messages.due(now);
+        let later = self.messages.len() - due;
+        (self.timers.len(), aside as u64, due + crowded as u64, later)
     }
 }
 

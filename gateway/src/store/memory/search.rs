@@ -155,7 +155,7 @@ impl Tables {
                 self.held.insert(sequence, (held, now));
                 self.failures.remove(&sequence);
                 self.only.insert(sequence, vec![endpoint]);
-                Some(Found::Due(Resent::Message(sequence)))
+                Some(Found::Due(Resent::Message(sequence, now)))
             }
             _ => None,
         }

@@ -229,6 +229,7 @@ impl Tables {
             _ => {}
         }
         self.disable(&effects.ended, now);
+        effects.at = now;
         effects
     }
 

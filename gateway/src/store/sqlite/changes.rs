@@ -15,7 +15,7 @@ use crate::{
         plugin::Plugin,
     },
     store::{
-        handover::{Effects, orphaned},
+        handover::{Effects, Handover, orphaned},
         vault::Vault,
     },
 };
@@ -42,7 +42,7 @@ pub fn apply(
     vault: &Vault,
     draft: &mut Snapshot,
     change: &Change,
-    now: Millis,
+    (handover, now): (&Handover, Millis),
 ) -> Result<Effects> {
     let mut effects = Effects::default();
     match change {
@@ -98,8 +98,9 @@ pub fn apply(
         }
         Change::DeletePlugin(id, name) => delete(c, PLUGIN, &plugin_id(*id, name))?,
     }
+    effects.at = now;
     for endpoint in &effects.ended {
-        disable(c, *endpoint, now)?;
+        effects.far += disable(c, *endpoint, handover, now)?;
     }
     let gone = draft.lets_go(change);
     draft.apply(change.clone());
@@ -197,14 +198,37 @@ fn delete_application(
     Ok(effects)
 }
 
-fn disable(c: &Connection, endpoint: EndpointId, now: Millis) -> Result<()> {
+/// Ends the endpoint's waiting deliveries; how many of them waited far ahead.
+fn disable(c: &Connection, endpoint: EndpointId, handover: &Handover, now: Millis) -> Result<u64> {
     let disabled = State::Disabled as u8;
+    let horizon = handover.waiting().horizon();
+    let far = match horizon {
+        None => 0,
+        Some(horizon) => {
+            let mut update = c.prepare_cached(
+                "UPDATE delivery SET state = ?1, updated = ?2
+                 WHERE endpoint = ?3 AND state = 0 AND state <> 2
+                     AND (due, message, ordinal, endpoint) >= (?4, ?5, ?6, ?7)",
+            )?;
+            let (due, message, ordinal, from) = rows::place(horizon);
+            update.execute(params![
+                disabled,
+                rows::signed(now),
+                endpoint.0.as_bytes(),
+                due,
+                message,
+                ordinal,
+                from
+            ])? as u64
+        }
+    };
     // A row is found by the index of what is not delivered: each waiting state is a range of it.
     let mut update = c.prepare_cached(
         "UPDATE delivery SET state = ?1, updated = ?2
          WHERE endpoint = ?3 AND state IN (0, 1) AND state <> 2",
     )?;
-    update.execute(params![disabled, rows::signed(now), endpoint.0.as_bytes()]).map(|_| ())
+    update.execute(params![disabled, rows::signed(now), endpoint.0.as_bytes()])?;
+    Ok(far)
 }
 
 /// Makes the application's parked messages due; which ones.

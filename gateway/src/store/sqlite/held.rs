@@ -2,11 +2,12 @@
 
 use super::{
     rows::{bad, json, signed, unsigned},
-    writer::Applied,
+    writer::{Applied, put_row},
 };
 use crate::{
     model::{
         Millis,
+        delivery::{Delivery, State},
         failure::Failure,
         id::EndpointId,
         message::{Held, Message, Sequence},
@@ -14,6 +15,7 @@ use crate::{
     store::{LeasedMessage, handover::Handover},
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Notes why a message waits or has ended, and how a plugin failed on it.
@@ -51,12 +53,6 @@ pub fn put(
         only,
         failure.map(json),
     ])?;
-    Ok(())
-}
-
-/// The message is held no more.
-pub fn end(c: &Connection, sequence: Sequence) -> Result<()> {
-    c.prepare_cached("DELETE FROM held WHERE sequence = ?")?.execute([signed(sequence.0)])?;
     Ok(())
 }
 
@@ -107,6 +103,19 @@ pub fn cancel(
         signed(message.0)
     ])?;
     Ok(Some(due))
+}
+
+/// Gives a held message's deliveries their rows, and ends the hold.
+pub fn end<'a>(
+    c: &Connection,
+    message: Sequence,
+    mut deliveries: impl Iterator<Item = &'a Arc<Delivery>>,
+    now: Millis,
+) -> Result<Applied> {
+    deliveries.try_for_each(|delivery| put_row(c, delivery, State::Waiting, now))?;
+    c.prepare_cached("DELETE FROM held WHERE sequence = ?")?
+        .execute([signed(message.0)])
+        .map(|_| Applied::Done)
 }
 
 /// The endpoints that a held message is for: their ids one after the other.

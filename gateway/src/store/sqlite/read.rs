@@ -17,7 +17,15 @@ use crate::{
         id::{ApplicationId, EndpointId, EnvironmentId},
         message::{Message, Sequence},
     },
-    store::{DeliveryRecord, LeasedMessage, MessageRecord, vault::Vault, waiting::Waiting},
+    store::{
+        DeliveryRecord, LeasedMessage, MessageRecord,
+        front::Front,
+        vault::Vault,
+        waiting::{
+            Waiting,
+            ahead::{Ahead, PIECE, Piece, Read, Wanted},
+        },
+    },
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use std::sync::Arc;
@@ -33,6 +41,11 @@ pub fn bounds(c: &Connection) -> Result<(u64, u64)> {
     // Numbers of deleted messages are not used again: the mark is never above the next number.
     let head = (last.unwrap_or(0).unsigned_abs() + 1).max(mark);
     Ok((mark, head))
+}
+
+/// The front as a start finds it.
+pub fn front(c: &Connection) -> Result<Front> {
+    bounds(c).map(|(mark, head)| Front::new(mark, head))
 }
 
 /// When the last message was accepted; 0 if there is none.
@@ -81,27 +94,23 @@ fn listed(document: &str) -> Result<Arc<Listed>, String> {
     Ok(Arc::new(listed))
 }
 
-/// What waits, by key.
-pub fn waiting(c: &Connection) -> Result<Waiting> {
-    let mut waiting = Waiting::default();
+/// What waits, by key: of what waits for its time the nearest.
+pub fn waiting(c: &Connection, now: Millis) -> Result<Waiting> {
+    let mut waiting = Waiting::of_before();
+    if let Some(wanted) = waiting.wanted(now) {
+        waiting.read(ahead(c, wanted)?);
+    }
     let mut statement = c.prepare(
-        "SELECT message, endpoint, ordinal, due FROM delivery
+        "SELECT message, endpoint, ordinal FROM delivery
              WHERE state = ? AND state <> 2 ORDER BY due, message",
     )?;
-    let mut found = statement.query([State::Waiting as u8])?;
-    while let Some(row) = found.next()? {
-        waiting.add_timer(rows::key(row, 0)?, row.get::<_, i64>(3)?.unsigned_abs(), None, 0);
-    }
-    drop(found);
     let mut found = statement.query([State::Aside as u8])?;
     while let Some(row) = found.next()? {
         waiting.add_aside(rows::key(row, 0)?);
     }
-    for (sequence, due) in held_due(c)? {
-        waiting.add_message(sequence, due);
-    }
-    let mut crowded =
-        c.prepare("SELECT application, sequence FROM held WHERE state = 'crowded'")?;
+    let mut crowded = c.prepare(
+        "SELECT application, sequence FROM held INDEXED BY held_crowded WHERE state = 'crowded'",
+    )?;
     let mut found = crowded.query([])?;
     while let Some(row) = found.next()? {
         let application = ApplicationId(rows::uuid(row, 0)?);
@@ -131,20 +140,54 @@ pub fn outstanding(
     found.collect()
 }
 
-/// Messages that wait for another plugin call.
-fn held_due(c: &Connection) -> Result<Vec<(Sequence, Millis)>> {
-    let mut statement = c.prepare("SELECT sequence, due FROM held WHERE due IS NOT NULL")?;
-    let found = statement.query_map([], |row| {
-        let sequence = Sequence(row.get::<_, i64>(0)?.unsigned_abs());
-        Ok((sequence, row.get::<_, i64>(1)?.unsigned_abs()))
-    })?;
-    found.collect()
+/// A piece of what waits far ahead.
+pub fn ahead(c: &Connection, wanted: Ahead) -> Result<Read> {
+    let deliveries = wanted.deliveries.map(|wanted| deliveries_ahead(c, wanted)).transpose()?;
+    let messages = wanted.messages.map(|wanted| messages_ahead(c, wanted)).transpose()?;
+    Ok(Read { deliveries, messages })
+}
+
+fn deliveries_ahead(c: &Connection, (from, to): Wanted<DeliveryKey>) -> Result<Piece<DeliveryKey>> {
+    let mut walk = c.prepare_cached(
+        "SELECT due, message, endpoint, ordinal FROM delivery INDEXED BY delivery_due
+         WHERE state = 0 AND (due, message, ordinal, endpoint) >= (?, ?, ?, ?) AND due < ?
+         ORDER BY due, message, ordinal, endpoint LIMIT ?",
+    )?;
+    let (due, message, ordinal, endpoint) = rows::place(from);
+    let of = params![due, message, ordinal, endpoint, rows::signed(to), LIMIT];
+    let found = walk.query_map(of, |row| Ok((rows::unsigned(row, 0)?, rows::key(row, 1)?)))?;
+    Ok(piece(found.collect::<Result<_>>()?, to))
+}
+
+fn messages_ahead(c: &Connection, ((due, key), to): Wanted<Sequence>) -> Result<Piece<Sequence>> {
+    let mut walk = c.prepare_cached(
+        "SELECT due, sequence FROM held INDEXED BY held_due
+         WHERE due IS NOT NULL AND (due, sequence) >= (?, ?) AND due < ? ORDER BY due, sequence LIMIT ?",
+    )?;
+    let from = key.map_or(-1, |key| rows::signed(key.0));
+    let of = params![rows::signed(due), from, rows::signed(to), LIMIT];
+    let found =
+        walk.query_map(of, |row| Ok((rows::unsigned(row, 0)?, Sequence(rows::unsigned(row, 1)?))))?;
+    Ok(piece(found.collect::<Result<_>>()?, to))
+}
+
+/// One more than a piece: where the next one begins.
+const LIMIT: i64 = PIECE as i64 + 1;
+
+fn piece<K: Copy>(mut found: Vec<(Millis, K)>, to: Millis) -> Piece<K> {
+    let upto = found.get(PIECE).map_or((to, None), |(due, key)| (*due, Some(*key)));
+    found.truncate(PIECE);
+    (found, upto)
 }
 
 /// How many messages are parked.
 pub fn parked(c: &Connection) -> Result<u64> {
-    c.query_row("SELECT count(*) FROM held WHERE state = 'parked'", [], |row| row.get::<_, i64>(0))
-        .map(i64::unsigned_abs)
+    c.query_row(
+        "SELECT count(*) FROM held INDEXED BY held_parked WHERE state = 'parked'",
+        [],
+        |row| row.get::<_, i64>(0),
+    )
+    .map(i64::unsigned_abs)
 }
 
 /// Messages to dispatch in `from..to`, at most `max`, and how far the reading got.

@@ -144,7 +144,7 @@ fn message(
                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = ?1 AND d.endpoint = ?2)",
         )?
         .execute(params![number, id, signed(now), again_reason()])?;
-    Ok(if inserted == 1 { Found::Due(Resent::Message(sequence)) } else { Found::Nothing })
+    Ok(if inserted == 1 { Found::Due(Resent::Message(sequence, now)) } else { Found::Nothing })
 }
 
 /// Whether somebody, or it itself, has ended the operation.

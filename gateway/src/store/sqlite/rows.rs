@@ -9,7 +9,7 @@ use crate::model::{
     message::{Attributes, Head, Message, Sequence},
     name::{Channel, EventType, OrderingKey, Uid},
 };
-use crate::store::{Accepted, Submission};
+use crate::store::{Accepted, Submission, waiting::ahead::Place};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -308,6 +308,17 @@ pub fn key(row: &Row<'_>, at: usize) -> Result<DeliveryKey> {
         endpoint: EndpointId(uuid(row, at + 1)?),
         ordinal: row.get(at + 2)?,
     })
+}
+
+/// A place in the order in which deliveries are due, as the columns due, message, ordinal and endpoint.
+pub fn place((due, key): Place<DeliveryKey>) -> (i64, i64, u32, Vec<u8>) {
+    match key {
+        // Before all that are due then.
+        None => (signed(due), -1, 0, Vec::new()),
+        Some(key) => {
+            (signed(due), signed(key.message.0), key.ordinal, key.endpoint.0.as_bytes().to_vec())
+        }
+    }
 }
 
 /// Reads a delivery's row back, to attempt it again. None if it has been deleted or has ended.

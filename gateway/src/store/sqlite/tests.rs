@@ -18,6 +18,8 @@ use crate::{
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
+mod far;
+
 fn open(directory: &Path, bytes: Option<u64>) -> Store {
     let limits = Limits { bytes, ..Limits::default() };
     Store::over(

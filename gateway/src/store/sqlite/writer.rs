@@ -32,15 +32,13 @@ use crate::{
 use rusqlite::Connection;
 use std::{
     collections::HashSet,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
+    sync::{Arc, mpsc::Receiver},
     time::Duration,
 };
 use tokio::sync::oneshot;
 
 mod apply;
+mod ahead;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -185,6 +183,7 @@ impl Writer {
     pub fn run(mut self) {
         let mut running = true;
         while running {
+            self.read_ahead();
             let mut batch = self.gather();
             running = !batch.iter().any(|op| matches!(op, Op::Stop)) && !batch.is_empty();
             self.append_overdue(&mut batch);
@@ -205,7 +204,7 @@ impl Writer {
                 Err(_) if urgent => break,
                 Err(_) => {
                     let received = match until {
-                        None => self.ops.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                        None => self.receive(),
                         Some(until) => {
                             let left = until.saturating_duration_since(clock::instant());
                             self.ops.recv_timeout(left)
@@ -299,8 +298,7 @@ impl Writer {
                     wait(&transaction, catalog, delivery, *state, now)?
                 }
                 Op::Note(delivery) => {
-                    put_row(&transaction, delivery, State::Waiting, now)?;
-                    Applied::Done
+                    put_row(&transaction, delivery, State::Waiting, now).map(|()| Applied::Done)?
                 }
                 Op::NoteFailure(message, failure) => {
                     held::pass_over(&transaction, *message, failure)?
@@ -314,11 +312,7 @@ impl Writer {
                     Applied::Held(held)
                 }
                 Op::Unhold(sequence, ready, later) => {
-                    for delivery in ready.iter().chain(later) {
-                        put_row(&transaction, delivery, State::Waiting, now)?;
-                    }
-                    held::end(&transaction, *sequence)?;
-                    Applied::Done
+                    held::end(&transaction, *sequence, ready.iter().chain(later), now)?
                 }
                 Op::Cancel(message, _) => {
                     Applied::Cancelled(held::cancel(&transaction, *message, &self.handover, now)?)
@@ -336,7 +330,14 @@ impl Writer {
                             }
                             let draft = draft.get_or_insert_with(|| snapshot.clone());
                             let vault = &self.vault;
-                            alter(&transaction, vault, draft, change, &mut next, now)?
+                            alter(
+                                &transaction,
+                                vault,
+                                draft,
+                                change,
+                                &mut next,
+                                (&self.handover, now),
+                            )?
                         }
                     }
                 }

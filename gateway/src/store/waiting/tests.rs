@@ -72,7 +72,7 @@ fn a_deleted_endpoints_rows_are_forgotten_but_not_those_that_are_being_written()
     }
     let unwritten = delivery(&message, 3, gone);
     waiting.set_aside(unwritten.clone());
-    waiting.remove_endpoints(&[gone]);
+    waiting.remove_endpoints(&[gone], 0);
     assert_eq!(waiting.depths(0), (1, 2, 0, 0));
     waiting.aside_ended(unwritten.key);
     assert_eq!(waiting.depths(0), (1, 1, 0, 0));
@@ -100,7 +100,7 @@ fn crowded_messages_are_taken_oldest_first() {
 fn messages_come_when_they_are_due() {
     let mut waiting = Waiting::default();
     for (number, due) in [(1, 30), (2, 10), (3, 20)] {
-        waiting.add_message(Sequence(number), due);
+        waiting.add_message(Sequence(number), due, 0);
     }
     waiting.remove_message(Sequence(3), 20);
     assert_eq!(waiting.next_message(), Some(10));

@@ -120,11 +120,11 @@ pub fn alter(
     draft: &mut Snapshot,
     change: &Change,
     next: &mut u64,
-    now: Millis,
+    (handover, now): (&Handover, Millis),
 ) -> rusqlite::Result<Applied> {
     let notices = notice::of_change(draft, change);
     let environment = draft.environment_of(change);
-    let effects = changes::apply(c, vault, draft, change, now)?;
+    let effects = changes::apply(c, vault, draft, change, (handover, now))?;
     let told = match environment {
         Some(environment) if !notices.is_empty() => tell_of(c, draft, &notices, environment, next)?,
         _ => Vec::new(),

@@ -78,11 +78,17 @@ impl Writer {
                 self.handover.written(&delivery, State::Disabled);
             }
             (Op::Wait(delivery, state), _) => self.handover.written(&delivery, state),
-            (Op::Note(delivery), _) => self.handover.front.settled(&delivery.key),
+            (Op::Note(delivery), _) => {
+                self.handover.noted(&delivery);
+                self.handover.front.settled(&delivery.key);
+            }
             (Op::Hold(leased, ..), Applied::Held(held)) => {
                 self.handover.held(leased.message.application, leased.sequence, held);
             }
-            (Op::Unhold(sequence, _, later), _) => self.handover.unheld(sequence, later),
+            (Op::Unhold(sequence, ready, later), _) => {
+                ready.iter().for_each(|delivery| self.handover.noted(delivery));
+                self.handover.unheld(sequence, later);
+            }
             _ => {}
         }
     }
