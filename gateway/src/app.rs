@@ -56,6 +56,7 @@ use std::{
     },
     time::Duration,
 };
+use stop::Signals;
 use tokio::{
     net::TcpListener,
     runtime::{Handle, Runtime},
@@ -69,8 +70,12 @@ mod chores;
 mod doors;
 mod outside;
 mod plugins;
+mod stop;
 
 pub use crate::plugin::serve as compile_component;
+
+/// How long requests under way may take to end, however long attempts took.
+const LAST: Duration = Duration::from_secs(1);
 
 /// How long threads may take to end once everything is done.
 const LINGER: Duration = Duration::from_millis(200);
@@ -90,6 +95,9 @@ pub enum Failure {
     /// The configuration cannot be used: a line for the operator.
     #[error("{0}")]
     Config(String),
+    /// A second signal, of that number, came before everything under way had ended.
+    #[error("stopped at once by a second signal: what was under way goes on at the next start")]
+    Interrupted(u8),
     /// Anything else.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
@@ -211,7 +219,7 @@ impl App {
             document,
         };
         let metrics = api.metrics.clone();
-        let router = router(api, door, repeats);
+        let router = router(api, door, repeats, &stopping);
         let connections = descriptors.connections;
         Ok(Self {
             config,
@@ -229,7 +237,20 @@ impl App {
         })
     }
 
+    /// Serves until the first signal, and drains; a second one ends that.
     async fn serve(self, reload: Reload) -> Result<(), Failure> {
+        let (signals, mut others) = (stopping_signals()?, stopping_signals()?);
+        let second = async {
+            others.next().await;
+            others.next().await
+        };
+        tokio::select! {
+            ended = self.serve_and_drain(signals, reload) => ended,
+            number = second => Err(Failure::Interrupted(number)),
+        }
+    }
+
+    async fn serve_and_drain(self, mut signals: Signals, reload: Reload) -> Result<(), Failure> {
         let Server { listen, body_timeout_ms, drain_ms } = self.config.server;
         // A file that may not grow is an error of the write then, and not the process's end.
         let _handled = signal(SignalKind::from_raw(SIGXFSZ));
@@ -258,11 +279,21 @@ impl App {
             self.doors.into_iter().map(|door| door.run(end_of(stopped.clone()))).collect();
         let drain = Duration::from_millis(drain_ms);
         let (body, connections) = (Duration::from_millis(body_timeout_ms), self.connections);
-        let limits = Limits { connections, body, write: UNREAD, drain };
-        web::serve::serve(listener, self.router, stop_signal(self.stopping), limits).await;
-
-        drop(stop);
-        let _in_time = tokio::time::timeout(drain, listening.join_all()).await;
+        let limits = Limits { connections, body, write: UNREAD };
+        let (deliver, stopping) = (self.deliver, self.stopping);
+        // Meanwhile senders are told, instead of finding nobody.
+        let drained = async {
+            signals.next().await;
+            stopping.store(true, Ordering::Relaxed);
+            tracing::info!("stopping: no new messages, what is under way ends");
+            let until = clock::instant() + drain;
+            drop(stop);
+            let doors = tokio::time::timeout(drain, listening.join_all());
+            let (_in_time, left) = tokio::join!(doors, deliver.drain(drain));
+            tracing::info!(left, "attempts have ended");
+            until.saturating_duration_since(clock::instant()).max(LAST)
+        };
+        web::serve::serve(listener, self.router, drained, limits).await;
 
         // What is not done within the limit is done at the next start.
         recovering.abort();
@@ -271,14 +302,13 @@ impl App {
         measuring.abort();
         cleaning.abort();
         forgetting.abort();
-        let left = self.deliver.drain(drain).await;
         let _flushed = self.store.flush().await;
         let store = self.store;
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         closed.context("the store did not close")?;
         dispatching.abort();
         delivering.abort();
-        tracing::info!(left, "stopped");
+        tracing::info!("stopped");
         Ok(())
     }
 }
@@ -306,12 +336,13 @@ fn fixed_keys(config: &Config, catalog: &Snapshot) -> Fixed {
     }
 }
 
-fn router(api: Api, door: Door, repeats: Repeats) -> Router {
+fn router(api: Api, door: Door, repeats: Repeats, stopping: &Arc<AtomicBool>) -> Router {
     let routes = api::router(api.clone())
         .merge(ingest::http::router(door))
         .fallback(shape::no_route)
         .method_not_allowed_fallback(shape::no_method)
         .layer(from_fn_with_state(repeats, once))
+        .layer(from_fn_with_state(stopping.clone(), stop::refuse))
         .layer(map_response(shape::shaped));
     Router::new()
         .nest("/api/v1", web::cors::open(routes))
@@ -347,16 +378,8 @@ async fn reconcile_on_hangup(reconciler: Reconciler, reload: Reload) {
     }
 }
 
-async fn stop_signal(stopping: Arc<AtomicBool>) {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    stopping.store(true, Ordering::Relaxed);
-    tracing::info!("stopping: no new messages, what is under way ends");
+fn stopping_signals() -> Result<Signals, Failure> {
+    Ok(Signals::listen().context("cannot listen to signals")?)
 }
 
 /// Makes the first key, keeps its hash, and prints it this once.

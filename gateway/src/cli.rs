@@ -43,6 +43,8 @@ mod plugin;
 
 /// The exit code for a configuration that cannot be used (`EX_USAGE`).
 const USAGE: u8 = 64;
+/// The exit code after a signal is this and its number, as shells have it.
+const SIGNALLED: u8 = 128;
 /// The exit code after Ctrl-C, as shells know it.
 const INTERRUPTED: u8 = 130;
 
@@ -56,7 +58,7 @@ says so: the flags --server and --key, or --profile; the variables OCTOHOOKS_SER
   [default]
   server = \"https://hooks.example.com\"
   key = \"key_…\"";
-    let more = "64   serve: the configuration cannot be used\n  130  after Ctrl-C";
+    let more = "64   serve: the configuration cannot be used\n  143  serve: a second SIGTERM stopped it at once\n  130  after Ctrl-C";
     format!("{CLIENT}\n\n{}\n  {more}", failure::HELP)
 }
 
@@ -189,6 +191,7 @@ fn serve(file: Option<PathBuf>, listen: Option<String>, data_dir: Option<String>
     match App::run(config, Box::new(reload)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Config(line)) => fail(&line, USAGE),
+        Err(ended @ Failure::Interrupted(number)) => fail(&ended.to_string(), SIGNALLED + number),
         Err(error) => fail(&error.to_string(), 1),
     }
 }

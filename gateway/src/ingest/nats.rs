@@ -15,6 +15,7 @@ use replies::Replies;
 use serde_json::json;
 use source::Source;
 use std::{
+    pin::{Pin, pin},
     sync::{Arc, Once},
     time::Duration,
 };
@@ -65,10 +66,7 @@ impl Door {
         let sources = self.sources.iter().cloned();
         let sources = sources.map(|(options, environment)| self.source(options, environment).run());
         let sources: JoinSet<()> = sources.collect();
-        tokio::select! {
-            () = self.listen(&places) => {}
-            () = stop => {}
-        }
+        self.listen(&places, pin!(stop)).await;
         drop(sources);
         // All places are free when the last is answered.
         let _answered = places.acquire_many(UNDER_WAY).await;
@@ -85,24 +83,44 @@ impl Door {
         Source { acceptor, connection, options, environment, progress, replies, told }
     }
 
-    async fn listen(&self, places: &Arc<Semaphore>) {
+    /// Listens until told to stop. What the server has sent by then is nobody else's, and is answered.
+    async fn listen(&self, places: &Arc<Semaphore>, mut stop: Pin<&mut impl Future<Output = ()>>) {
         loop {
             let subject = format!("{}.>", self.prefix);
-            match self.connection.client().queue_subscribe(subject, self.queue.clone()).await {
-                Ok(subscriber) => {
+            let client = self.connection.client();
+            let subscribed = tokio::select! {
+                subscribed = client.queue_subscribe(subject, self.queue.clone()) => subscribed,
+                () = &mut stop => return,
+            };
+            match subscribed {
+                Ok(mut subscriber) => {
                     self.connection.listens(&self.prefix);
-                    self.take(subscriber, places).await;
+                    tokio::select! {
+                        () = self.take(&mut subscriber, places) => {}
+                        () = &mut stop => {
+                            let rest = async {
+                                let _sent = subscriber.drain().await;
+                                self.take(&mut subscriber, places).await;
+                            };
+                            let _taken = tokio::time::timeout(FLUSH, rest).await;
+                            return;
+                        }
+                    }
                 }
                 Err(error) => tracing::error!(%error, "NATS cannot be listened to; tried again"),
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = &mut stop => return,
+            }
         }
     }
 
-    async fn take(&self, mut subscriber: Subscriber, places: &Arc<Semaphore>) {
-        while let Some(message) = subscriber.next().await {
+    async fn take(&self, subscriber: &mut Subscriber, places: &Arc<Semaphore>) {
+        loop {
             // No more in hand than the acceptor can commit: the rest waits in the subscription, then at the server.
             let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Some(message) = subscriber.next().await else { return };
             let door = self.clone();
             tokio::spawn(async move {
                 door.answer(message).await;

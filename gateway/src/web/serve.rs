@@ -37,22 +37,20 @@ pub struct Limits {
     pub body: Duration,
     /// An answer of which nothing is taken.
     pub write: Duration,
-    /// All of it, once the server is to stop.
-    pub drain: Duration,
 }
 
-/// Serves until `stop`; then takes no more connections, ends idle ones, and waits for the requests under way, but not
-/// for ever. A request that was not whole by then was promised nothing.
+/// Serves until `stop`; then takes no more connections, ends idle ones, and waits for the requests under way, for as long
+/// as that says. A request that was not whole by then was promised nothing.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = Duration>,
     limits: Limits,
 ) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut stop = pin!(stop);
-    loop {
+    let left = loop {
         let (stream, place) = tokio::select! {
             accepted = accept(&listener, &places) => match accepted {
                 Ok(accepted) => accepted,
@@ -62,7 +60,7 @@ pub async fn serve(
                     continue;
                 }
             },
-            () = &mut stop => break,
+            left = &mut stop => break left,
         };
         let router = router.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -80,9 +78,9 @@ pub async fn serve(
             }
             drop(place);
         });
-    }
+    };
     drop(listener);
-    let _in_time = tokio::time::timeout(limits.drain, graceful.shutdown()).await;
+    let _in_time = tokio::time::timeout(left, graceful.shutdown()).await;
 }
 
 /// The connection, given up when nothing can be written for so long: an answer that is not read is memory.
@@ -118,10 +116,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let limit = Duration::from_millis(20);
-        let limits = Limits { connections: 1, body: limit, write: limit, drain: limit };
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let limits = Limits { connections: 1, body: limit, write: limit };
+        let (stopper, stopped) = tokio::sync::oneshot::channel::<()>();
         let router = Router::new().route("/", get(endless));
-        let serving = serve(listener, router, async { drop(stopped.await) }, limits);
+        let stop = async move {
+            drop(stopped.await);
+            limit
+        };
+        let serving = serve(listener, router, stop, limits);
         let serving = tokio::spawn(serving);
         let mut client = TcpStream::connect(address).await.expect("connects");
         client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("is sent");
@@ -129,7 +131,7 @@ mod tests {
         let mut next = TcpStream::connect(address).await.expect("connects");
         next.write_all(b"GET /none HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("is sent");
         next.readable().await.expect("is answered");
-        drop(stop);
+        drop(stopper);
         serving.await.expect("ends");
     }
 }

@@ -189,6 +189,85 @@ async fn a_stop_lets_what_is_under_way_end() {
 }
 
 #[tokio::test]
+async fn what_is_new_during_a_stop_is_told_to_come_back() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/gate")]).await;
+    let message = gateway.message("hooli", json!({})).await;
+    receiver.wait_for("/gate", 1).await;
+    gateway.signal("TERM");
+    until("it stops", async || gateway.log().contains("stopping").then_some(())).await;
+    let new = json!({ "eventType": "a", "payload": 1, "name": "n" });
+    for (method, path) in [
+        (Method::POST, "/applications/hooli/messages"),
+        (Method::POST, "/applications/hooli/messages/batch"),
+        (Method::POST, "/applications"),
+        (Method::PUT, "/applications/hooli"),
+        (Method::DELETE, "/applications/hooli"),
+    ] {
+        let answer = gateway.request(method, path).body(new.to_string()).send().await;
+        let answer = answer.expect("an answer");
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["retry-after"] == "1"),
+            (503, true)
+        );
+        assert_eq!(super::rig::json_of(answer).await["code"], "stopping", "{path}");
+    }
+    let shown = gateway.get(&format!("/applications/hooli/messages/{message}")).await;
+    assert_eq!(shown["state"], "accepted", "what is there can be read");
+    assert!(gateway.text("/health").await.contains("stopping"));
+    receiver.open_gate();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    gateway.restart().await;
+    gateway.settled("hooli", &message).await;
+    assert_eq!(receiver.received("/gate").len(), 1, "nothing else was accepted, or sent twice");
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_at_once_and_loses_nothing() {
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+        gateway.application("hooli", &[&receiver.url("/gate")]).await;
+        let message = gateway.message("hooli", json!({})).await;
+        receiver.wait_for("/gate", 1).await;
+        gateway.signal("TERM");
+        until("it stops", async || gateway.log().contains("stopping").then_some(())).await;
+        gateway.signal(name);
+        // The gate is shut still.
+        assert_eq!(gateway.ended().await.code(), Some(code));
+        assert!(gateway.log().contains("a second signal"), "{}", gateway.log());
+        receiver.open_gate();
+        gateway.restart().await;
+        let delivery = gateway.settled("hooli", &message).await.remove(0);
+        assert_eq!(
+            (&delivery["status"], &delivery["attemptCount"]),
+            (&json!("success"), &json!(1))
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_in_flight_at_a_kill_goes_out_again_at_the_start() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.application("hooli", &[&receiver.url("/gate"), &receiver.url("/ok")]).await;
+    let message = gateway.message("hooli", json!({})).await;
+    receiver.wait_for("/gate", 1).await;
+    until("the other is recorded", async || {
+        let path = "/applications/hooli/endpoints/e1/deliveries?state=success";
+        (!gateway.get(path).await["data"].as_array()?.is_empty()).then_some(())
+    })
+    .await;
+    gateway.kill();
+    receiver.open_gate();
+    let start = std::time::Instant::now();
+    gateway.restart().await;
+    let again = receiver.wait_for("/gate", 2).await;
+    println!("in flight at a kill, again after {:?} from the start", again[1].at - start);
+    gateway.settled("hooli", &message).await;
+    assert_eq!(again[0].header("webhook-id"), again[1].header("webhook-id"));
+    assert_eq!(receiver.received("/ok").len(), 1, "what was recorded is not sent again");
+}
+
+#[tokio::test]
 async fn help_says_what_there_is() {
     let help = command(directory().path(), &[]).arg("--help").output().expect("runs");
     let text = String::from_utf8_lossy(&help.stdout);
