@@ -92,12 +92,11 @@ impl Sqlite {
         let vault = Arc::new(sealing::prepare(&mut connection, master)?);
         let latest = read::last_accepted(&connection).map_err(text)?;
         clock::accepted_until(latest);
-        let handover = Arc::new(Handover::new(
-            read::front(&connection).map_err(text)?,
-            read::waiting(&connection, clock::now()).map_err(text)?,
-            read::catalog(&connection, limits.endpoints, &vault)?,
-            read::parked(&connection).map_err(text)?,
-        ));
+        let catalog = read::catalog(&connection, limits.endpoints, &vault)?;
+        let waiting = read::waiting(&connection, &catalog, clock::now()).map_err(text)?;
+        let parked = read::parked(&connection).map_err(text)?;
+        let front = read::front(&connection).map_err(text)?;
+        let handover = Arc::new(Handover::new(front, waiting, catalog, parked));
         let counting = counting::count(&path, &handover)?;
         let wal = Arc::new(checkpoint::Wal::default());
         let (ops, received) = channel();

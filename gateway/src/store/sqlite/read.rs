@@ -94,19 +94,22 @@ fn listed(document: &str) -> Result<Arc<Listed>, String> {
     Ok(Arc::new(listed))
 }
 
-/// What waits, by key: of what waits for its time the nearest.
-pub fn waiting(c: &Connection, now: Millis) -> Result<Waiting> {
+/// What waits, by key: of what waits for its time the nearest; of what is aside each endpoint's, which is what an index
+/// finds.
+pub fn waiting(c: &Connection, catalog: &Snapshot, now: Millis) -> Result<Waiting> {
     let mut waiting = Waiting::of_before();
     if let Some(wanted) = waiting.wanted(now) {
         waiting.read(ahead(c, wanted)?);
     }
     let mut statement = c.prepare(
-        "SELECT message, endpoint, ordinal FROM delivery
-             WHERE state = ? AND state <> 2 ORDER BY due, message",
+        "SELECT message, endpoint, ordinal FROM delivery INDEXED BY delivery_not_delivered
+             WHERE endpoint = ? AND state = ? AND state <> 2 ORDER BY message",
     )?;
-    let mut found = statement.query([State::Aside as u8])?;
-    while let Some(row) = found.next()? {
-        waiting.add_aside(rows::key(row, 0)?);
+    for endpoint in catalog.tenants().flat_map(|tenant| tenant.endpoints.keys()) {
+        let mut found = statement.query(params![endpoint.0.as_bytes(), State::Aside as u8])?;
+        while let Some(row) = found.next()? {
+            waiting.add_aside(rows::key(row, 0)?);
+        }
     }
     let mut crowded = c.prepare(
         "SELECT application, sequence FROM held INDEXED BY held_crowded WHERE state = 'crowded'",
