@@ -87,7 +87,7 @@ async fn what_was_parked_goes_on_in_order_however_long_its_calls_take() {
     change(&gateway, "main", broken()).await;
     // Every fifth takes its time to be read.
     let message = |n: usize| {
-        let pad = "x".repeat(if n % 5 == 0 { 50_000 } else { 1 });
+        let pad = "x".repeat(if n.is_multiple_of(5) { 50_000 } else { 1 });
         json!({ "eventType": "t", "payload": { "do": "pass", "n": n, "pad": pad } })
     };
     const COUNT: usize = 300;
