@@ -8,6 +8,7 @@ use crate::{
     model::{
         application::Application,
         catalog::{Change, Tenant},
+        dead_letter,
         draft::{EndpointDraft, Fresh},
         endpoint::{Endpoint, RateLimit},
         environment::{Environment, Kept},
@@ -89,15 +90,17 @@ pub struct DeclaredEndpoint {
 }
 
 /// The keys of a declared endpoint.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 24] = [
     "ascii_payload",
     "channels",
     "classifier",
     "client_certificate",
     "connect_timeout",
     "credentials",
+    "dead_letter_endpoint",
     "enabled",
     "event_types",
+    "format",
     "headers",
     "max_in_flight",
     "method",
@@ -128,6 +131,8 @@ impl<'de> Deserialize<'de> for DeclaredEndpoint {
         draft.retry.get_or_insert_default();
         draft.default_request();
         draft.order.get_or_insert_default();
+        draft.format.get_or_insert_default();
+        draft.dead_letter_endpoint.get_or_insert_default();
         let uid = draft.uid.clone().ok_or_else(|| D::Error::missing_field("uid"))?;
         Ok(Self { uid, draft })
     }
@@ -203,6 +208,7 @@ impl Reconciler {
         let tenant = self.tenant(environment, &declared.uid).ok_or("it was removed meanwhile")?;
         for endpoint in &declared.endpoints {
             let in_file = |text: String| format!("endpoint `{}`: {text}", endpoint.uid);
+            check_dead_letters(&tenant, declared, endpoint).map_err(in_file)?;
             changes += self.endpoint(&tenant, endpoint).await.map_err(in_file)?;
         }
         for endpoint in tenant.endpoints.values() {
@@ -239,6 +245,22 @@ impl Reconciler {
             return Ok(0);
         }
         self.change(Change::PutEndpoint(new)).await.map(|()| 1)
+    }
+}
+
+/// Whether the endpoint for the dead letters of this one is another: in the file, or made over the API.
+fn check_dead_letters(
+    tenant: &Tenant,
+    declared: &DeclaredApplication,
+    endpoint: &DeclaredEndpoint,
+) -> Result<(), String> {
+    let name = endpoint.draft.dead_letter_endpoint.as_deref().filter(|name| !name.is_empty());
+    let Some(name) = name else { return Ok(()) };
+    let known = tenant.endpoint(name).is_some_and(|found| !found.declared)
+        || declared.endpoints.iter().any(|other| &*other.uid == name);
+    match known && &*endpoint.uid != name {
+        true => Ok(()),
+        false => Err(format!("dead_letter_endpoint {}", dead_letter::wrong().1)),
     }
 }
 

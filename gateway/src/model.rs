@@ -26,6 +26,8 @@ pub mod keyvalue;
 pub mod message;
 pub mod timing;
 pub mod dispatch;
+pub mod cloud_event;
+pub mod dead_letter;
 pub mod delivery;
 pub mod attempt;
 pub mod operation;

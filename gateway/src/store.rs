@@ -40,6 +40,7 @@ pub mod keyvalue;
 pub mod front;
 pub mod waiting;
 pub mod handover;
+pub mod onward;
 pub mod sqlite;
 pub mod memory;
 #[cfg(test)]

@@ -26,6 +26,8 @@ mod gateway {
     mod scopes;
     mod openapi;
     mod event_types;
+    mod cloud_events;
+    mod dead_letters;
     mod cors;
     mod receivers;
     mod requests;

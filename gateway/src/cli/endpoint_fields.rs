@@ -73,12 +73,18 @@ struct Optional {
     /// Whether payloads are sent as ASCII, with \uXXXX for the rest
     #[arg(long, value_name = "BOOL")]
     ascii_payload: Option<bool>,
+    /// As what it gets messages: the payload alone, or a CloudEvent
+    #[arg(long, value_parser = ["none", "cloudevents-structured", "cloudevents-binary"])]
+    format: Option<String>,
     /// The application's plugin that signs requests; '' for none
     #[arg(long, value_name = "PLUGIN")]
     signer: Option<String>,
     /// The application's plugin that says what answers mean; '' for none
     #[arg(long, value_name = "PLUGIN")]
     classifier: Option<String>,
+    /// Another endpoint of the application that dead letters go to as well: its id or uid; '' for none
+    #[arg(long, value_name = "ENDPOINT")]
+    dead_letter_endpoint: Option<String>,
     /// Start at most so many requests in a time: 10/second, 600/minute; with a burst 10/second/20
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate_limit: Option<Value>,
@@ -164,8 +170,10 @@ impl Optional {
             ("headers", Value::Object(headers)),
             ("signatures", json!(self.signatures)),
             ("asciiPayload", json!(self.ascii_payload)),
+            ("format", json!(self.format)),
             ("signer", json!(self.signer)),
             ("classifier", json!(self.classifier)),
+            ("deadLetterEndpoint", json!(self.dead_letter_endpoint)),
             ("rateLimit", json!(self.rate_limit)),
             ("maxInFlight", json!(self.max_in_flight)),
             ("method", json!(self.method)),

@@ -153,6 +153,7 @@ fn details(endpoint: &Value) -> Details {
         format!("{} a {}, {} at once", limit["limit"], cell(&limit["per"]), limit["burst"])
     });
     let ascii = endpoint["asciiPayload"] == true;
+    let format = some(&endpoint["format"]).filter(|format| format != "none");
     Details::default()
         .with("id", some(&endpoint["id"]))
         .with("uid", some(&endpoint["uid"]))
@@ -164,6 +165,8 @@ fn details(endpoint: &Value) -> Details {
         .with("headers", headers)
         .with("signatures", some(&endpoint["signatures"]))
         .with("payload", ascii.then(|| "as ASCII".to_owned()))
+        .with("format", format)
+        .with("dead letters to", some(&endpoint["deadLetterEndpoint"]))
         .with("rate limit", limit)
         .with("in flight", some(&endpoint["maxInFlight"]).map(|most| format!("at most {most}")))
         .with("created", time(&endpoint["created"]))

@@ -1,6 +1,7 @@
 //! Endpoints' signers and classifiers: plugins of the application, called on the guests' runtime before an attempt and
 //! after its answer. Whatever they do, it is an attempt that failed, or an answer that is taken as usual.
 
+use super::payload;
 use crate::{
     model::{
         attempt::{Answer, Meaning},
@@ -69,7 +70,7 @@ impl Guests {
             endpoint: endpoint.clone(),
             webhook_id: delivery.webhook_id(),
             timestamp: seconds,
-            content_type: delivery.content_type().to_owned(),
+            content_type: payload::content_type(endpoint, delivery).into_owned(),
             body,
             keys: endpoint.signing(seconds.saturating_mul(1000)).cloned().collect(),
         };

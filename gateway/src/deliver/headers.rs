@@ -1,8 +1,11 @@
 //! What a delivery carries beside its bytes: the plugin's headers, the endpoint's, and the signatures, made at the moment
 //! of sending. The same over HTTP and NATS.
 
-use super::sign::{Signatures, sign};
-use crate::model::{delivery::Delivery, endpoint::Endpoint};
+use super::{
+    payload,
+    sign::{Signatures, sign},
+};
+use crate::model::{cloud_event::Format, delivery::Delivery, endpoint::Endpoint};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The headers of one try with that body, signed as of `seconds` since the epoch; by the endpoint's signer where `signed`
@@ -41,7 +44,14 @@ pub fn headers(
             put(name, value);
         }
     }
-    put(header::CONTENT_TYPE, delivery.content_type());
+    put(header::CONTENT_TYPE, &payload::content_type(endpoint, delivery));
+    if endpoint.format == Format::CloudeventsBinary {
+        for (name, value) in payload::event(delivery).headers() {
+            if let Ok(name) = name.parse() {
+                put(name, &value);
+            }
+        }
+    }
     if let Some(signature) = &signatures.octohooks {
         put(HeaderName::from_static("x-signature"), signature);
     }

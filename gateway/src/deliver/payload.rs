@@ -1,24 +1,59 @@
-//! The bytes of a request's body: the payload as it was accepted or made. For an endpoint that wants `asciiPayload`, a
-//! JSON payload's characters beyond ASCII are written as `\uXXXX`, since some receivers verify the body read as ASCII.
+//! The bytes of a request's body: the payload as it was accepted or made, or the CloudEvent that has it in it. For an
+//! endpoint that wants `asciiPayload`, the characters beyond ASCII of JSON are written as `\uXXXX`, since some receivers
+//! verify the body read as ASCII.
 
-use crate::model::{delivery::Delivery, endpoint::Endpoint};
+use crate::model::{
+    cloud_event::{Event, Format, STRUCTURED},
+    delivery::Delivery,
+    endpoint::Endpoint,
+    message::is_json,
+};
 use bytes::Bytes;
-use std::fmt::Write;
+use serde::de::IgnoredAny;
+use std::{borrow::Cow, fmt::Write};
 
 /// What is sent, and signed.
 #[must_use]
 pub fn payload(endpoint: &Endpoint, delivery: &Delivery) -> Bytes {
-    let payload = delivery.payload();
-    if !endpoint.ascii_payload || payload.is_ascii() || !is_json(delivery.content_type()) {
-        return payload.clone();
+    let payload = match endpoint.format {
+        Format::CloudeventsStructured => structured(delivery),
+        Format::None | Format::CloudeventsBinary => delivery.payload().clone(),
+    };
+    if !endpoint.ascii_payload || payload.is_ascii() || !is_json(&content_type(endpoint, delivery))
+    {
+        return payload;
     }
     // A payload that is not UTF-8 is no JSON.
-    str::from_utf8(payload).map_or_else(|_| payload.clone(), |text| escape(text).into())
+    match str::from_utf8(&payload) {
+        Ok(text) => escape(text).into(),
+        Err(_) => payload,
+    }
 }
 
-fn is_json(content_type: &str) -> bool {
-    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media == "application/json" || media.ends_with("+json")
+/// The content type of those bytes.
+#[must_use]
+pub fn content_type<'d>(endpoint: &Endpoint, delivery: &'d Delivery) -> Cow<'d, str> {
+    match endpoint.format {
+        Format::None => delivery.content_type().into(),
+        Format::CloudeventsStructured => STRUCTURED.into(),
+        Format::CloudeventsBinary => event(delivery).content_type.into(),
+    }
+}
+
+/// The CloudEvent that a delivery is.
+#[must_use]
+pub fn event(delivery: &Delivery) -> Event {
+    let Delivery { key, message, content, .. } = delivery;
+    Event::new(message, content.as_deref(), key.ordinal, delivery.ordering_key())
+}
+
+/// The event as one body. What a plugin made may say that it is JSON, and be none.
+fn structured(delivery: &Delivery) -> Bytes {
+    let (event, data) = (event(delivery), delivery.payload());
+    let made = delivery.content.as_ref().is_some_and(|content| content.payload.is_some());
+    let reads = || serde_json::from_str::<IgnoredAny>(str::from_utf8(data).ok()?).ok();
+    let as_json = is_json(&event.content_type) && (!made || reads().is_some());
+    event.structured(data, as_json).into()
 }
 
 /// JSON with every character beyond ASCII escaped: they are legal inside of texts alone, where an escape means the same.

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     model::{
+        cloud_event,
         message::Attributes,
         name::{AttributeName, AttributeValue, BadName, Channel, EventType, OrderingKey, Uid},
         timing::{AHEAD, Length, Moment, Timing},
@@ -15,11 +16,14 @@ use crate::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, value::RawValue};
-use std::{borrow::Cow, collections::HashMap, num::NonZeroU16};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, num::NonZeroU16};
 use utoipa::ToSchema;
 
+mod event;
 mod timed;
+
+pub use event::whole_event;
 
 /// It may be this long in bytes: names, channels, white space.
 pub const BYTES: usize = 32 << 10;
@@ -153,7 +157,7 @@ const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// Before the name of an attribute.
 const ATTRIBUTE: &str = "Octohooks-Attribute-";
 const CONTENT_TYPE: &str = "Content-Type";
-const CLOUD_EVENT: &str = "application/cloudevents+json";
+const CLOUD_EVENT: &str = cloud_event::STRUCTURED;
 
 impl Written {
     /// By these headers; an error if they say two things.
@@ -190,12 +194,8 @@ impl Written {
                 let names = [(EVENT_TYPE, header(EVENT_TYPE)), (MESSAGE_UID, header(MESSAGE_UID))];
                 named(names, &header(CHANNEL_NAMES), CHANNEL_NAMES, whole(body)?)?
             }
-            Self::CloudEvent => cloud_event(body)?,
-            Self::CloudEventInHeaders => {
-                let attributes = headers.below("ce-");
-                let attributes = attributes.map(|(name, value)| (name, value.to_owned())).collect();
-                from_attributes("ce-", &attributes, whole(body)?)?
-            }
+            Self::CloudEvent => event::cloud_event(body)?,
+            Self::CloudEventInHeaders => event::from_headers(body, headers)?,
         };
         draft.idempotency_key = message_id(headers).or(draft.idempotency_key);
         if draft.idempotency_key.as_ref().is_some_and(|key| key.len() > KEY_BYTES) {
@@ -206,8 +206,8 @@ impl Written {
         }
         let draft = attach(draft, headers)?;
         match self {
-            Self::CloudEvent => partitioned(draft, "/"),
-            Self::CloudEventInHeaders => partitioned(draft, "ce-"),
+            Self::CloudEvent => event::partitioned(draft, "/"),
+            Self::CloudEventInHeaders => event::partitioned(draft, "ce-"),
             Self::Headers | Self::Contract => Ok(draft),
         }
     }
@@ -226,22 +226,6 @@ pub fn attach(mut draft: Draft, headers: &Headers) -> Result<Draft, ApiError> {
     draft.timing.expires = draft.timing.expires.or(timing.expires);
     draft.ordering_key = draft.ordering_key.or(key);
     few_attributes(draft, ATTRIBUTE)
-}
-
-/// The CloudEvents extension that says what belongs together.
-const PARTITION_KEY: &str = "partitionkey";
-
-/// The draft of a CloudEvent, in order with those of its partition key where it has no other.
-fn partitioned(mut draft: Draft, before: &str) -> Result<Draft, ApiError> {
-    if draft.ordering_key.is_none()
-        && let Some(key) = draft.attributes.get(&*format!("ce-{PARTITION_KEY}"))
-        && !key.is_empty()
-    {
-        let bad =
-            |bad: BadName| ApiError::field(format!("{before}{PARTITION_KEY}"), bad.to_string());
-        draft.ordering_key = Some(OrderingKey::new(key).map_err(bad)?);
-    }
-    Ok(draft)
 }
 
 fn attribute(
@@ -291,74 +275,6 @@ pub fn named(
         return Err(ApiError::field(channels_name, format!("must be at most {CHANNELS}")));
     }
     Ok(Draft::new(uid, event_type, channels, payload))
-}
-
-/// What CloudEvents have no word for: extensions of ours.
-const EXTENSIONS: [&str; 2] = ["octohooksuid", "octohookschannels"];
-
-/// A CloudEvent 1.0 by its attributes; `before` stands before their names in errors. What the message has no field for
-/// becomes its attributes.
-fn from_attributes(
-    before: &str,
-    attributes: &HashMap<String, String>,
-    payload: Bytes,
-) -> Result<Draft, ApiError> {
-    let place = |name: &str| format!("{before}{name}");
-    let of = |name: &str| attributes.get(name).cloned().unwrap_or_default();
-    if of("specversion") != "1.0" {
-        return Err(ApiError::field(place("specversion"), "must be 1.0"));
-    }
-    for required in ["id", "source", "type"] {
-        if of(required).is_empty() {
-            return Err(ApiError::field(place(required), "is required"));
-        }
-    }
-    let [uid, channels] = EXTENSIONS;
-    let names = [(&*place("type"), of("type")), (&*place(uid), of(uid))];
-    let mut draft = named(names, &of(channels), &place(channels), payload)?;
-    // The two together are unique, says the specification.
-    draft.idempotency_key = Some(format!("{} {}", of("source"), of("id")).into());
-    let own = |name: &str| attributes.get(name).cloned();
-    (draft.timing, draft.ordering_key) = timed::texts(before, timed::EXTENSIONS, own)?;
-    let said = ["specversion", "type", "datacontenttype", uid, channels];
-    let is_said = |name: &str| said.contains(&name) || timed::EXTENSIONS.contains(&name);
-    for (name, value) in attributes.iter().filter(|(name, _)| !is_said(name)) {
-        let (name, value) = attribute(&format!("ce-{name}"), value, &place(name))?;
-        draft.attributes.insert(name, value);
-    }
-    few_attributes(draft, before)
-}
-
-#[derive(Deserialize)]
-struct CloudEvent<'a> {
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    data_base64: Option<serde::de::IgnoredAny>,
-    #[serde(flatten)]
-    attributes: HashMap<String, Value>,
-}
-
-fn cloud_event(body: &Bytes) -> Result<Draft, ApiError> {
-    let event: CloudEvent<'_> = body::object(body)?;
-    if event.data_base64.is_some() {
-        return Err(ApiError::field("/data_base64", "cannot be sent: a payload is JSON"));
-    }
-    let data = event.data.ok_or_else(|| ApiError::field("/data", "is required"))?;
-    let payload = body.slice_ref(data.get().as_bytes());
-    let mut attributes = HashMap::new();
-    for (name, value) in event.attributes {
-        let text = match value {
-            // Null is absent.
-            Value::Null => continue,
-            Value::String(text) => text,
-            Value::Bool(_) | Value::Number(_) => value.to_string(),
-            Value::Array(_) | Value::Object(_) => {
-                return Err(ApiError::field(format!("/{name}"), "must be a text or a number"));
-            }
-        };
-        attributes.insert(name, text);
-    }
-    from_attributes("/", &attributes, payload)
 }
 
 #[cfg(test)]

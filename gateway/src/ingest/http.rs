@@ -2,7 +2,7 @@
 //! as the bytes it came in.
 
 use super::{
-    accept::{Acceptor, Shape},
+    accept::{Acceptor, Receipt, Shape},
     envelope,
 };
 use crate::{
@@ -28,11 +28,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use cloud_event::CloudEvent;
 use envelope::Create as MessageDraft;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 mod batch;
+mod cloud_event;
 
 /// What the door needs.
 #[derive(Clone, FromRef)]
@@ -73,20 +75,27 @@ pub fn router(door: Door) -> Router {
 
 /// Creates a message.
 ///
-/// It is on disk before this is answered. The payload arrives at the endpoints byte for byte as it was sent.
+/// It is on disk before this is answered. The payload arrives at the endpoints byte for byte as it was sent. It may be a
+/// CloudEvent 1.0: as such a body, or with its attributes in headers (`ce-…`) and any JSON as the body. A CloudEvent that
+/// comes again, by source and id, is the same message.
 #[utoipa::path(
     post,
     path = "/applications/{app}/messages",
     tag = "Messages",
     operation_id = "createMessage",
     request_body(
-        content = MessageDraft<'_>,
-        example = json!({
-            "eventType": "sms.status",
-            "channels": ["north"],
-            "uid": "sms-1",
-            "payload": { "to": "+4915112345678", "status": "delivered" },
-        }),
+        content(
+            (
+                MessageDraft<'_> = "application/json",
+                example = json!({
+                    "eventType": "sms.status",
+                    "channels": ["north"],
+                    "uid": "sms-1",
+                    "payload": { "to": "+4915112345678", "status": "delivered" },
+                }),
+            ),
+            (CloudEvent = "application/cloudevents+json"),
+        ),
     ),
     responses(
         (status = 200, description = "The message: it is on disk.", body = AcceptedMessage<'_>),
@@ -103,11 +112,22 @@ async fn create(
     let limit = acceptor.payload_limit() + envelope::BYTES;
     let (head, body) = request.into_parts();
     let bytes = body::read(body, limit, "message").await?;
-    let mut draft = envelope::json(&bytes)?;
+    let mut draft = match cloud_event::written(&head.headers)? {
+        None => envelope::json(&bytes)?,
+        Some((written, headers)) => written.read(&bytes, &headers)?,
+    };
     trace(&head.headers, &mut draft.attributes);
     let once = repeatable.0.map(|once| (once, answer as Shape));
     let receipt = acceptor.accept_once(publisher.environment, &application, draft, once).await?;
-    Ok(repeatable.kept(response(&receipt.message)))
+    let known = receipt.id != receipt.message.id;
+    let answer = if known { response(&known_as(&receipt)) } else { response(&receipt.message) };
+    Ok(repeatable.kept(answer))
+}
+
+/// The message that was sent before, as it is sent now.
+fn known_as(receipt: &Receipt) -> Message {
+    let (id, accepted) = (receipt.id, receipt.id.created().unwrap_or_default());
+    Message { id, accepted, ..Message::clone(&receipt.message) }
 }
 
 /// The trace context travels with the message; one that is not legal is of no use to anybody, and no fault of the message.

@@ -1,7 +1,7 @@
 //! A delivery: one message bound for one endpoint. It exists from dispatch on and has a state.
 
 use super::{
-    Millis,
+    Millis, dead_letter,
     id::{DeliveryId, Digest, EndpointId, MessageId},
     message::{Message, Sequence},
     name::EventType,
@@ -149,11 +149,12 @@ impl Delivery {
     }
 }
 
-/// The `webhook-id` of a message's dispatch.
+/// The `webhook-id` of a message's dispatch, or of a dead letter of it that goes on to another endpoint.
 #[must_use]
 pub fn webhook_id(message: MessageId, ordinal: u32) -> String {
     match ordinal {
         0 => message.to_string(),
+        n if dead_letter::is_onward(n) => format!("{message}-dead-{}", n - dead_letter::FIRST + 1),
         n => format!("{message}-{n}"),
     }
 }

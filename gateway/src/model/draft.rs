@@ -3,6 +3,8 @@
 
 use super::{
     Millis,
+    cloud_event::Format,
+    dead_letter,
     endpoint::{Endpoint, Method, Order, RateLimit, Scheme},
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{BadName, Channel, EventType, PluginName, Uid},
@@ -51,12 +53,18 @@ pub struct EndpointDraft {
     /// Kept if absent; false for a new endpoint.
     #[serde(alias = "ascii_payload")]
     pub ascii_payload: Option<bool>,
+    /// As what it gets messages. Kept if absent; `none`, the payload alone, for a new endpoint.
+    pub format: Option<Format>,
     /// The application's plugin that signs requests, in place of `signatures`. Kept if absent; an empty text removes it.
     #[schema(pattern = "^([a-z][a-z0-9-]{0,63})?$")]
     pub signer: Option<String>,
     /// The application's plugin that says what answers mean. Kept if absent; an empty text removes it.
     #[schema(pattern = "^([a-z][a-z0-9-]{0,63})?$")]
     pub classifier: Option<String>,
+    /// Another endpoint of the application, by id or uid: dead letters go there too. Kept if absent; an empty text removes it.
+    #[serde(alias = "dead_letter_endpoint")]
+    #[schema(max_length = 256)]
+    pub dead_letter_endpoint: Option<String>,
     /// No limit if absent.
     #[serde(alias = "rate_limit")]
     pub rate_limit: Option<RateLimit>,
@@ -152,11 +160,14 @@ impl EndpointDraft {
         // A caller who does not know them does not mean to change what a receiver must verify.
         self.signatures = self.signatures.or(Some(old.signatures));
         self.ascii_payload = self.ascii_payload.or(Some(old.ascii_payload));
+        self.format = self.format.or(Some(old.format));
         let kept = |name: &Option<PluginName>| name.as_deref().map(str::to_owned);
         self.signer = self.signer.or_else(|| kept(&old.signer));
         self.classifier = self.classifier.or_else(|| kept(&old.classifier));
         self.order = self.order.or(Some(old.order));
         self.retry = self.retry.or_else(|| old.retry.clone().map(RetryDraft::from));
+        self.dead_letter_endpoint =
+            self.dead_letter_endpoint.or_else(|| old.dead_letter_endpoint.clone());
         let new = self.endpoint(fresh, Some(secrets), Some(old), check_url)?;
         let (created, revision, declared) = (old.created, old.revision + 1, old.declared);
         Ok(Endpoint { created, revision, declared, ..new })
@@ -193,8 +204,11 @@ impl EndpointDraft {
             secrets,
             signatures,
             ascii_payload: self.ascii_payload.unwrap_or_default(),
+            format: self.format.unwrap_or_default(),
             signer: plugin(self.signer.as_deref()).unwrap_or_default(),
             classifier: plugin(self.classifier.as_deref()).unwrap_or_default(),
+            dead_letter_endpoint: dead_letter::named(self.dead_letter_endpoint.as_deref())
+                .unwrap_or_default(),
             rate_limit: self.rate_limit,
             max_in_flight: self.max_in_flight,
             method: request.method,
@@ -262,6 +276,7 @@ impl EndpointDraft {
         }
         let retry = self.retry.clone().map(RetryDraft::check);
         wrong.extend(retry.and_then(Result::err).into_iter().flatten());
+        wrong.extend(dead_letter::named(self.dead_letter_endpoint.as_deref()).err());
         wrong.extend(check_secrets(secrets, signatures));
         match url {
             Ok(url) if wrong.is_empty() => Ok(url),

@@ -3,6 +3,7 @@
 use super::{
     Millis,
     credentials::{ClientCertificate, Credentials},
+    cloud_event::Format,
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{Channel, EventType, PluginName, Uid},
     retry::Retry,
@@ -45,12 +46,18 @@ pub struct Endpoint {
     /// Whether a JSON payload is sent with every character beyond ASCII escaped, for receivers that verify it so.
     #[serde(default)]
     pub ascii_payload: bool,
+    /// As what it gets its messages.
+    #[serde(default)]
+    pub format: Format,
     /// The application's plugin that signs its requests; none: the gateway does.
     #[serde(default)]
     pub signer: Option<PluginName>,
     /// The application's plugin that says what its answers mean; none: a 2xx is a success.
     #[serde(default)]
     pub classifier: Option<PluginName>,
+    /// The endpoint of the application, by id or uid, that its dead letters go to as well; none: they are kept only.
+    #[serde(default)]
+    pub dead_letter_endpoint: Option<String>,
     /// How many requests may start in a time; none: no limit.
     pub rate_limit: Option<RateLimit>,
     /// How many requests may be under way at once; none: the configuration's default.
@@ -125,6 +132,9 @@ pub struct Version {
     /// The header that its credentials set.
     #[serde(default)]
     pub login: Option<String>,
+    /// As what they carry messages.
+    #[serde(default)]
+    pub format: Format,
 }
 
 impl From<&Endpoint> for Version {
@@ -137,6 +147,7 @@ impl From<&Endpoint> for Version {
             method: endpoint.method,
             user_agent: endpoint.user_agent.clone(),
             login,
+            format: endpoint.format,
         }
     }
 }

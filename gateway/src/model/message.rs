@@ -12,6 +12,13 @@ use std::collections::BTreeMap;
 /// The content type of a payload whose publisher named none.
 pub const JSON: &str = "application/json";
 
+/// Whether that content type says that a payload is JSON.
+#[must_use]
+pub fn is_json(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media == JSON || media.ends_with("+json")
+}
+
 /// What a publisher attached to a message, for the plugin to read: CloudEvents attributes under `ce-` and their names, the
 /// trace context under `traceparent` and `tracestate`, and its own.
 pub type Attributes = BTreeMap<AttributeName, AttributeValue>;

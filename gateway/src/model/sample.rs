@@ -3,6 +3,7 @@
 use super::{
     application::Application,
     catalog::Tenant,
+    cloud_event::Format,
     delivery::{Delivery, DeliveryKey},
     endpoint::{Endpoint, Method, Scheme},
     event_type::{Entry, Version},
@@ -48,8 +49,10 @@ pub fn endpoint() -> Endpoint {
         secrets: vec![Secret::new("secret")],
         signatures: Scheme::Both,
         ascii_payload: false,
+        format: Format::None,
         signer: None,
         classifier: None,
+        dead_letter_endpoint: None,
         rate_limit: None,
         max_in_flight: None,
         method: Method::Post,

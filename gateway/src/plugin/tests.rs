@@ -14,7 +14,7 @@ use super::*;
 use crate::model::{
     application::Application,
     catalog::Tenant,
-    endpoint::{Endpoint, Method, Scheme},
+    endpoint::Endpoint,
     id::{ApplicationId, EndpointId, EnvironmentId, MessageId},
     message::Message,
     name::{AttributeName, AttributeValue, Channel, EventType, Uid},
@@ -82,24 +82,7 @@ fn tenant(application: ApplicationId) -> Tenant {
             channels: vec![Channel::new("east").expect("legal")],
             headers: vec![("authorization".into(), "Bearer secret".into())],
             secrets: Vec::new(),
-            signatures: Scheme::Both,
-            ascii_payload: false,
-            signer: None,
-            classifier: None,
-            rate_limit: None,
-            max_in_flight: None,
-            method: Method::Post,
-            user_agent: None,
-            timeout: None,
-            connect_timeout: None,
-            credentials: None,
-            client_certificate: None,
-            order: Default::default(),
-            retry: None,
-            declared: false,
-            revision: 1,
-            created: 0,
-            updated: 0,
+            ..crate::model::sample::endpoint()
         };
         (id, Arc::new(endpoint))
     };

@@ -25,6 +25,7 @@ use crate::model::{
 use std::{future::Future, sync::Arc, time::Duration};
 
 mod catalog;
+mod dead_letters;
 mod deliveries;
 mod grants;
 mod held;

@@ -9,6 +9,7 @@ use super::{
     Outstanding, Queue, Settlement, StoreError, Submission, due_later,
     front::{Front, Ready},
     handover::{Handover, follows, held_as},
+    onward::onward,
     waiting::{Due, Waiting},
 };
 use crate::{
@@ -206,7 +207,13 @@ impl Queue for Memory {
         let follows = follows(&catalog, &settlement, resent, clock::now());
         tables.settle(&settlement, follows, clock::now());
         self.tell(&mut tables, follows.notice(&settlement).cloned());
+        let onward = onward(&catalog, &settlement, follows, clock::now());
         self.handover.settled(settlement, follows);
+        if let Some((onward, state)) = onward {
+            let onward = Arc::new(tables.numbered(onward));
+            tables.put(&onward, state, None, clock::now());
+            self.handover.written(&onward, state);
+        }
     }
 
     fn set_aside(&self, delivery: Arc<Delivery>) {

@@ -6,10 +6,10 @@ use crate::{
     model::{
         Millis,
         attempt::{Attempt, Outcome},
+        cloud_event::{Event, Format, PREFIX, STRUCTURED},
         delivery::{DeliveryKey, delivery_id, webhook_id},
         endpoint::{Method, Scheme, Version},
-        id::MessageId,
-        message::JSON,
+        message::{JSON, Message},
     },
     store::{Catalog, DeliveryRecord, Log},
     web::{
@@ -101,7 +101,7 @@ pub async fn list(
                 }
             },
         };
-        data.push(shown(attempt, &found, id, version));
+        data.push(shown(attempt, &found, &message.message, version));
     }
     Ok(Json(List::whole(data)))
 }
@@ -109,7 +109,7 @@ pub async fn list(
 fn shown(
     attempt: &Attempt,
     delivery: &DeliveryRecord,
-    message: MessageId,
+    message: &Message,
     version: Option<Version>,
 ) -> Shown {
     let (mut status_code, mut response_headers, mut response_body) = (None, Vec::new(), None);
@@ -144,18 +144,25 @@ fn shown(
 
 /// What a signature's value is shown as.
 const REDACTED: &str = "(not shown)";
+/// What is shown of a header that went with the message's content.
+const REMOVED: &str = "(removed)";
 
 /// The headers that were sent at that second since the epoch, in the order in which later ones replace earlier ones: the
 /// plugin's, the endpoint's, the gateway's.
 fn request_headers(
     version: Version,
     delivery: &DeliveryRecord,
-    message: MessageId,
+    message: &Message,
     seconds: u64,
 ) -> Vec<(String, String)> {
     let content = delivery.content.as_deref();
     let own = content.and_then(|content| content.content_type.as_deref()).unwrap_or(JSON);
-    let id = webhook_id(message, delivery.key.ordinal);
+    let (own, event) = match version.format {
+        Format::None => (own.to_owned(), Vec::new()),
+        Format::CloudeventsStructured => (STRUCTURED.to_owned(), Vec::new()),
+        Format::CloudeventsBinary => event_headers(delivery, message),
+    };
+    let id = webhook_id(message.id, delivery.key.ordinal);
     let octohooks = ("x-signature", format!("t={seconds},v1={REDACTED}"));
     let standard = ("webhook-signature", format!("v1,{REDACTED}"));
     let signatures = match version.signatures {
@@ -163,14 +170,12 @@ fn request_headers(
         Scheme::Octohooks => vec![octohooks],
         Scheme::Standard => vec![standard],
     };
-    let mut ours = vec![
-        ("content-type", own.to_owned()),
-        ("webhook-id", id),
-        ("webhook-timestamp", seconds.to_string()),
-    ];
+    let mut ours =
+        vec![("content-type", own), ("webhook-id", id), ("webhook-timestamp", seconds.to_string())];
     ours.extend(signatures);
     ours.extend(version.user_agent.map(|agent| ("user-agent", agent)));
     ours.extend(version.login.as_ref().map(|name| (&**name, REDACTED.to_owned())));
+    ours.extend(event.iter().map(|(name, value)| (&**name, value.clone())));
     let plugins = content.map(|content| content.headers.clone()).unwrap_or_default();
     let set: Vec<(String, String)> = version
         .headers
@@ -184,4 +189,20 @@ fn request_headers(
     let mut headers: Vec<_> = kept.collect();
     headers.extend(set);
     headers
+}
+
+/// The type of the data and the other attributes of the CloudEvent that was sent in headers. What it said of itself when it
+/// came went with its content.
+fn event_headers(delivery: &DeliveryRecord, message: &Message) -> (String, Vec<(String, String)>) {
+    let content = delivery.content.as_deref();
+    let own = content.and_then(|content| content.ordering_key.as_deref());
+    let ordering_key = own.or(message.ordering_key.as_deref());
+    let event = Event::new(message, content, delivery.key.ordinal, ordering_key);
+    let mut headers: Vec<_> = event.headers().collect();
+    if message.payload.is_empty() {
+        let carried = ["id", "source", "time", "subject"].map(|name| format!("{PREFIX}{name}"));
+        let gone = headers.iter_mut().filter(|(name, _)| carried.contains(name));
+        gone.for_each(|(_, value)| REMOVED.clone_into(value));
+    }
+    (event.content_type, headers)
 }

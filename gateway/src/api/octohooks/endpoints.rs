@@ -9,6 +9,8 @@ use crate::{
         application::Application,
         catalog::{Change, Conflict, Tenant},
         credentials::Kind as Login,
+        cloud_event::Format,
+        dead_letter,
         draft::{EndpointDraft, Fresh, Wrong},
         endpoint::{Endpoint, Method, Order, RateLimit, Scheme},
         id::{ApplicationId, EndpointId, EnvironmentId},
@@ -57,12 +59,16 @@ pub struct Shown {
     secrets: Vec<String>,
     signatures: Scheme,
     ascii_payload: bool,
+    format: Format,
     /// The application's plugin that signs requests, in place of `signatures`.
     #[schema(required)]
     signer: Option<PluginName>,
     /// The application's plugin that says what answers mean.
     #[schema(required)]
     classifier: Option<PluginName>,
+    /// The endpoint of the application, by id or uid, that dead letters go to as well.
+    #[schema(required)]
+    dead_letter_endpoint: Option<String>,
     #[schema(required)]
     rate_limit: Option<RateLimit>,
     #[schema(value_type = Option<u32>, minimum = 1, required)]
@@ -114,8 +120,10 @@ impl From<&Endpoint> for Shown {
             secrets: e.signing(clock::now()).map(|secret| secret.text.clone()).collect(),
             signatures: e.signatures,
             ascii_payload: e.ascii_payload,
+            format: e.format,
             signer: e.signer.clone(),
             classifier: e.classifier.clone(),
+            dead_letter_endpoint: e.dead_letter_endpoint.clone(),
             rate_limit: e.rate_limit,
             max_in_flight: e.max_in_flight,
             order: e.order,
@@ -140,8 +148,8 @@ pub(super) fn invalid(wrong: Vec<Wrong>) -> ApiError {
     ApiError::fields(details.collect())
 }
 
-/// Whether the plugins that the endpoint names can do what they are named for.
-fn check_plugins(tenant: &Tenant, endpoint: &Endpoint) -> Result<(), ApiError> {
+/// Whether what the endpoint names can do what it is named for.
+fn check_named(tenant: &Tenant, endpoint: &Endpoint) -> Result<(), ApiError> {
     for (path, name, kind, does) in [
         ("/signer", &endpoint.signer, Kind::Sign, "signs"),
         ("/classifier", &endpoint.classifier, Kind::Classify, "classifies answers"),
@@ -153,7 +161,7 @@ fn check_plugins(tenant: &Tenant, endpoint: &Endpoint) -> Result<(), ApiError> {
             return Err(ApiError::field(path, message));
         }
     }
-    Ok(())
+    dead_letter::check(tenant, endpoint).map_err(|wrong| invalid(vec![wrong]))
 }
 
 async fn draft(body: Body) -> Result<EndpointDraft, ApiError> {
@@ -206,7 +214,7 @@ pub async fn create(
     };
     let check = |url: &Url| check_url(url, application);
     let endpoint = draft(body).await?.create(fresh, check).map_err(invalid)?;
-    check_plugins(&tenant, &endpoint)?;
+    check_named(&tenant, &endpoint)?;
     let shown = Shown::from(&endpoint);
     repeatable.change(&*catalog, Change::PutEndpoint(endpoint), &shown).await
 }
@@ -331,7 +339,7 @@ pub async fn update(
     let old = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
     let check = |url: &Url| check_url(url, &tenant.application);
     let new = draft.replace(old, clock::now(), check).map_err(invalid)?;
-    check_plugins(&tenant, &new)?;
+    check_named(&tenant, &new)?;
     let shown = Shown::from(&new);
     catalog.change(Change::PutEndpoint(new)).await?;
     Ok(Json(shown))

@@ -1,7 +1,10 @@
 //! Each way a message can be written, and what is said of one that is not right.
 
 use super::*;
+use crate::model::{cloud_event::Event, message::Message, sample};
+use proptest::prelude::*;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 fn read(headers: &[(&str, &str)], body: &str) -> Result<Draft, ApiError> {
     let pairs = headers.iter().map(|(name, value)| ((*name).into(), (*value).into()));
@@ -68,13 +71,14 @@ fn what_is_attached_becomes_attributes() {
         ("Traceparent", parent),
     ];
     let event = r#"{"specversion": "1.0", "id": "7", "source": "/s", "type": "t", "data": 1,
-        "datacontenttype": "application/json", "time": "2026-01-01T00:00:00Z", "tenant": 5, "dataschema": null}"#;
+        "datacontenttype": "application/json; charset=utf-8", "time": "2026-01-01T00:00:00Z", "tenant": 5, "dataschema": null}"#;
     let in_headers = [
         ("ce-specversion", "1.0"),
         ("ce-id", "7"),
         ("ce-source", "/s"),
         ("ce-type", "t"),
-        ("CE-Subject", "x"),
+        ("CE-Subject", "100%25%20%E2%82%AC"),
+        ("content-type", "application/vnd.t+json"),
         ("tracestate", "a=1"),
     ];
     for (headers, body, expected) in [
@@ -93,7 +97,10 @@ fn what_is_attached_becomes_attributes() {
         (
             &in_headers,
             "1",
-            json!({ "ce-id": "7", "ce-source": "/s", "ce-subject": "x", "tracestate": "a=1" }),
+            json!({
+                "ce-id": "7", "ce-source": "/s", "ce-subject": "100% €", "tracestate": "a=1",
+                "ce-datacontenttype": "application/vnd.t+json",
+            }),
         ),
     ] {
         assert_eq!(attributes(headers, body), expected, "{headers:?}");
@@ -107,6 +114,9 @@ fn what_is_wrong_is_said_with_its_place() {
     let event =
         |rest: &str| format!(r#"{{"specversion": "1.0", "id": "7", "source": "/s"{rest}}}"#);
     let cloud = [("Content-Type", CLOUD_EVENT)];
+    let long = "x".repeat(KEY_BYTES);
+    let long = json!({ "specversion": "1.0", "id": long, "source": "/", "type": "t", "data": 1 });
+    let long = long.to_string();
     let own = |value| [("Octohooks-Event-Type", value)];
     for (headers, body, code, path) in [
         (&[][..], "{}", "invalid", "/eventType"),
@@ -139,7 +149,22 @@ fn what_is_wrong_is_said_with_its_place() {
         (&cloud, &event(r#", "data": 1"#), "invalid", "/type"),
         (&cloud, &event(r#", "type": "t""#), "invalid", "/data"),
         (&cloud, &event(r#", "type": "t", "data_base64": "AA==""#), "invalid", "/data_base64"),
+        (
+            &cloud,
+            &event(r#", "type": "t", "data": 1, "data_base64": "MQ==""#),
+            "invalid",
+            "/data_base64",
+        ),
         (&cloud, &event(r#", "type": "t", "data": 1, "x": []"#), "invalid", "/x"),
+        (&cloud, &event(r#", "type": "t", "data": 1, "x/Y": "1""#), "invalid", "/x~1Y"),
+        (&cloud, &event(r#", "type": "t", "data": 1, "time": "noon""#), "invalid", "/time"),
+        (
+            &cloud,
+            &event(r#", "type": "t", "data": "<a/>", "datacontenttype": "text/xml""#),
+            "invalid",
+            "/datacontenttype",
+        ),
+        (&cloud, &long, "invalid", "/id"),
         (&[], &many, "invalid", "/attributes"),
         (
             &[],
@@ -155,6 +180,19 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (&[("ce-specversion", "0.3")], "{}", "invalid", "ce-specversion"),
         (&[("ce-specversion", "1.0"), ("ce-id", "1")], "{}", "invalid", "ce-source"),
+        (&[("ce-specversion", "1.0"), ("ce-id", "%FF")], "{}", "invalid", "ce-id"),
+        (
+            &[
+                ("ce-specversion", "1.0"),
+                ("ce-id", "1"),
+                ("ce-source", "/"),
+                ("ce-type", "t"),
+                ("content-type", "text/plain"),
+            ],
+            "1",
+            "invalid",
+            CONTENT_TYPE,
+        ),
     ] {
         let error = read(headers, body).expect_err(body);
         let shown = serde_json::to_value(&error).expect("JSON");
@@ -262,5 +300,65 @@ fn when_and_in_which_order_can_be_said_at_every_door() {
         let error = read(headers, &body).expect_err(place);
         let shown = serde_json::to_value(&error).expect("JSON");
         assert_eq!(shown["details"][0]["path"], place, "{shown}");
+    }
+}
+
+#[test]
+fn data_in_base64_is_the_payload_if_it_is_json() {
+    let event = r#"{"specversion": "1.0", "id": "7", "source": "/s", "type": "t", "data_base64": "eyJuIjogMX0="}"#;
+    let draft = read(&[("Content-Type", CLOUD_EVENT)], event).expect("is legal");
+    assert_eq!(draft.payload, r#"{"n": 1}"#);
+}
+
+/// The message that is made of a draft.
+fn message(draft: Draft) -> Message {
+    let Draft { event_type, payload, attributes, .. } = draft;
+    let application = sample::application().id;
+    Message { event_type, payload, attributes, ..sample::message(application) }
+}
+
+/// What must be the same of two, but for an attribute's kind, which JSON has and a message has not.
+fn same(draft: &Draft) -> (&str, &[u8], &Attributes, Option<&str>) {
+    (&draft.event_type, &draft.payload, &draft.attributes, draft.idempotency_key.as_deref())
+}
+
+proptest! {
+    /// What comes as an event and goes out as one, in either mode, is the same event to whoever reads it.
+    #[test]
+    fn an_event_goes_through_the_gateway_and_stays_what_it_is(
+        extensions in prop::collection::btree_map("[a-z][a-z0-9]{0,10}", "[^\\x00-\\x1f\\x7f-\\x9f]{1,30}", 0..6),
+        values in prop::array::uniform3("[^\\x00-\\x1f\\x7f-\\x9f]{1,30}"),
+        texts: Vec<String>,
+        media in prop::option::of(prop::sample::select(vec!["application/json", "application/a+json"])),
+    ) {
+        let [id, source, subject] = values;
+        let mut event: BTreeMap<_, _> = extensions;
+        event.extend([
+            ("specversion".to_owned(), "1.0".to_owned()),
+            ("id".to_owned(), id),
+            ("source".to_owned(), source),
+            ("type".to_owned(), "sms.status".to_owned()),
+            ("subject".to_owned(), subject),
+            ("time".to_owned(), "2026-01-01T00:00:00.5+01:00".to_owned()),
+        ]);
+        event.remove("octohooksuid");
+        event.remove("octohookschannels");
+        event.remove("datacontenttype");
+        event.extend(media.map(|media| ("datacontenttype".to_owned(), media.to_owned())));
+        let mut body = json!(event);
+        body["data"] = json!(texts);
+        let cloud = [("Content-Type", CLOUD_EVENT)];
+        let came = read(&cloud, &body.to_string()).expect("is legal");
+        let message = message(came.clone());
+        let went = Event::new(&message, None, 0, None);
+        let again = String::from_utf8(went.structured(&message.payload, true)).expect("text");
+        let again = read(&cloud, &again).expect("is legal");
+        prop_assert_eq!(same(&again), same(&came));
+        let headers: Vec<_> = went.headers().collect();
+        let mut headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        headers.push(("content-type", &went.content_type));
+        let body = str::from_utf8(&message.payload).expect("text");
+        let again = read(&headers, body).expect("is legal");
+        prop_assert_eq!(same(&again), same(&came));
     }
 }

@@ -1,6 +1,6 @@
 //! Many messages in one request, each answered for itself: what is wrong with one concerns no other.
 
-use super::{AcceptedMessage, BatchBytes, MessageDraft, whole};
+use super::{AcceptedMessage, BatchBytes, CloudEvent, MessageDraft, cloud_event, whole};
 use crate::{
     ingest::{
         accept::{Acceptor, Draft, Refused},
@@ -21,8 +21,7 @@ use crate::{
 };
 use axum::{
     Json,
-    body::Body,
-    extract::{Path, State},
+    extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -68,24 +67,29 @@ enum Answer {
 
 /// Creates up to 1000 messages, each answered for itself.
 ///
-/// What is wrong with one concerns no other.
+/// What is wrong with one concerns no other. It may be a list of CloudEvents 1.0.
 #[utoipa::path(
     post,
     path = "/applications/{app}/messages/batch",
     tag = "Messages",
     operation_id = "createMessages",
     request_body(
-        content = Batch<'_>,
-        example = json!({
-            "messages": [
-                {
-                    "eventType": "sms.status",
-                    "channels": ["north"],
-                    "uid": "sms-1",
-                    "payload": { "to": "+4915112345678", "status": "delivered" },
-                },
-            ],
-        }),
+        content(
+            (
+                Batch<'_> = "application/json",
+                example = json!({
+                    "messages": [
+                        {
+                            "eventType": "sms.status",
+                            "channels": ["north"],
+                            "uid": "sms-1",
+                            "payload": { "to": "+4915112345678", "status": "delivered" },
+                        },
+                    ],
+                }),
+            ),
+            (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+        ),
     ),
     responses(
         (
@@ -103,20 +107,22 @@ pub async fn create(
     repeatable: Repeatable,
     earlier: Earlier,
     Path(application): Path<String>,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     if earlier.0.is_none() && !acceptor.knows(publisher.environment, &application) {
         return Err(Refused::NoApplication.into());
     }
+    let (head, body) = request.into_parts();
     let bytes = body::read(body, limit, "batch").await?;
+    let drafts =
+        if cloud_event::is_batch(&head.headers) { events(&bytes)? } else { drafts(&bytes)? };
     if let Some(earlier) = earlier.0 {
         let kept = serde_json::from_slice(&earlier).map_err(|error| {
             tracing::error!(%error, "what was kept of an answer cannot be read");
             ApiError::conflict("the first answer cannot be read any more")
         })?;
-        return Ok(Json(answers(&drafts(&bytes)?, kept)).into_response());
+        return Ok(Json(answers(&drafts, kept)).into_response());
     }
-    let drafts = drafts(&bytes)?;
     let legal = drafts.iter().filter_map(|draft| draft.as_ref().ok());
     let legal = legal.map(|draft| (application.clone(), draft.clone())).collect();
     let answer = |made: &[Result<Submission, Refused>]| {
@@ -154,6 +160,16 @@ fn drafts(bytes: &Bytes) -> Result<Vec<Result<Draft, ApiError>>, ApiError> {
     }
     let read = |text: &&RawValue| envelope::json(&bytes.slice_ref(text.get().as_bytes()));
     Ok(messages.iter().map(read).collect())
+}
+
+/// The messages of a list of CloudEvents, which may be empty.
+fn events(bytes: &Bytes) -> Result<Vec<Result<Draft, ApiError>>, ApiError> {
+    let events: Vec<&RawValue> = body::json(bytes)?;
+    if events.len() > MESSAGES {
+        return Err(ApiError::field("", format!("must be at most {MESSAGES}")));
+    }
+    let read = |text: &&RawValue| envelope::whole_event(&bytes.slice_ref(text.get().as_bytes()));
+    Ok(events.iter().map(read).collect())
 }
 
 /// What is kept of the answer to one message; the message itself comes again with the request.

@@ -5,6 +5,7 @@ use crate::{
     model::{
         Millis,
         catalog::Snapshot,
+        dead_letter::is_onward,
         delivery::{Delivery, DeliveryKey, State},
         endpoint::Version,
         id::{ApplicationId, EndpointId, EnvironmentId},
@@ -128,7 +129,9 @@ impl Tables {
                 if enabled(endpoint) && handover.front.is_settled(sequence) =>
             {
                 let message = self.messages.get(&sequence)?;
-                let has = |key: &DeliveryKey| key.message == sequence && key.endpoint == endpoint;
+                let has = |key: &DeliveryKey| {
+                    (key.message, key.endpoint) == (sequence, endpoint) && !is_onward(key.ordinal)
+                };
                 let lost = message.payload.is_empty() || message.has_expired(now);
                 if lost || self.deliveries.keys().any(has) {
                     return Some(Found::Nothing);
@@ -185,14 +188,14 @@ impl Tables {
                 .deliveries
                 .iter()
                 .filter(|(key, _)| (key.message, key.endpoint) == (*sequence, endpoint));
-            let mut to_it = to_it.peekable();
             let head = Head::from(&**message);
             match &operation.wanted.mode {
                 Mode::Missing if message.application != operation.application => {}
-                Mode::Missing if to_it.peek().is_none() => {
-                    records.push(Candidate { again: Again::Message(*sequence, endpoint), head });
-                }
                 Mode::Missing => {
+                    if to_it.clone().all(|(key, _)| is_onward(key.ordinal)) {
+                        let again = Again::Message(*sequence, endpoint);
+                        records.push(Candidate { again, head: head.clone() });
+                    }
                     let ended = to_it.filter(|(_, row)| row.state == State::Disabled);
                     records.extend(ended.map(|(key, _)| Candidate {
                         again: Again::Delivery(*key),

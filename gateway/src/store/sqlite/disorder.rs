@@ -42,7 +42,7 @@ pub fn note(c: &Connection, batch: &[Op], applied: &[Applied], latest: Millis) -
             (_, Applied::Changed(_, told)) => {
                 told.iter().try_for_each(|(sequence, message)| see(*sequence, message.accepted))?;
             }
-            (Op::Settle(settlement), Applied::Settled(_, Some(sequence))) => {
+            (Op::Settle(settlement), Applied::Settled(_, Some(sequence), _)) => {
                 let told = settlement.notice.iter();
                 told.into_iter().try_for_each(|message| see(*sequence, message.accepted))?;
             }

@@ -10,6 +10,7 @@ use crate::{
     model::{
         Millis,
         catalog::Snapshot,
+        dead_letter::FIRST,
         delivery::{Delivery, DeliveryKey, State},
         id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
         message::{Head, Sequence},
@@ -141,9 +142,10 @@ fn message(
              FROM message m
              WHERE m.sequence = ?1 AND length(m.payload) > 0
                AND (m.expires_at IS NULL OR m.expires_at > ?3)
-               AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = ?1 AND d.endpoint = ?2)",
+               AND NOT EXISTS (SELECT 1 FROM delivery d
+                   WHERE d.message = ?1 AND d.endpoint = ?2 AND d.ordinal < ?5)",
         )?
-        .execute(params![number, id, signed(now), again_reason()])?;
+        .execute(params![number, id, signed(now), again_reason(), FIRST])?;
     Ok(if inserted == 1 { Found::Due(Resent::Message(sequence, now)) } else { Found::Nothing })
 }
 
@@ -323,7 +325,8 @@ fn missing(
 ) -> Result<Page<Place, Sequence>> {
     let sql = format!(
         "SELECT {HEAD}, length(m.payload) = 0
-             OR EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.sequence AND d.endpoint = ?1)
+             OR EXISTS (SELECT 1 FROM delivery d
+                 WHERE d.message = m.sequence AND d.endpoint = ?1 AND d.ordinal < {FIRST})
          FROM message m INDEXED BY message_application
          WHERE m.application = ?2 AND m.sequence >= ?3 AND m.sequence < ?4 ORDER BY m.sequence LIMIT {SCAN}"
     );

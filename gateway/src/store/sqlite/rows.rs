@@ -227,6 +227,18 @@ pub fn put_delivery(c: &Connection, change: Change<'_>) -> Result<()> {
     }
 }
 
+/// The delivery of a dead letter that goes on, with the next ordinal of its kind.
+pub fn numbered(c: &Connection, onward: Delivery) -> Result<Delivery> {
+    let mut find = c.prepare_cached(
+        "SELECT max(ordinal) FROM delivery WHERE message = ? AND endpoint = ? AND ordinal >= ?",
+    )?;
+    let DeliveryKey { message, endpoint, ordinal } = onward.key;
+    let of = params![signed(message.0), endpoint.0.as_bytes(), ordinal];
+    let last: Option<u32> = find.query_row(of, |row| row.get(0))?;
+    let ordinal = last.map_or(ordinal, |last| last + 1);
+    Ok(Delivery { key: DeliveryKey { ordinal, ..onward.key }, ..onward })
+}
+
 /// I2, where it could be broken: a first attempt follows nothing and pays for no reading.
 fn check_number(c: &Connection, key: DeliveryKey, number: u32) -> Result<()> {
     let mut find = c.prepare_cached(

@@ -369,3 +369,27 @@ async fn times_of_acceptance_go_on_from_the_last_message_after_a_restart() {
     let _store = open(directory.path(), None);
     assert!(clock::accepted() >= last);
 }
+
+#[tokio::test]
+async fn a_dead_letter_that_goes_on_is_there_after_a_crash() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path(), None);
+    let tenant = store.tenant(2).await;
+    let ids: Vec<_> = tenant.endpoints.keys().copied().collect();
+    let first = crate::model::endpoint::Endpoint {
+        dead_letter_endpoint: Some(ids[1].to_string()),
+        revision: 2,
+        ..(*tenant.endpoints[&ids[0]]).clone()
+    };
+    store.change(crate::model::catalog::Change::PutEndpoint(first)).await;
+    let delivery = store.deliveries(&tenant, ids[0], 1).await.remove(0);
+    store.settle(&delivery, 500, Next::DeadLetter);
+    store.flush().await;
+    let copy = crashed(directory.path());
+    drop(store);
+    let store = open(copy.path(), None);
+    let onward = store.take(1).await.remove(0);
+    assert_eq!((onward.key.endpoint, onward.key.message), (ids[1], delivery.key.message));
+    assert!(crate::model::dead_letter::is_onward(onward.key.ordinal));
+    store.settle(&onward, 200, Next::Delivered);
+}

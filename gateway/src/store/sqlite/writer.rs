@@ -140,8 +140,9 @@ pub enum Applied {
     Accepted(Vec<(Accepted, Sequence)>),
     /// What waits is concerned like this, and operators are told by these messages.
     Changed(Effects, Vec<(Sequence, Arc<Message>)>),
-    /// The attempt is recorded, this follows, and operators are told of it by the message of that number.
-    Settled(Follows, Option<Sequence>),
+    /// The attempt is recorded, this follows, and operators are told of it by the message of that number; a dead letter
+    /// goes on as that delivery, which is in that state.
+    Settled(Follows, Option<Sequence>, Option<(Arc<Delivery>, State)>),
     /// What was asked for does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
     /// The delivery does not wait, since its endpoint is disabled or gone.
@@ -291,7 +292,7 @@ impl Writer {
                     let resent = resent.remove(&settlement.delivery.key);
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     let follows = follows(catalog, settlement, resent, now);
-                    settle(&transaction, settlement, follows, &mut next, now)?
+                    settle(&transaction, catalog, settlement, follows, (&mut next, now))?
                 }
                 Op::Wait(delivery, state) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);

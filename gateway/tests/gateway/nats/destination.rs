@@ -166,3 +166,56 @@ async fn subjects_of_others_are_refused_when_an_endpoint_is_made() {
         gateway.call(Method::POST, "/applications/hooli/endpoints", Some(&body)).await;
     assert_eq!(status, 422);
 }
+
+#[tokio::test]
+async fn a_subject_gets_events_and_dead_letters() {
+    let Some(broker) = Broker::start() else { return };
+    let client = broker.client().await;
+    let mut listener = client.subscribe("hooks.hooli.>").await.expect("subscribes");
+    client.flush().await.expect("is subscribed");
+    let gateway = gateway(&broker, &[]).await;
+    for format in ["structured", "binary"] {
+        let endpoint = json!({
+            "url": format!("nats://hooks.hooli.{format}"), "uid": format,
+            "format": format!("cloudevents-{format}"), "eventTypes": ["sms.status"],
+        });
+        gateway.post("/applications/hooli/endpoints", endpoint).await;
+    }
+    let dead = json!({
+        "url": "nats://hooks.hooli.dead", "uid": "dead", "eventTypes": ["never.sent"],
+    });
+    gateway.post("/applications/hooli/endpoints", dead).await;
+    let failing = json!({
+        "url": "nats://hooks.nobody", "eventTypes": ["lost"], "deadLetterEndpoint": "dead",
+    });
+    let (status, _) =
+        gateway.call(Method::POST, "/applications/hooli/endpoints", Some(&failing)).await;
+    assert_eq!(status, 422, "not one of its subjects");
+    let failing = json!({
+        "url": "http://127.0.0.1:1/", "eventTypes": ["lost"], "deadLetterEndpoint": "dead",
+    });
+    gateway.post("/applications/hooli/endpoints", failing).await;
+    let id = gateway.message("hooli", json!({ "n": 1 })).await;
+    let mut came = [listener.next().await.expect("it came"), listener.next().await.expect("and")];
+    came.sort_by(|one, other| one.subject.cmp(&other.subject));
+    let [binary, structured] = came;
+    let header = |of: &async_nats::Message, name: &str| {
+        let headers = of.headers.as_ref().expect("headers");
+        headers.get(name).map(|value| value.to_string()).unwrap_or_default()
+    };
+    assert_eq!((header(&binary, "ce-id"), &*binary.payload), (id.clone(), &br#"{"n":1}"#[..]));
+    assert_eq!(header(&binary, "ce-specversion"), "1.0");
+    assert_eq!(header(&binary, "content-type"), "application/json");
+    assert_eq!(header(&structured, "content-type"), "application/cloudevents+json");
+    let event: Value = serde_json::from_slice(&structured.payload).expect("JSON");
+    assert_eq!((&event["id"], &event["data"]), (&json!(id), &json!({ "n": 1 })));
+    let lost = json!({ "eventType": "lost", "payload": { "n": 2 } });
+    gateway.post("/applications/hooli/messages", lost).await;
+    let letter = listener.next().await.expect("it came");
+    assert_eq!(
+        (letter.subject.as_str(), &*letter.payload),
+        ("hooks.hooli.dead", &br#"{"n":2}"#[..])
+    );
+    let reason = header(&letter, "octohooks-dead-letter-reason");
+    assert!(reason.starts_with("connect: "), "{reason}");
+}

@@ -20,6 +20,7 @@ use crate::{
         Accepted, Again, BatchAnswer, Forgotten, KeptAnswer, Settlement, Submission,
         front::Front,
         handover::{Follows, Found, Handover, Resent},
+        onward::onward,
         vault::Vault,
     },
 };
@@ -148,13 +149,13 @@ fn tell_of(
     told.collect()
 }
 
-/// Records an attempt and what follows, and tells operators who listen.
+/// Records an attempt and what follows, tells operators who listen, and lets a dead letter go on.
 pub fn settle(
     c: &Connection,
+    catalog: &Snapshot,
     settlement: &Settlement,
     follows: Follows,
-    next: &mut u64,
-    now: Millis,
+    (next, now): (&mut u64, Millis),
 ) -> rusqlite::Result<Applied> {
     let due = match follows.next {
         Next::RetryAt(due) => due,
@@ -170,7 +171,15 @@ pub fn settle(
     };
     rows::put_delivery(c, change)?;
     let told = follows.notice(settlement).map(|message| tell(c, message, next)).transpose()?;
-    Ok(Applied::Settled(follows, told))
+    let onward = match onward(catalog, settlement, follows, now) {
+        None => None,
+        Some((onward, state)) => {
+            let onward = rows::numbered(c, onward)?;
+            put_row(c, &onward, state, now)?;
+            Some((Arc::new(onward), state))
+        }
+    };
+    Ok(Applied::Settled(follows, told, onward))
 }
 
 /// Forgets that of these messages, and notes how far the environment's have come.

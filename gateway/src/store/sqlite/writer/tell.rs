@@ -52,10 +52,13 @@ impl Writer {
                     answer(reply, Ok(count));
                 }
                 (Op::Again(_, _, _, reply), Applied::Refused(error)) => answer(reply, Err(error)),
-                (Op::Settle(settlement), Applied::Settled(follows, told)) => {
+                (Op::Settle(settlement), Applied::Settled(follows, told, onward)) => {
                     let message = settlement.notice.clone();
                     committed.extend(told.zip(message));
                     self.handover.settled(settlement, follows);
+                    if let Some((onward, state)) = onward {
+                        self.handover.written(&onward, state);
+                    }
                 }
                 (Op::Cancel(message, reply), Applied::Cancelled(due)) => {
                     if let Some(due) = due {
