@@ -14,7 +14,9 @@ use axum::{
     routing::{delete, get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use octohooks::{applications, attempts, deliveries, endpoints, messages, recovery, secrets};
+use octohooks::{
+    applications, attempts, dead_letters, deliveries, endpoints, messages, recovery, secrets,
+};
 use plugins::{settings, simulate, trial, upload, versions};
 use std::sync::Arc;
 use url::Url;
@@ -98,6 +100,13 @@ pub fn router(api: Api) -> Router {
             post(recovery::resend),
         )
         .route("/applications/{app}/endpoints/{endpoint}/recover", post(recovery::recover))
+        .route("/applications/{app}/dead-letters", get(dead_letters::list))
+        .route("/applications/{app}/dead-letters/resend", post(dead_letters::resend::resend_all))
+        .route("/applications/{app}/dead-letters/{message}", get(dead_letters::get))
+        .route(
+            "/applications/{app}/dead-letters/{message}/resend",
+            post(dead_letters::resend::resend),
+        )
         .route("/operations", get(recovery::list))
         .route("/operations/{operation}", get(recovery::get))
         .route("/operations/{operation}/cancel", post(recovery::cancel))

@@ -34,6 +34,7 @@ mod endpoint_fields;
 mod send;
 mod batch;
 mod messages;
+mod dead_letters;
 mod deliveries;
 mod operations;
 mod event_types;
@@ -111,6 +112,8 @@ enum Command {
     Deliveries(Single<deliveries::Options>),
     /// Every try of a delivery, with what was sent and what came back.
     Attempts(Single<deliveries::Attempts>),
+    /// What failed for good, at endpoints or in plugins: list, show, resend.
+    DeadLetters(Several<dead_letters::Verb>),
     /// Send one message to one endpoint again.
     Resend(Single<deliveries::Resend>),
     /// Send an endpoint again what failed there, or what never came there.
@@ -154,6 +157,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Cancel(command) => command.start(),
         Command::Deliveries(command) => command.start(),
         Command::Attempts(command) => command.start(),
+        Command::DeadLetters(command) => command.start(),
         Command::Resend(command) => command.start(),
         Command::Recover(command) => command.start(),
         Command::Operations(command) => command.start(),

@@ -9,7 +9,7 @@ use crate::{
     clock,
     model::{
         endpoint::Endpoint,
-        id::OperationId,
+        id::{EnvironmentId, OperationId},
         message::Sequence,
         operation::{Operation, State},
     },
@@ -83,32 +83,21 @@ impl Recoverer {
         }
     }
 
-    async fn step(
-        &self,
-        environment: crate::model::id::EnvironmentId,
-        id: OperationId,
-    ) -> Result<After, StoreError> {
+    async fn step(&self, environment: EnvironmentId, id: OperationId) -> Result<After, StoreError> {
         let found = self.recovery.operation(environment, id).await?;
         let Some(mut operation) = found.filter(|found| found.state == State::Running) else {
             return Ok(After::End);
         };
-        let (endpoint, has_plugin) = {
-            let snapshot = self.catalog.snapshot();
-            let tenant = snapshot.tenant(operation.application);
-            let has_plugin = tenant.is_some_and(|tenant| tenant.transforms().next().is_some());
-            (snapshot.endpoint(operation.endpoint).cloned(), has_plugin)
+        let (endpoint, has_plugin) = match self.to(&operation) {
+            Ok(to) => to,
+            Err(why) => return self.fail(operation, why).await,
         };
-        let endpoint = match endpoint {
-            None => return self.fail(operation, "the endpoint is gone").await,
-            Some(endpoint) if !endpoint.enabled && !operation.dry_run => {
-                return self.fail(operation, "the endpoint is disabled").await;
-            }
-            Some(endpoint) => endpoint,
-        };
-        if operation.counted && self.recovery.backlog(endpoint.id, BACKLOG).await? >= BACKLOG {
+        if let Some(endpoint) = endpoint.as_ref().filter(|_| operation.counted)
+            && self.recovery.backlog(endpoint.id, BACKLOG).await? >= BACKLOG
+        {
             return Ok(After::Wait(PAUSE));
         }
-        let size = if operation.counted { step_size(&endpoint) } else { COUNT };
+        let size = if operation.counted { step_size(endpoint.as_deref()) } else { COUNT };
         // Before the search: what is settled meanwhile is seen by the next one.
         let (_, mark) = self.recovery.bounds(operation.application);
         let page = self.recovery.candidates(&operation, size).await?;
@@ -116,7 +105,7 @@ impl Recoverer {
         let wanted = wanted.filter(|found| {
             // A plugin may send what the endpoint does not subscribe to; what was a delivery was subscribed to.
             let undecided = matches!(found.again, Again::Message(..)) && !has_plugin;
-            operation.wanted.takes(&found.head, undecided.then_some(&*endpoint))
+            operation.wanted.takes(&found.head, endpoint.as_deref().filter(|_| undecided))
         });
         let again: Vec<_> = wanted.map(|found| found.again).collect();
         let count = again.len() as u64;
@@ -138,12 +127,31 @@ impl Recoverer {
             operation.state = State::Done;
         }
         let due = self.recovery.again(again, Some(operation)).await?;
-        Ok(match pause(&endpoint, due) {
+        Ok(match endpoint.and_then(|endpoint| pause(&endpoint, due)) {
             Some(pause) => After::Wait(pause.max(PAUSE)),
             // Some were left alone, or are for another endpoint just now.
             None if waits || due < count => After::Wait(PAUSE),
             None => After::Step,
         })
+    }
+
+    /// The endpoint that an operation is for, if it is for one, and whether its application has plugins; or why it cannot
+    /// go on.
+    fn to(&self, operation: &Operation) -> Result<(Option<Arc<Endpoint>>, bool), &'static str> {
+        let snapshot = self.catalog.snapshot();
+        let tenant = snapshot.tenant(operation.application);
+        let has_plugin = tenant.is_some_and(|tenant| tenant.transforms().next().is_some());
+        match operation.endpoint {
+            None if tenant.is_none() => Err("the application is gone"),
+            None => Ok((None, has_plugin)),
+            Some(id) => match snapshot.endpoint(id).cloned() {
+                None => Err("the endpoint is gone"),
+                Some(endpoint) if !endpoint.enabled && !operation.dry_run => {
+                    Err("the endpoint is disabled")
+                }
+                endpoint => Ok((endpoint, has_plugin)),
+            },
+        }
     }
 
     async fn fail(&self, operation: Operation, why: &str) -> Result<After, StoreError> {
@@ -155,8 +163,8 @@ impl Recoverer {
 }
 
 /// How many to make due at once: at most half of what the endpoint takes in a second.
-fn step_size(endpoint: &Endpoint) -> usize {
-    let Some(rate) = endpoint.rate_limit else { return STEP };
+fn step_size(endpoint: Option<&Endpoint>) -> usize {
+    let Some(rate) = endpoint.and_then(|endpoint| endpoint.rate_limit) else { return STEP };
     let seconds = rate.per.duration().as_secs();
     let half = u64::from(rate.limit.get()) / seconds / 2;
     usize::try_from(half).unwrap_or(STEP).clamp(1, STEP)

@@ -48,7 +48,10 @@ mod contract;
 
 pub use answers::{Answers, BatchAnswer, KeptAnswer, Once, complete};
 pub use keyvalue::KeyValue;
-pub use log::{DeliveryFilter, DeliveryRecord, Log, MessageFilter, MessageRecord, Page, Summary};
+pub use log::{
+    DeadLetter, DeadLetterFilter, DeliveryFilter, DeliveryRecord, Log, MessageFilter,
+    MessageRecord, Page, Summary,
+};
 pub use recovery::{Again, Candidate, Recovery};
 pub use retention::{Aged, Forgotten, Retention};
 

@@ -13,6 +13,7 @@ pub mod applications;
 pub mod endpoints;
 pub mod messages;
 pub mod secrets;
+pub mod dead_letters;
 pub mod deliveries;
 pub mod attempts;
 pub mod recovery;

@@ -3,7 +3,9 @@
 
 use super::{
     Api, environments, event_types, grants, keys,
-    octohooks::{applications, attempts, deliveries, endpoints, messages, recovery, secrets},
+    octohooks::{
+        applications, attempts, dead_letters, deliveries, endpoints, messages, recovery, secrets,
+    },
     plugins::{self, settings, simulate, trial, upload, versions},
 };
 use axum::{
@@ -29,6 +31,7 @@ works too. `null` and absent are the same, and unknown fields are ignored.",
         (name = "Endpoints", description = "Where an application's messages go."),
         (name = "Messages", description = "Events, as their publishers sent them."),
         (name = "Deliveries", description = "One message bound for one endpoint, and its attempts."),
+        (name = "Dead letters", description = "What failed for good, at endpoints or in plugins."),
         (name = "Sending again", description = "One message, or all that an endpoint has missed."),
         (name = "Plugins", description = "Code of an application's own between its messages and its endpoints."),
         (name = "Event types", description = "The catalog of what may happen, and the schemas of payloads."),
@@ -42,6 +45,7 @@ works too. `null` and absent are the same, and unknown fields are ignored.",
         secrets::list, secrets::rotate,
         messages::list, messages::get, messages::expunge, messages::cancel,
         deliveries::endpoint_messages, deliveries::of_message, deliveries::of_endpoint, attempts::list,
+        dead_letters::list, dead_letters::get, dead_letters::resend::resend, dead_letters::resend::resend_all,
         recovery::resend, recovery::recover, recovery::list, recovery::get, recovery::cancel,
         plugins::list, plugins::get, upload::put, settings::patch, plugins::delete,
         versions::activate, versions::rollback, versions::release, versions::delete,

@@ -150,7 +150,8 @@ impl Run for Attempts {
     }
 }
 
-fn attempts(attempts: &[Value]) -> Table {
+/// Attempts, a row for each.
+pub fn attempts(attempts: &[Value]) -> Table {
     let (whole, cut, number) = (Fit::Whole, Fit::Cut, Fit::Number);
     let mut table = Table::new(&[
         ("NUMBER", number),

@@ -130,6 +130,21 @@ impl Run for Verb {
     }
 }
 
+/// Watches these to their ends, one after the other, or says how they are now.
+pub async fn follow_all(session: &Session, operations: &[Value], detach: bool) -> Outcome {
+    if operations.is_empty() {
+        session.output.aside("nothing to do");
+    }
+    for operation in operations {
+        let answer = session.client.get(&["operations", &cell(&operation["id"])]).await?;
+        match detach {
+            true => session.output.one(&answer, details)?,
+            false => follow(session, answer).await?,
+        }
+    }
+    Ok(())
+}
+
 /// Watches an operation to its end. Ctrl-C ends the watching only.
 async fn follow(session: &Session, operation: Answer) -> Outcome {
     let first = operation.value()?;

@@ -19,7 +19,10 @@ use utoipa::ToSchema;
 
 pub use request::{ClientCertificateDraft, CredentialsDraft};
 
+mod headers;
 mod request;
+
+pub use headers::check_header;
 
 /// An endpoint as it is written. Absent and `null` are the same.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -369,40 +372,6 @@ fn check_secrets(secrets: &[Secret], signatures: Scheme) -> Vec<Wrong> {
 fn lower_case(headers: Option<BTreeMap<String, String>>) -> Vec<(String, String)> {
     let headers = headers.unwrap_or_default().into_iter();
     headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
-}
-
-/// Headers that the gateway or the protocol sets.
-const OURS: [&str; 13] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-signature",
-    "http2-settings",
-];
-
-/// Whether a request may carry this header.
-pub fn check_header(name: &str, value: &str) -> Result<(), String> {
-    let lower = name.to_ascii_lowercase();
-    if http::HeaderName::from_bytes(lower.as_bytes()).is_err() {
-        return Err("is not a header name".into());
-    }
-    // With some of NATS's own a publisher can empty a stream.
-    let is_ours = ["webhook-", "nats-"].iter().any(|prefix| lower.starts_with(prefix));
-    if is_ours || OURS.contains(&lower.as_str()) {
-        return Err("is set by the gateway".into());
-    }
-    match http::HeaderValue::from_str(value).is_ok() && value.len() <= 4096 {
-        true => Ok(()),
-        false => Err("must be at most 4096 visible characters".into()),
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::{
     Millis,
-    credentials::{ClientCertificate, Credentials},
     cloud_event::Format,
+    credentials::{ClientCertificate, Credentials},
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{Channel, EventType, PluginName, Uid},
     retry::Retry,

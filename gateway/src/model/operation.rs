@@ -1,8 +1,9 @@
-//! An operation: work in the background that sends again what an endpoint missed. It is kept with how far it has come, so
-//! that a restart goes on with it.
+//! An operation: work in the background that sends again what an endpoint missed, or what a plugin failed on for good. It is
+//! kept with how far it has come, so that a restart goes on with it.
 
 use super::{
     Millis,
+    application::Application,
     delivery::State as DeliveryState,
     endpoint::Endpoint,
     id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
@@ -11,7 +12,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Recovers an endpoint: sends again what failed, or what it never got.
+/// Recovers an endpoint: sends again what failed, or what it never got. Without an endpoint: an application's dead messages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
     /// The environment of its application.
@@ -20,8 +21,8 @@ pub struct Operation {
     pub id: OperationId,
     /// Whose endpoint.
     pub application: ApplicationId,
-    /// Which endpoint.
-    pub endpoint: EndpointId,
+    /// Which endpoint; none: messages that died before they were for any.
+    pub endpoint: Option<EndpointId>,
     /// What is sent again.
     pub wanted: Wanted,
     /// Whether it only counts.
@@ -67,6 +68,8 @@ pub enum Mode {
     Ended(Vec<DeliveryState>),
     /// Messages that it would have got and has no delivery of, and deliveries that ended since it was disabled.
     Missing,
+    /// Messages that a plugin failed on and whose policy ended them; they are dispatched again.
+    Dead,
 }
 
 /// How an operation is doing.
@@ -84,6 +87,33 @@ pub enum State {
 }
 
 impl Operation {
+    /// One that begins, for all that there is; nothing of it is counted or done.
+    #[must_use]
+    pub const fn new(
+        id: OperationId,
+        application: &Application,
+        endpoint: Option<EndpointId>,
+        wanted: Wanted,
+        now: Millis,
+    ) -> Self {
+        Self {
+            environment: application.environment,
+            id,
+            application: application.id,
+            endpoint,
+            wanted,
+            dry_run: false,
+            state: State::Running,
+            total: 0,
+            counted: false,
+            done: 0,
+            cursor: Sequence(0),
+            upto: Sequence(u64::MAX),
+            created: now,
+            updated: now,
+        }
+    }
+
     /// The operation once that many more are due; it comes back to the message at which it had to stop.
     #[must_use]
     pub fn after(&self, due: u64, stopped: Option<Sequence>) -> Self {
@@ -106,6 +136,7 @@ impl Wanted {
         match &self.mode {
             Mode::Ended(states) => states,
             Mode::Missing => &[DeliveryState::Disabled],
+            Mode::Dead => &[],
         }
     }
 

@@ -96,7 +96,7 @@ impl Rig {
             environment: EnvironmentId::DEFAULT,
             id,
             application: self.tenant.application.id,
-            endpoint: to,
+            endpoint: Some(to),
             wanted,
             dry_run,
             state: State::Running,
@@ -245,7 +245,7 @@ fn half_of_an_endpoints_rate_is_left() {
         (1, Per::Hour, 1, 7_200_000),
     ] {
         let endpoint = of(limit, per);
-        assert_eq!(step_size(&endpoint), size);
+        assert_eq!(step_size(Some(&endpoint)), size);
         let pause = pause(&endpoint, size as u64).expect("has a rate");
         assert_eq!(pause, Duration::from_millis(wait), "{limit} per {per:?}");
     }

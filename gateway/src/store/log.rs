@@ -125,6 +125,42 @@ pub struct DeliveryFilter {
     pub before: Option<(Sequence, u32)>,
 }
 
+/// A dead letter as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetter {
+    /// A delivery whose retry schedule is used up.
+    Delivery(Summary),
+    /// A message that a plugin failed on and whose policy ended it: as what it is held, and since when.
+    Message(Head, Held, Millis),
+}
+
+/// Which dead letters of an application a page shows, newest message first.
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetterFilter {
+    /// Deliveries to these endpoints.
+    pub endpoints: Vec<EndpointId>,
+    /// Whether messages are shown too that died before they were for any endpoint.
+    pub messages: bool,
+    /// Only of messages of this type.
+    pub event_type: Option<EventType>,
+    /// Only of messages accepted at that time or later.
+    pub after: Option<Millis>,
+    /// Only of messages accepted before that time.
+    pub until: Option<Millis>,
+    /// Only of messages before this one: where the page before said to go on.
+    pub before: Option<Sequence>,
+}
+
+impl DeadLetterFilter {
+    /// Whether dead letters of that message are shown.
+    #[must_use]
+    pub fn fits(&self, head: &Head) -> bool {
+        self.event_type.as_ref().is_none_or(|wanted| *wanted == head.event_type)
+            && self.after.is_none_or(|after| head.accepted >= after)
+            && self.until.is_none_or(|until| head.accepted < until)
+    }
+}
+
 /// A page, and where the next one begins; none if this was the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T, Place> {
@@ -164,6 +200,16 @@ pub trait Log: Send + Sync + 'static {
         filter: DeliveryFilter,
         limit: usize,
     ) -> Result<Page<Summary, (Sequence, u32)>, StoreError>;
+
+    /// A page of the application's dead letters, newest message first. Those of one message are never parted, so that a page
+    /// may have some more than its limit.
+    async fn dead_letters(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        filter: DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Page<DeadLetter, Sequence>, StoreError>;
 
     /// What the endpoint's requests looked like as of that revision.
     async fn version(

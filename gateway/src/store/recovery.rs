@@ -21,10 +21,19 @@ pub fn refusal<'a>(
 ) -> Option<StoreError> {
     let of = running.into_iter().filter(|other| other.environment == new.environment);
     let of: Vec<_> = of.collect();
-    if let Some(other) = of.iter().find(|other| other.endpoint == new.endpoint) {
+    let same = |other: &&&Operation| {
+        (other.application, other.endpoint) == (new.application, new.endpoint)
+    };
+    if let Some(other) = of.iter().find(same) {
         return Some(StoreError::UnderWay(other.id));
     }
     (of.len() >= RUNNING).then_some(StoreError::TooManyOperations)
+}
+
+/// Why a message is held that died and is dispatched again.
+#[must_use]
+pub const fn dead_reason() -> &'static str {
+    "sent again, after a plugin had failed on it"
 }
 
 /// What is to be sent again.
@@ -34,6 +43,8 @@ pub enum Again {
     Delivery(DeliveryKey),
     /// A message: dispatched again, for this endpoint alone. What it has there already stays as it is.
     Message(Sequence, EndpointId),
+    /// A message that died: its plugins see it anew, and it goes to all that it has no delivery to.
+    Dead(Sequence),
 }
 
 impl Again {
@@ -42,7 +53,7 @@ impl Again {
     pub const fn message(&self) -> Sequence {
         match self {
             Self::Delivery(key) => key.message,
-            Self::Message(sequence, _) => *sequence,
+            Self::Message(sequence, _) | Self::Dead(sequence) => *sequence,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line as a client: the real binary against a real gateway, as scripts and people use it.
 
+mod dead_letters;
 mod plugins;
 mod trials;
 

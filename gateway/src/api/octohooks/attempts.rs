@@ -87,6 +87,15 @@ pub async fn list(
     };
     let found = deliveries.into_iter().find(|record| wanted(record.key));
     let found = found.ok_or_else(|| ApiError::not_found("delivery"))?;
+    Ok(Json(List::whole(all(&log, &found, &message.message).await?)))
+}
+
+/// All attempts of a delivery that are recorded.
+pub async fn all(
+    log: &Arc<dyn Log>,
+    found: &DeliveryRecord,
+    message: &Message,
+) -> Result<Vec<Shown>, ApiError> {
     let mut versions: BTreeMap<u64, Option<Version>> = BTreeMap::new();
     let mut data = Vec::with_capacity(found.attempts.len());
     for attempt in &found.attempts {
@@ -101,9 +110,9 @@ pub async fn list(
                 }
             },
         };
-        data.push(shown(attempt, &found, &message.message, version));
+        data.push(shown(attempt, found, message, version));
     }
-    Ok(Json(List::whole(data)))
+    Ok(data)
 }
 
 fn shown(

@@ -100,7 +100,7 @@ impl Shown {
     }
 
     /// The same, with how a plugin failed on it.
-    fn whole(record: &MessageRecord) -> Self {
+    pub fn whole(record: &MessageRecord) -> Self {
         Self { failure: record.failure.clone(), ..Self::new(record) }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         Millis,
         delivery::State as DeliveryState,
         id::{ApplicationId, EndpointId, OperationId},
-        message::{Held, Sequence},
+        message::Held,
         name::{Channel, EventType},
         operation::{Mode, Operation, State as OperationState, Wanted},
     },
@@ -201,28 +201,16 @@ pub async fn recover(
     let draft: Draft = body::object(&body::read(body, BODY, "operation").await?)?;
     let tenant = owner.tenant(&catalog, &app)?;
     let endpoint = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
-    let now = clock::now();
     let dry_run = draft.dry_run.unwrap_or(false);
     let wanted = draft.wanted()?;
     if !endpoint.enabled && !dry_run {
         return Err(ApiError::conflict("the endpoint is disabled"));
     }
-    let operation = Operation {
-        environment: owner.environment,
-        id: OperationId(clock::id()),
-        application: tenant.application.id,
-        endpoint: endpoint.id,
-        wanted,
-        dry_run,
-        state: OperationState::Running,
-        total: 0,
-        counted: false,
-        done: 0,
-        cursor: Sequence(0),
-        upto: recovery.bounds(tenant.application.id).0,
-        created: now,
-        updated: now,
-    };
+    let id = OperationId(clock::id());
+    let upto = recovery.bounds(tenant.application.id).0;
+    let operation =
+        Operation::new(id, &tenant.application, Some(endpoint.id), wanted, clock::now());
+    let operation = Operation { dry_run, upto, ..operation };
     let shown = Shown::from(operation.clone());
     let answer = repeatable.answer(StatusCode::ACCEPTED, &shown);
     recovery.again_once(Vec::new(), Some(operation), answer).await?;
@@ -236,8 +224,11 @@ pub async fn recover(
 pub struct Shown {
     id: OperationId,
     application: ApplicationId,
-    endpoint: EndpointId,
-    #[schema(value_type = DraftMode)]
+    /// Null: messages that died.
+    #[schema(required)]
+    endpoint: Option<EndpointId>,
+    /// `failed`, `missing`, or `dead`: messages that died.
+    #[schema(pattern = "^(failed|missing|dead)$")]
     mode: &'static str,
     /// `running`, `done`, `cancelled` or `failed`.
     #[schema(pattern = "^(running|done|cancelled|failed)$")]
@@ -277,6 +268,7 @@ impl From<Operation> for Shown {
             mode: match operation.wanted.mode {
                 Mode::Ended(_) => "failed",
                 Mode::Missing => "missing",
+                Mode::Dead => "dead",
             },
             state,
             reason,

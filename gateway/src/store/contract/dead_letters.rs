@@ -6,9 +6,10 @@ use crate::{
     model::{
         dead_letter::{FIRST, HEADERS},
         delivery::State,
+        id::MessageId,
         operation::Mode,
     },
-    store::Again,
+    store::{Again, DeadLetter, DeadLetterFilter},
 };
 
 on_every_engine![
@@ -17,6 +18,9 @@ on_every_engine![
     one_for_a_disabled_endpoint_can_be_recovered,
     one_for_an_endpoint_that_is_gone_stays,
     what_went_on_is_not_what_an_endpoint_was_to_get,
+    dead_letters_are_listed_newest_message_first_and_whole,
+    a_message_that_died_is_dispatched_again,
+    messages_that_died_are_candidates_without_an_endpoint,
 ];
 
 /// A tenant with two endpoints of which the first sends its dead letters to the second: both.
@@ -103,7 +107,7 @@ async fn what_went_on_is_not_what_an_endpoint_was_to_get(store: &Store) {
     store.settle(&store.take(1).await[0], 200, Next::Delivered);
     store.flush().await;
     let missing = crate::model::operation::Operation {
-        endpoint: second,
+        endpoint: Some(second),
         ..operation(&tenant, Mode::Missing)
     };
     let found = soon(store.recovery.candidates(&missing, 10)).await.expect("reads");
@@ -111,4 +115,139 @@ async fn what_went_on_is_not_what_an_endpoint_was_to_get(store: &Store) {
     assert_eq!(found.records.iter().map(|found| found.again).collect::<Vec<_>>(), [again]);
     assert_eq!(soon(store.recovery.again(vec![again], None)).await.expect("is done"), 1);
     assert_eq!(store.lease(1).await[0].only, [second]);
+}
+
+fn dead() -> Held {
+    Held::Dead { kind: "trap".into(), reason: "as told".into() }
+}
+
+/// The page's messages, with the endpoint where there is one, and where it goes on.
+async fn page(
+    store: &Store,
+    tenant: &Tenant,
+    filter: DeadLetterFilter,
+    limit: usize,
+) -> (Vec<(MessageId, Option<EndpointId>)>, Option<Sequence>) {
+    store.flush().await;
+    let id = tenant.application.id;
+    let page = store.log.dead_letters(EnvironmentId::DEFAULT, id, filter, limit);
+    let page = soon(page).await.expect("reads");
+    let shown = page.records.into_iter().map(|letter| match letter {
+        DeadLetter::Delivery(summary) => (summary.message.id, Some(summary.key.endpoint)),
+        DeadLetter::Message(head, held, _) => {
+            assert_eq!(held, dead());
+            (head.id, None)
+        }
+    });
+    (shown.collect(), page.next)
+}
+
+async fn dead_letters_are_listed_newest_message_first_and_whole(store: &Store) {
+    let tenant = store.tenant(3).await;
+    let ids: Vec<_> = tenant.endpoints.keys().copied().collect();
+    let leased = store.leased(&tenant, 6).await;
+    let mut expected = Vec::new();
+    for (index, leased) in leased.iter().enumerate() {
+        if index == 2 {
+            store.hold(leased, dead());
+            expected.push((leased.message.id, None));
+            continue;
+        }
+        store.dispatch(leased, ids.iter().map(|id| delivery(leased, *id)).collect());
+        for taken in store.take(3).await {
+            let fails = taken.key.endpoint != ids[2] && index != 4;
+            let next = if fails { Next::DeadLetter } else { Next::Delivered };
+            store.settle(&taken, if fails { 500 } else { 200 }, next);
+        }
+        if index != 4 {
+            expected.extend(ids[..2].iter().map(|id| (leased.message.id, Some(*id))));
+        }
+    }
+    let number = |id: &MessageId| leased.iter().position(|one| one.message.id == *id);
+    expected.sort_by_key(|(id, endpoint)| (std::cmp::Reverse(number(id)), *endpoint));
+    let all = || DeadLetterFilter {
+        endpoints: ids.clone(),
+        messages: true,
+        ..DeadLetterFilter::default()
+    };
+    assert_eq!(page(store, &tenant, all(), 100).await, (expected.clone(), None));
+    for limit in 1..10 {
+        let (mut found, mut before, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let (records, next) =
+                page(store, &tenant, DeadLetterFilter { before, ..all() }, limit).await;
+            assert!(records.len() <= limit + 1, "a message is whole");
+            found.extend(records);
+            (before, pages) = (next, pages + 1);
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!((&found, pages < 12), (&expected, true), "{limit} a page");
+    }
+    for (filter, count) in [
+        (DeadLetterFilter { messages: false, ..all() }, 8),
+        (DeadLetterFilter { endpoints: Vec::new(), ..all() }, 1),
+        (DeadLetterFilter { endpoints: vec![ids[2]], messages: false, ..all() }, 0),
+        (DeadLetterFilter { after: Some(1_001), ..all() }, 0),
+        (DeadLetterFilter { until: Some(1_001), ..all() }, 9),
+        (
+            DeadLetterFilter {
+                event_type: crate::model::name::EventType::new("other").ok(),
+                ..all()
+            },
+            0,
+        ),
+    ] {
+        assert_eq!(page(store, &tenant, filter.clone(), 100).await.0.len(), count, "{filter:?}");
+    }
+    let other = store.tenant(1).await;
+    let none = DeadLetterFilter { messages: true, ..DeadLetterFilter::default() };
+    assert_eq!(page(store, &other, none, 100).await, (Vec::new(), None));
+}
+
+async fn a_message_that_died_is_dispatched_again(store: &Store) {
+    let tenant = store.tenant(1).await;
+    let leased = store.leased(&tenant, 2).await;
+    store.hold(&leased[0], dead());
+    store.hold(&leased[1], Held::Dropped { reason: "as told".into() });
+    store.flush().await;
+    let again: Vec<_> = leased.iter().map(|leased| Again::Dead(leased.sequence)).collect();
+    let count = soon(store.recovery.again(again.clone(), None)).await.expect("is done");
+    assert_eq!(count, 1, "what was dropped on purpose is left alone");
+    let anew = store.lease(1).await.remove(0);
+    assert_eq!((anew.sequence, anew.only.len(), anew.calls), (leased[0].sequence, 0, 0));
+    // It dies again, is sent again, and goes on.
+    store.hold(&anew, dead());
+    store.flush().await;
+    assert_eq!(soon(store.recovery.again(again, None)).await.expect("is done"), 1);
+    let anew = store.lease(1).await.remove(0);
+    store.dispatch(&anew, vec![delivery(&anew, first_endpoint(&tenant))]);
+    store.settle(&store.take(1).await[0], 200, Next::Delivered);
+    assert_eq!(store.depths().await, Depths::default());
+}
+
+async fn messages_that_died_are_candidates_without_an_endpoint(store: &Store) {
+    use crate::model::operation::Operation;
+    let (tenant, other) = (store.tenant(1).await, store.tenant(1).await);
+    let of_other = store.leased(&other, 1).await;
+    store.hold(&of_other[0], dead());
+    let leased = store.leased(&tenant, 5).await;
+    for (index, leased) in leased.iter().enumerate() {
+        match index {
+            3 => store.dispatch(leased, Vec::new()),
+            _ => store.hold(leased, dead()),
+        }
+    }
+    store.flush().await;
+    let mut wanted = Operation { endpoint: None, ..operation(&tenant, Mode::Dead) };
+    let mut found = Vec::new();
+    loop {
+        let page = soon(store.recovery.candidates(&wanted, 2)).await.expect("reads");
+        found.extend(page.records.into_iter().map(|found| found.again));
+        let Some(next) = page.next else { break };
+        wanted.cursor = next;
+    }
+    let expected = [0, 1, 2, 4].map(|index: usize| Again::Dead(leased[index].sequence));
+    assert_eq!(found, expected);
 }

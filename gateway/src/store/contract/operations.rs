@@ -28,7 +28,7 @@ pub fn operation(tenant: &Tenant, mode: Mode) -> Operation {
         environment: EnvironmentId::DEFAULT,
         id: OperationId(clock::id()),
         application: tenant.application.id,
-        endpoint: first_endpoint(tenant),
+        endpoint: Some(first_endpoint(tenant)),
         wanted,
         dry_run: false,
         state: operation::State::Running,
@@ -74,7 +74,10 @@ async fn one_operation_on_an_endpoint_goes_on(store: &Store) {
         store::{KeptAnswer, Once, recovery::RUNNING},
     };
     let tenant = store.tenant(1).await;
-    let new = |endpoint| Operation { endpoint, ..operation(&tenant, Mode::Missing) };
+    let new = |endpoint| {
+        let endpoint = Some(endpoint);
+        Operation { endpoint, ..operation(&tenant, Mode::Missing) }
+    };
     let endpoint = first_endpoint(&tenant);
     let all: Vec<_> = (0..8).map(|_| new(endpoint)).collect();
     let key = |index| Digest([index; 32]);
@@ -156,7 +159,7 @@ async fn candidates_come_oldest_first_and_whole(store: &Store) {
         assert_eq!(found, expected, "{max}");
     }
     // The second endpoint has nothing, so it misses everything.
-    let missing = Operation { endpoint: endpoints[1], ..operation(&tenant, Mode::Missing) };
+    let missing = Operation { endpoint: Some(endpoints[1]), ..operation(&tenant, Mode::Missing) };
     assert_eq!(candidates(store, missing, 2).await.len(), 6);
     // The first misses what ended since it was disabled.
     for max in [1, 100] {
@@ -173,7 +176,7 @@ async fn what_is_not_settled_is_no_candidate_yet(store: &Store) {
     store.dispatch(&leased[0], Vec::new());
     let operation = operation(&tenant, Mode::Missing);
     let found = candidates(store, operation.clone(), 10).await;
-    let settled = Again::Message(leased[0].sequence, operation.endpoint);
+    let settled = Again::Message(leased[0].sequence, first_endpoint(&tenant));
     assert_eq!(found.iter().map(|found| found.again).collect::<Vec<_>>(), [settled]);
     let (head, mark) = store.recovery.bounds(tenant.application.id);
     assert_eq!((head.0 - mark.0, mark), (1, leased[1].sequence));
@@ -220,7 +223,7 @@ async fn what_has_lost_its_content_is_no_candidate(store: &Store) {
     let forgotten = store.retention.forget(Forgotten::Content, gone, None);
     assert_eq!(soon(forgotten).await.expect("forgets"), 4);
     let failed = operation(&tenant, Mode::Ended(vec![State::Failed]));
-    let missing = Operation { endpoint: endpoints[1], ..operation(&tenant, Mode::Missing) };
+    let missing = Operation { endpoint: Some(endpoints[1]), ..operation(&tenant, Mode::Missing) };
     for max in [1, 2, 10] {
         for operation in [&failed, &missing] {
             let found = candidates(store, operation.clone(), max).await;

@@ -160,7 +160,8 @@ async fn what_is_for_another_endpoint_comes_for_this_one_too(store: &Store) {
     let leased = store.lease(1).await.remove(0);
     // It is dispatched for the second just now: an operation for the third comes back to it.
     let id = OperationId(clock::id());
-    let mut other = Operation { id, endpoint: endpoints[2], ..operation(&tenant, Mode::Missing) };
+    let mut other =
+        Operation { id, endpoint: Some(endpoints[2]), ..operation(&tenant, Mode::Missing) };
     (other.state, other.cursor) = (operation::State::Done, message);
     let third = vec![Again::Message(message, endpoints[2])];
     let due = store.recovery.again(third.clone(), Some(other.clone()));

@@ -11,8 +11,9 @@ use crate::{
         operation::{self, Operation},
     },
     store::{
-        Again, Answers, Candidate, DeliveryFilter, DeliveryRecord, KeptAnswer, Log, MessageFilter,
-        MessageRecord, Page, Recovery, StoreError, Summary, add_open, handover::Found, recovery,
+        Again, Answers, Candidate, DeadLetter, DeadLetterFilter, DeliveryFilter, DeliveryRecord,
+        KeptAnswer, Log, MessageFilter, MessageRecord, Page, Recovery, StoreError, Summary,
+        add_open, handover::Found, recovery,
     },
 };
 use async_trait::async_trait;
@@ -53,6 +54,16 @@ impl Log for Memory {
         limit: usize,
     ) -> Result<Page<Summary, (Sequence, u32)>, StoreError> {
         Ok(self.tables().deliveries_to(endpoint, &filter, limit))
+    }
+
+    async fn dead_letters(
+        &self,
+        _environment: EnvironmentId,
+        application: ApplicationId,
+        filter: DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Page<DeadLetter, Sequence>, StoreError> {
+        Ok(self.tables().dead_letters(application, &filter, limit))
     }
 
     async fn version(

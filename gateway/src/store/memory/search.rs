@@ -15,7 +15,8 @@ use crate::{
     store::{
         Again, Candidate, DeliveryFilter, MessageFilter, MessageRecord, Page, Summary,
         handover::{Found, Handover, Resent, again_reason},
-        log::PAGE_BYTES,
+        log::{DeadLetter, DeadLetterFilter, PAGE_BYTES},
+        recovery::dead_reason,
     },
 };
 use std::sync::Arc;
@@ -69,6 +70,40 @@ impl Tables {
         let full = records.len() == limit;
         let next = records.last().map(|last| (last.key.message, last.key.ordinal));
         Page { records, next: next.filter(|_| full) }
+    }
+
+    /// A page of the application's dead letters, newest message first.
+    pub fn dead_letters(
+        &self,
+        application: ApplicationId,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Page<DeadLetter, Sequence> {
+        let before = filter.before.unwrap_or(Sequence(u64::MAX));
+        let own = self.messages.range(..before).rev();
+        let own = own.filter(|(_, message)| {
+            message.application == application && filter.fits(&Head::from(&***message))
+        });
+        let (mut records, mut last) = (Vec::new(), None);
+        for (sequence, message) in own {
+            if records.len() >= limit {
+                return Page { records, next: last };
+            }
+            last = Some(*sequence);
+            if let Some((held @ Held::Dead { .. }, noted)) = self.held.get(sequence)
+                && filter.messages
+            {
+                let head = Head::from(&**message);
+                records.push(DeadLetter::Message(head, held.clone(), *noted));
+            }
+            let failed = self.deliveries.iter().filter(|(key, row)| {
+                key.message == *sequence
+                    && row.state == State::Failed
+                    && filter.endpoints.contains(&key.endpoint)
+            });
+            records.extend(failed.map(|(key, row)| DeadLetter::Delivery(summary(*key, row))));
+        }
+        Page { records, next: None }
     }
 
     /// What the endpoint's requests looked like as of that revision.
@@ -160,6 +195,17 @@ impl Tables {
                 self.only.insert(sequence, vec![endpoint]);
                 Some(Found::Due(Resent::Message(sequence, now)))
             }
+            Again::Dead(sequence) if handover.front.is_settled(sequence) => {
+                let message = self.messages.get(&sequence)?;
+                let died = matches!(self.held.get(&sequence), Some((Held::Dead { .. }, _)));
+                if message.payload.is_empty() || !died {
+                    return Some(Found::Nothing);
+                }
+                let held = Held::Retry { due: now, calls: 0, reason: dead_reason().to_owned() };
+                self.unhold(sequence);
+                self.held.insert(sequence, (held, now));
+                Some(Found::Due(Resent::Message(sequence, now)))
+            }
             _ => None,
         }
     }
@@ -171,7 +217,6 @@ impl Tables {
         mark: Sequence,
         max: usize,
     ) -> Page<Candidate, Sequence> {
-        let endpoint = operation.endpoint;
         let range = Sequence(operation.cursor.0 + 1)..operation.upto.min(mark);
         let mut records: Vec<Candidate> = Vec::new();
         let messages = match range.is_empty() {
@@ -184,34 +229,48 @@ impl Tables {
             if records.len() >= max {
                 return Page { records, next: Some(Sequence(sequence.0 - 1)) };
             }
-            let to_it = self
-                .deliveries
-                .iter()
-                .filter(|(key, _)| (key.message, key.endpoint) == (*sequence, endpoint));
             let head = Head::from(&**message);
-            match &operation.wanted.mode {
-                Mode::Missing if message.application != operation.application => {}
-                Mode::Missing => {
-                    if to_it.clone().all(|(key, _)| is_onward(key.ordinal)) {
-                        let again = Again::Message(*sequence, endpoint);
-                        records.push(Candidate { again, head: head.clone() });
-                    }
-                    let ended = to_it.filter(|(_, row)| row.state == State::Disabled);
-                    records.extend(ended.map(|(key, _)| Candidate {
-                        again: Again::Delivery(*key),
-                        head: head.clone(),
-                    }));
-                }
-                Mode::Ended(states) => {
-                    let ended = to_it.filter(|(_, row)| states.contains(&row.state));
-                    records.extend(ended.map(|(key, _)| Candidate {
-                        again: Again::Delivery(*key),
-                        head: head.clone(),
-                    }));
-                }
-            }
+            let found = self.found(operation, *sequence, message.application);
+            records.extend(found.into_iter().map(|again| Candidate { again, head: head.clone() }));
         }
         Page { records, next: None }
+    }
+
+    /// What of a message the operation sends again.
+    fn found(
+        &self,
+        operation: &Operation,
+        sequence: Sequence,
+        application: ApplicationId,
+    ) -> Vec<Again> {
+        let own = application == operation.application;
+        let Some(endpoint) = operation.endpoint else {
+            let died = matches!(self.held.get(&sequence), Some((Held::Dead { .. }, _)));
+            return if died && own { vec![Again::Dead(sequence)] } else { Vec::new() };
+        };
+        let rows = self.deliveries.iter();
+        let to_it = rows.filter(|(key, _)| (key.message, key.endpoint) == (sequence, endpoint));
+        let states = operation.wanted.states();
+        let ended = to_it.clone().filter(|(_, row)| states.contains(&row.state));
+        let ended = ended.map(|(key, _)| Again::Delivery(*key));
+        match &operation.wanted.mode {
+            Mode::Missing if !own => Vec::new(),
+            Mode::Missing => {
+                let never = to_it.clone().all(|(key, _)| is_onward(key.ordinal));
+                let never = never.then_some(Again::Message(sequence, endpoint));
+                ended.chain(never).collect()
+            }
+            Mode::Ended(_) | Mode::Dead => ended.collect(),
+        }
+    }
+
+    /// The delivery of a dead letter that goes on, with the next ordinal of its kind.
+    pub fn numbered(&self, onward: Delivery) -> Delivery {
+        let DeliveryKey { message, endpoint, .. } = onward.key;
+        let others = self.rows(message).map(|row| row.delivery.key);
+        let others = others.filter(|key| key.endpoint == endpoint && is_onward(key.ordinal));
+        let ordinal = others.map(|key| key.ordinal + 1).max().unwrap_or(onward.key.ordinal);
+        Delivery { key: DeliveryKey { ordinal, ..onward.key }, ..onward }
     }
 
     /// How many of the endpoint's deliveries are to be sent now, up to `max`.

@@ -7,7 +7,6 @@ use crate::{
         Millis,
         attempt::Attempt,
         catalog::{Change, Snapshot},
-        dead_letter::is_onward,
         delivery::{Content, Delivery, DeliveryKey, Next, State},
         endpoint::Version,
         failure::Failure,
@@ -177,15 +176,6 @@ impl Tables {
             );
             row.attempts.push(attempt);
         }
-    }
-
-    /// The delivery of a dead letter that goes on, with the next ordinal of its kind.
-    pub fn numbered(&self, onward: Delivery) -> Delivery {
-        let DeliveryKey { message, endpoint, .. } = onward.key;
-        let others = self.rows(message).map(|row| row.delivery.key);
-        let others = others.filter(|key| key.endpoint == endpoint && is_onward(key.ordinal));
-        let ordinal = others.map(|key| key.ordinal + 1).max().unwrap_or(onward.key.ordinal);
-        Delivery { key: DeliveryKey { ordinal, ..onward.key }, ..onward }
     }
 
     /// Notes why a message goes nowhere for now.

@@ -10,8 +10,8 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Again, Candidate, DeliveryFilter, DeliveryRecord, KeptAnswer, Log, MessageFilter,
-        MessageRecord, Page, Recovery, StoreError, Summary, add_open,
+        Again, Candidate, DeadLetter, DeadLetterFilter, DeliveryFilter, DeliveryRecord, KeptAnswer,
+        Log, MessageFilter, MessageRecord, Page, Recovery, StoreError, Summary, add_open,
     },
 };
 use async_trait::async_trait;
@@ -54,6 +54,18 @@ impl Log for Sqlite {
         limit: usize,
     ) -> Result<Page<Summary, (Sequence, u32)>, StoreError> {
         self.readers.read(move |c| search::deliveries_to(c, endpoint, &filter, limit)).await
+    }
+
+    async fn dead_letters(
+        &self,
+        environment: EnvironmentId,
+        application: ApplicationId,
+        filter: DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Page<DeadLetter, Sequence>, StoreError> {
+        let page =
+            move |c: &_| search::dead_letters::page(c, environment, application, &filter, limit);
+        self.readers.read(page).await
     }
 
     async fn version(

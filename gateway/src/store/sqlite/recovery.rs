@@ -20,6 +20,7 @@ use crate::{
         Again, Candidate, Page, StoreError,
         handover::{Found, Handover, Resent, again_reason},
         log::SCAN,
+        recovery::dead_reason,
     },
 };
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
@@ -42,6 +43,7 @@ pub fn again(
         {
             message(c, sequence, endpoint, handover, now)
         }
+        Again::Dead(sequence) if handover.front.is_settled(sequence) => dead(c, sequence, now),
         _ => Ok(Found::Nothing),
     }
 }
@@ -149,6 +151,19 @@ fn message(
     Ok(if inserted == 1 { Found::Due(Resent::Message(sequence, now)) } else { Found::Nothing })
 }
 
+/// Has a message that died dispatched again.
+fn dead(c: &Connection, sequence: Sequence, now: Millis) -> Result<Found> {
+    let updated = c
+        .prepare_cached(
+            "UPDATE held SET state = 'retry', due = ?2, calls = 0, kind = NULL, reason = ?3, noted = ?2,
+                 endpoint = NULL, failure = NULL
+             WHERE sequence = ?1 AND state = 'dead'
+               AND EXISTS (SELECT 1 FROM message m WHERE m.sequence = ?1 AND length(m.payload) > 0)",
+        )?
+        .execute(params![signed(sequence.0), signed(now), dead_reason()])?;
+    Ok(if updated == 1 { Found::Due(Resent::Message(sequence, now)) } else { Found::Nothing })
+}
+
 /// Whether somebody, or it itself, has ended the operation.
 pub fn has_ended(c: &Connection, operation: &Operation) -> Result<bool> {
     c.prepare_cached("SELECT 1 FROM operation WHERE id = ? AND NOT running")?
@@ -238,14 +253,16 @@ pub fn candidates(
     let from = from.max(signed(operation.cursor.0 + 1));
     let end = signed(operation.upto.0.min(mark.0)).min(to);
     let more = max + 1;
-    let (mut records, seen) = match &wanted.mode {
-        Mode::Ended(states) => (ended(c, operation.endpoint, states, (from, end), more)?, None),
-        Mode::Missing => {
-            let page = missing(c, operation, (from, end), max)?;
-            let mut records = ended(c, operation.endpoint, wanted.states(), (from, end), more)?;
+    let (mut records, seen) = match (&wanted.mode, operation.endpoint) {
+        (Mode::Ended(states), Some(to)) => (ended(c, to, states, (from, end), more)?, None),
+        (Mode::Missing, Some(to)) => {
+            let page = missing(c, operation.application, to, (from, end), max)?;
+            let mut records = ended(c, to, wanted.states(), (from, end), more)?;
             records.extend(page.records);
             (records, page.next)
         }
+        (Mode::Dead, _) => (died(c, operation, (from, end), more)?, None),
+        (_, None) => (Vec::new(), None),
     };
     // Further on it was not looked everywhere.
     records.retain(|(sequence, _)| seen.is_none_or(|seen| *sequence <= seen));
@@ -257,10 +274,9 @@ pub fn candidates(
             let last = records[max].0;
             let whole = records.partition_point(|(sequence, _)| *sequence < last);
             records.truncate(whole);
-            if whole == 0 {
+            if let Some(to) = operation.endpoint.filter(|_| whole == 0) {
                 let one = (signed(last.0), signed(last.0 + 1));
-                let states = wanted.states();
-                records = ended(c, operation.endpoint, states, one, usize::MAX)?;
+                records = ended(c, to, wanted.states(), one, usize::MAX)?;
             }
             records.last().map(|(sequence, _)| *sequence)
         }
@@ -275,7 +291,7 @@ type Place = (Sequence, Option<Candidate>);
 fn ordinal(candidate: &Candidate) -> u32 {
     match candidate.again {
         Again::Delivery(key) => key.ordinal,
-        Again::Message(..) => 0,
+        Again::Message(..) | Again::Dead(_) => 0,
     }
 }
 
@@ -316,10 +332,35 @@ fn ended(
     Ok(records)
 }
 
+/// The application's messages that died, at most `max`.
+fn died(
+    c: &Connection,
+    operation: &Operation,
+    (from, end): (i64, i64),
+    max: usize,
+) -> Result<Vec<Place>> {
+    let sql = format!(
+        "SELECT {HEAD}, length(m.payload) > 0 FROM held h CROSS JOIN message m USING (sequence)
+         WHERE h.environment = ? AND h.application = ? AND h.state = 'dead' AND h.sequence >= ? AND h.sequence < ?
+         ORDER BY h.sequence LIMIT ?"
+    );
+    let mut walk = c.prepare_cached(&sql)?;
+    let (environment, application) = (operation.environment.0, operation.application);
+    let of = params![environment, application.0.as_bytes(), from, end, signed(max as u64)];
+    let found = walk.query_map(of, |row| {
+        let (sequence, head) = rows::head(row)?;
+        let full: bool = row.get(rows::BEHIND_HEAD)?;
+        let again = Again::Dead(sequence);
+        Ok((sequence, full.then_some(Candidate { again, head })))
+    })?;
+    found.collect()
+}
+
 /// The application's messages that the endpoint has no delivery of, and that have their content.
 fn missing(
     c: &Connection,
-    operation: &Operation,
+    application: ApplicationId,
+    endpoint: EndpointId,
     (from, end): (i64, i64),
     max: usize,
 ) -> Result<Page<Place, Sequence>> {
@@ -331,8 +372,7 @@ fn missing(
          WHERE m.application = ?2 AND m.sequence >= ?3 AND m.sequence < ?4 ORDER BY m.sequence LIMIT {SCAN}"
     );
     let mut walk = c.prepare_cached(&sql)?;
-    let endpoint = operation.endpoint;
-    let of = params![endpoint.0.as_bytes(), operation.application.0.as_bytes(), from, end];
+    let of = params![endpoint.0.as_bytes(), application.0.as_bytes(), from, end];
     let mut rows = walk.query(of)?;
     let (mut records, mut seen, mut next) = (Vec::new(), 0, None);
     while let Some(row) = rows.next()? {

@@ -20,6 +20,8 @@ use crate::{
 };
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
+pub mod dead_letters;
+
 /// The number of the first message between these that was accepted at that time or later: their times are in order.
 fn first_at(c: &Connection, at: Millis, (mut low, mut high): (u64, u64)) -> Result<u64> {
     let mut next = c.prepare_cached(
@@ -236,7 +238,7 @@ fn walk_states(
 }
 
 /// A delivery as a list shows it; none if it was deleted meanwhile.
-fn summary(c: &Connection, key: DeliveryKey) -> Result<Option<Summary>> {
+pub fn summary(c: &Connection, key: DeliveryKey) -> Result<Option<Summary>> {
     let sql = format!(
         "SELECT {HEAD}, d.state, d.due, d.updated, d.attempts,
              1, d.sent, d.latency, d.status, d.failure, d.detail, d.revision, d.headers, d.content

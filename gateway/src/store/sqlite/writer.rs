@@ -25,7 +25,7 @@ use crate::{
     store::{
         Accepted, Again, BatchAnswer, Cause, Forgotten, KeptAnswer, LeasedMessage, Settlement,
         StoreError, Submission,
-        handover::{Effects, Follows, Handover, Resent, follows, held_as},
+        handover::{Effects, Follows, Handover, Resent, held_as},
         vault::Vault,
     },
 };
@@ -291,8 +291,7 @@ impl Writer {
                 Op::Settle(settlement) => {
                     let resent = resent.remove(&settlement.delivery.key);
                     let catalog = draft.as_ref().unwrap_or(snapshot);
-                    let follows = follows(catalog, settlement, resent, now);
-                    settle(&transaction, catalog, settlement, follows, (&mut next, now))?
+                    settle(&transaction, catalog, (settlement, resent), &mut next, now)?
                 }
                 Op::Wait(delivery, state) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);

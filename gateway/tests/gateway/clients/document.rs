@@ -77,6 +77,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
         own("/event-types", json!({ "name": name })).await;
     }
     let recover = format!("{endpoints}/{endpoint}/recover");
+    let dead = dead(gateway, &receiver.replace("/ok", "/status/500")).await;
     json!({
         "keys": { "caller": KEY, "root": ROOT },
         "receiver": receiver,
@@ -97,6 +98,8 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
         "own": {
             "put /applications/{app}/endpoints/{endpoint}":
                 { "endpoint": own(&endpoints, json!({ "url": receiver })).await },
+            "get /applications/{app}/dead-letters/{message}": { "app": dead.0, "message": dead.1 },
+            "post /applications/{app}/dead-letters/{message}/resend": { "app": dead.0, "message": dead.1 },
             "delete /applications/{app}": { "app": own("/applications", json!({ "name": "gone" })).await },
             "delete /applications/{app}/endpoints/{endpoint}":
                 { "endpoint": own(&endpoints, json!({ "url": receiver })).await },
@@ -115,6 +118,16 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
                 { "key": root(&keys, json!({ "name": "b", "scope": "admin" })).await },
         },
     })
+}
+
+/// An application with a message that can be sent again and fails always: both by id.
+async fn dead(gateway: &Gateway, url: &str) -> (String, String) {
+    let app = made(gateway, KEY, "/applications", json!({ "name": "failing" })).await;
+    let endpoint = json!({ "url": url });
+    made(gateway, KEY, &format!("/applications/{app}/endpoints"), endpoint).await;
+    let message = gateway.message(&app, json!({ "n": 3 })).await;
+    gateway.settled(&app, &message).await;
+    (app, message)
 }
 
 /// What schemathesis says, and whether it found nothing wrong.

@@ -1,6 +1,6 @@
 //! NATS as a destination: endpoints whose URL is a subject.
 
-use super::{Broker, connected};
+use super::{Broker, broker::free_port, connected};
 use crate::gateway::rig::{Gateway, until};
 use async_nats::jetstream::{self, stream::DiscardPolicy};
 use futures_util::StreamExt;
@@ -192,7 +192,7 @@ async fn a_subject_gets_events_and_dead_letters() {
         gateway.call(Method::POST, "/applications/hooli/endpoints", Some(&failing)).await;
     assert_eq!(status, 422, "not one of its subjects");
     let failing = json!({
-        "url": "http://127.0.0.1:1/", "eventTypes": ["lost"], "deadLetterEndpoint": "dead",
+        "url": format!("http://127.0.0.1:{}/", free_port()), "eventTypes": ["lost"], "deadLetterEndpoint": "dead",
     });
     gateway.post("/applications/hooli/endpoints", failing).await;
     let id = gateway.message("hooli", json!({ "n": 1 })).await;

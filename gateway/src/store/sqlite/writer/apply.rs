@@ -19,7 +19,7 @@ use crate::{
     store::{
         Accepted, Again, BatchAnswer, Forgotten, KeptAnswer, Settlement, Submission,
         front::Front,
-        handover::{Follows, Found, Handover, Resent},
+        handover::{Found, Handover, Resent, follows},
         onward::onward,
         vault::Vault,
     },
@@ -153,10 +153,11 @@ fn tell_of(
 pub fn settle(
     c: &Connection,
     catalog: &Snapshot,
-    settlement: &Settlement,
-    follows: Follows,
-    (next, now): (&mut u64, Millis),
+    (settlement, resent): (&Settlement, bool),
+    next: &mut u64,
+    now: Millis,
 ) -> rusqlite::Result<Applied> {
+    let follows = follows(catalog, settlement, resent, now);
     let due = match follows.next {
         Next::RetryAt(due) => due,
         _ => 0,
