@@ -166,7 +166,7 @@ impl App {
         declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
         let subjects = doors::subjects(nats.is_some(), &config, &catalog.snapshot());
         let publisher = doors::publisher(&nats, &config, &catalog.snapshot(), &subjects);
-        let wires = Wires { http, nats: publisher };
+        let wires = Wires::Real { http, nats: publisher };
         let delivery = config.delivery.clone();
         let trials = Arc::new(Trials::default());
         let endpoint_plugins =

@@ -10,10 +10,17 @@ use std::{
 };
 use uuid::Uuid;
 
+#[cfg(test)]
+pub mod simulated;
+
 /// Now, in milliseconds since the Unix epoch.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn now() -> Millis {
+    #[cfg(test)]
+    if let Some(simulated) = simulated::now() {
+        return simulated;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -29,12 +36,20 @@ static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 /// looked for by time is looked for in the messages' order.
 #[must_use]
 pub fn accepted() -> Millis {
+    #[cfg(test)]
+    if let Some(simulated) = simulated::accepted() {
+        return simulated;
+    }
     step(&ACCEPTED, now())
 }
 
 /// The same, with an id of that moment.
 #[must_use]
 pub fn accept() -> (Uuid, Millis) {
+    #[cfg(test)]
+    if let (Some(id), Some(now)) = (simulated::id(), simulated::accepted()) {
+        return (id, now);
+    }
     accept_at(&ACCEPTED, id())
 }
 
@@ -67,6 +82,10 @@ fn step(last: &AtomicU64, now: Millis) -> Millis {
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 pub fn instant() -> Instant {
+    #[cfg(test)]
+    if let Some(simulated) = simulated::instant() {
+        return simulated;
+    }
     Instant::now()
 }
 
@@ -80,18 +99,30 @@ pub fn thread_cpu() -> Duration {
 /// A new id (UUID version 7: ordered by time).
 #[must_use]
 pub fn id() -> Uuid {
+    #[cfg(test)]
+    if let Some(simulated) = simulated::id() {
+        return simulated;
+    }
     Uuid::now_v7()
 }
 
 /// A number in `-1.0..1.0`, for jitter.
 #[must_use]
 pub fn chance() -> f64 {
+    #[cfg(test)]
+    if let Some(simulated) = simulated::chance() {
+        return simulated;
+    }
     rand::rng().random_range(-1.0..1.0)
 }
 
 /// 32 random bytes, for keys and secrets.
 #[must_use]
 pub fn random_bytes() -> [u8; 32] {
+    #[cfg(test)]
+    if let Some(simulated) = simulated::bytes() {
+        return simulated;
+    }
     let mut bytes = [0; 32];
     rand::rng().fill_bytes(&mut bytes);
     bytes

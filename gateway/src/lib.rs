@@ -29,3 +29,5 @@ pub mod store;
 pub mod api;
 pub mod web;
 pub mod observe;
+#[cfg(test)]
+mod simulation;

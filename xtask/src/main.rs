@@ -18,6 +18,7 @@ mod tidy;
 mod plugins;
 mod bench;
 mod crash;
+mod sim;
 mod cargo;
 mod rust;
 
@@ -40,6 +41,8 @@ enum Command {
     Bench(bench::Options),
     /// Kills the gateway again and again, and looks for what was lost.
     Crash(crash::Options),
+    /// Plays a seed of the simulation of dispatch and deliver, or many.
+    Sim(sim::Options),
 }
 
 #[allow(clippy::print_stderr, reason = "an error is an answer too")]
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Plugins(options) => plugins::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Crash(options) => crash::run(&options),
+        Command::Sim(options) => sim::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

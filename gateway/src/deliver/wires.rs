@@ -15,11 +15,18 @@ use crate::{
 
 /// What deliveries go out by.
 #[derive(Clone, Debug)]
-pub struct Wires {
-    /// To `http` and `https` URLs.
-    pub http: Client,
-    /// To `nats` URLs.
-    pub nats: Publisher,
+#[cfg_attr(test, allow(clippy::large_enum_variant, reason = "the other one is for tests alone"))]
+pub enum Wires {
+    /// To receivers.
+    Real {
+        /// To `http` and `https` URLs.
+        http: Client,
+        /// To `nats` URLs.
+        nats: Publisher,
+    },
+    /// To those of a simulation.
+    #[cfg(test)]
+    Simulated(std::sync::Arc<crate::simulation::Receivers>),
 }
 
 impl Wires {
@@ -33,14 +40,19 @@ impl Wires {
         seconds: u64,
         signed: Option<&[(String, String)]>,
     ) -> Outcome {
+        let (http, nats) = match self {
+            Self::Real { http, nats } => (http, nats),
+            #[cfg(test)]
+            Self::Simulated(receivers) => return receivers.send(endpoint, delivery).await,
+        };
         if endpoint.url.scheme() != nats::SCHEME {
-            return self.http.send(endpoint, delivery, seconds, signed).await;
+            return http.send(endpoint, delivery, seconds, signed).await;
         }
         // Its uid says where it may publish.
         let tenant = catalog.snapshot().tenant(endpoint.application).cloned();
         match tenant {
             Some(tenant) => {
-                self.nats.send(endpoint, &tenant.application, delivery, seconds, signed).await
+                nats.send(endpoint, &tenant.application, delivery, seconds, signed).await
             }
             None => {
                 Outcome::Failed { class: Failure::Guard, detail: "the application is gone".into() }

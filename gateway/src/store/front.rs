@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// How many messages wait for dispatch in memory; the rest wait on disk.
 const FRESH: usize = 4096;
@@ -34,8 +34,8 @@ const LAG: usize = 20_000;
 pub struct Front {
     state: Mutex<State>,
     changed: Notify,
-    /// Whether everything is dispatched that was accepted before the start.
-    started: watch::Sender<bool>,
+    /// Told when everything is dispatched that was accepted before the start.
+    started: Notify,
 }
 
 #[derive(Debug)]
@@ -98,8 +98,7 @@ impl Front {
                 .then(|| Starting { upto: Sequence(head), leased: BTreeSet::new() }),
             closed: false,
         };
-        let started = watch::Sender::new(next >= head);
-        Self { state: Mutex::new(state), changed: Notify::new(), started }
+        Self { state: Mutex::new(state), changed: Notify::new(), started: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -207,15 +206,20 @@ impl Front {
     fn see_started(&self, state: &mut State) {
         let next = state.next;
         if state.starting.take_if(|s| next >= s.upto.0 && s.leased.is_empty()).is_some() {
-            self.started.send_replace(true);
+            self.started.notify_waiters();
         }
     }
 
     /// Returns when everything is dispatched that was accepted before the start.
     pub async fn started(&self) {
-        let mut started = self.started.subscribe();
-        // The sender is ours: it is there for as long as anybody waits.
-        drop(started.wait_for(|started| *started).await);
+        loop {
+            // Before the look: what happens in between is not missed.
+            let started = self.started.notified();
+            if self.lock().starting.is_none() {
+                return;
+            }
+            started.await;
+        }
     }
 
     /// Whether some of that is still to be handed over.

@@ -34,6 +34,8 @@ mod log;
 mod retention;
 mod search;
 mod tables;
+#[cfg(test)]
+mod reopened;
 
 /// The store in memory.
 #[derive(Debug)]

@@ -342,10 +342,12 @@ impl Waiting {
         aside.is_some_and(|of| of.first.contains_key(&place) || of.unwritten.contains_key(&place))
     }
 
-    /// The endpoints that have something set aside.
+    /// The endpoints that have something set aside, oldest first.
     #[must_use]
     pub fn endpoints_aside(&self) -> Vec<EndpointId> {
-        self.aside.keys().copied().collect()
+        let mut endpoints: Vec<_> = self.aside.keys().copied().collect();
+        endpoints.sort_unstable();
+        endpoints
     }
 
     /// Forgets the rows of these endpoints, of which so many were far ahead or under way. What is not written yet stays

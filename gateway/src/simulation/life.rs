@@ -1,0 +1,112 @@
+//! One life of the gateway: from its start over a store to a kill or a stop. The real stages, on a runtime of their own
+//! whose time is paused; it goes with everything that is under way.
+
+use super::{books::IN_FLIGHT, receivers::Receivers, slow::Slow};
+use crate::{
+    clock::{self, simulated::Simulated},
+    deliver::{self, Deliver, guests::Guests, schedule::RetryOptions, wires::Wires},
+    dispatch::Dispatcher,
+    plugin::{Host, Options, Registry},
+    store::{Queue, memory::Memory},
+    trials::Trials,
+};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::runtime::{Builder, Runtime};
+
+/// A gateway that runs.
+pub struct Life {
+    runtime: Runtime,
+    pub store: Arc<Memory>,
+    pub queue: Arc<Slow>,
+    deliver: Arc<Deliver>,
+}
+
+/// Of plugins there are none: it is made once, since it reserves memory.
+fn host() -> &'static Host {
+    static HOST: OnceLock<Host> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let options = Options { concurrency: 1, per_application: 1, ..Options::default() };
+        Host::new(options, None).expect("a host")
+    })
+}
+
+/// Short enough that dead letters are made.
+fn options() -> deliver::Options {
+    let retry =
+        RetryOptions { waits_seconds: vec![1.0, 5.0, 60.0, 1800.0], ..RetryOptions::default() };
+    deliver::Options { max_in_flight: IN_FLIGHT, retry, ..deliver::Options::default() }
+}
+
+impl Life {
+    /// Starts a gateway over the store, that may have that many requests under way.
+    pub fn begin(
+        time: &Simulated,
+        store: &Arc<Memory>,
+        receivers: &Arc<Receivers>,
+        requests: usize,
+    ) -> Self {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("a runtime");
+        let queue = Arc::new(Slow::over(store.clone(), receivers.books.clone()));
+        let (registry, trials) = (Arc::new(Registry::default()), Arc::new(Trials::default()));
+        let handle = runtime.handle().clone();
+        let guests = Guests::new(store.clone(), host(), &registry, &trials, handle.clone());
+        let wires = Wires::Simulated(receivers.clone());
+        let deliver =
+            Deliver::new(queue.clone(), store.clone(), (wires, guests), options(), requests);
+        let dispatcher =
+            Dispatcher::new(queue.clone(), store.clone(), host(), &registry, &trials, handle);
+        {
+            let _within = runtime.enter();
+            time.enter();
+        }
+        runtime.spawn(deliver.clone().run());
+        runtime.spawn(dispatcher.run());
+        Self { runtime, store: store.clone(), queue, deliver }
+    }
+
+    /// Does that, while everything else goes on.
+    pub fn during<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
+    /// An id of the present moment.
+    pub fn id(&self) -> uuid::Uuid {
+        self.during(async { clock::id() })
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        self.during(async { tokio::time::sleep(time).await });
+    }
+
+    /// Ends at once: what is on its way to the disk is lost. The store as a start finds it.
+    pub fn kill(self, time: &Simulated, behind: u64) -> Arc<Memory> {
+        {
+            let _within = self.runtime.enter();
+            time.leave();
+        }
+        drop(self.runtime);
+        self.store.reopened(behind)
+    }
+
+    /// Ends as on a signal: what is under way has that long, and what was handed over is written. How many were not
+    /// waited for.
+    pub fn stop(&self, grace: Duration) -> usize {
+        self.during(async {
+            let left = self.deliver.drain(grace).await;
+            let _flushed = self.queue.flush().await;
+            left
+        })
+    }
+
+    /// Whether nothing is to be done any more.
+    pub fn is_quiet(&self) -> bool {
+        let depths = self.queue.depths();
+        let waits = depths.undispatched + depths.unsettled + depths.waiting + depths.aside;
+        self.queue.pending() == 0 && waits + depths.scheduled == 0
+    }
+}
