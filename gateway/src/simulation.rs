@@ -10,6 +10,7 @@
 
 mod books;
 mod life;
+mod panics;
 mod receivers;
 mod slow;
 mod world;

@@ -7,7 +7,7 @@ use crate::{
         attempt::Outcome,
         delivery::{Delivery, DeliveryKey, Next, State},
         endpoint::{Endpoint, Order, RateLimit},
-        id::EndpointId,
+        id::{ApplicationId, EndpointId},
     },
     store::DeliveryRecord,
 };
@@ -43,6 +43,8 @@ pub struct Books {
     lowered: BTreeMap<EndpointId, (Duration, usize)>,
     /// When requests began, since the rate was changed or the gateway was started.
     starts: BTreeMap<EndpointId, (Option<RateLimit>, VecDeque<Duration>)>,
+    /// Applications' limits, and when their requests began.
+    rates: BTreeMap<ApplicationId, (RateLimit, VecDeque<Duration>)>,
     /// What was delivered since the gateway was started, and is not to be sent again.
     delivered: BTreeSet<DeliveryKey>,
     /// Of endpoints that keep an order: what was tried since the start and is not done, of each key.
@@ -57,6 +59,16 @@ fn elapsed() -> Duration {
 
 fn in_flight(endpoint: &Endpoint) -> usize {
     endpoint.max_in_flight.map_or(IN_FLIGHT, |most| most.get() as usize)
+}
+
+/// Notes that a request starts now: how many do in a window and how many may, if they are more.
+fn over(rate: RateLimit, starts: &mut VecDeque<Duration>, now: Duration) -> Option<(usize, usize)> {
+    starts.push_back(now);
+    while starts.front().is_some_and(|start| *start + rate.per.duration() <= now) {
+        starts.pop_front();
+    }
+    let most = (rate.limit.get() + rate.burst.get()) as usize;
+    (starts.len() > most).then_some((starts.len(), most))
 }
 
 impl Books {
@@ -143,19 +155,23 @@ impl Books {
     }
 
     fn within_rate(&mut self, endpoint: &Endpoint, shown: &str, now: Duration) {
+        let changed = self.lowered.get(&endpoint.id).is_some_and(|(at, _)| *at == now);
         let (rate, starts) = self.starts.entry(endpoint.id).or_default();
-        if *rate != endpoint.rate_limit {
+        if *rate != endpoint.rate_limit || changed {
+            // At the very moment of a change some may come that were let through before.
             (*rate, *starts) = (endpoint.rate_limit, VecDeque::new());
         }
-        let Some(rate) = *rate else { return };
-        starts.push_back(now);
-        while starts.front().is_some_and(|start| *start + rate.per.duration() <= now) {
-            starts.pop_front();
-        }
-        let (count, most) = (starts.len(), (rate.limit.get() + rate.burst.get()) as usize);
-        if count > most {
+        let own = if changed { None } else { rate.and_then(|rate| over(rate, starts, now)) };
+        let shared = self.rates.get_mut(&endpoint.application);
+        let shared = shared.and_then(|(rate, starts)| over(*rate, starts, now));
+        for (count, most) in own.into_iter().chain(shared) {
             self.wrong(format!("{shown}: {count} requests in a window, where {most} may be"));
         }
+    }
+
+    /// The application has that rate limit, always.
+    pub fn limit(&mut self, application: ApplicationId, rate: RateLimit) {
+        self.rates.insert(application, (rate, VecDeque::new()));
     }
 
     /// A request has its answer, or has none.
@@ -206,6 +222,7 @@ impl Books {
     pub fn killed(&mut self) {
         self.under_way.clear();
         self.starts.clear();
+        self.rates.values_mut().for_each(|(_, starts)| starts.clear());
         self.delivered.clear();
         self.tried.clear();
     }

@@ -4,6 +4,7 @@ use super::{
     Played,
     books::Shared,
     life::Life,
+    panics,
     receivers::{Mood, Receivers},
 };
 use crate::{
@@ -25,20 +26,14 @@ use crate::{
     store::{Accepted, Again, Catalog, DeliveryRecord, Log, Queue, Recovery, memory::Memory},
 };
 use std::{
-    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
-    sync::{Arc, Once},
+    sync::Arc,
     time::Duration,
 };
 
 /// How long it may take until everything has come to an end once all are well, in hours.
 const HOURS: u32 = 24 * 14;
-
-thread_local! {
-    /// How many panics this thread has seen: tokio keeps those of tasks to itself.
-    static PANICS: Cell<usize> = const { Cell::new(0) };
-}
 
 /// Applications, their endpoints, and a gateway.
 pub struct World {
@@ -67,21 +62,14 @@ fn some(range: std::ops::Range<u64>) -> NonZeroU32 {
     u32::try_from(number(range)).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 
-fn count_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            PANICS.set(PANICS.get() + 1);
-            before(info);
-        }));
-    });
+fn rate(per: Per) -> RateLimit {
+    RateLimit { limit: some(1..40), per, burst: some(1..6) }
 }
 
 impl World {
     /// Two applications with two or three endpoints each, of which the first sends its dead letters to the second.
     pub fn new(seed: u64) -> Self {
-        count_panics();
+        panics::count();
         let time = Simulated::begin(seed);
         let books = Shared::default();
         let receivers = Arc::new(Receivers::new(books.clone()));
@@ -98,7 +86,7 @@ impl World {
             disabled: BTreeSet::new(),
             life: Some(life),
             requests,
-            panics: PANICS.get(),
+            panics: panics::seen(),
         };
         for _ in 0..2 {
             world.tenant(2 + number(0..2));
@@ -108,7 +96,9 @@ impl World {
 
     fn tenant(&mut self, endpoints: u64) {
         let id = ApplicationId(self.life().id());
-        let application = Application { id, ..sample::application() };
+        let rate_limit = one_in(3).then(|| rate(Per::Second));
+        rate_limit.into_iter().for_each(|rate| self.books.lock().limit(id, rate));
+        let application = Application { id, rate_limit, ..sample::application() };
         self.change(Change::PutApplication(application));
         let ids = (0..endpoints).map(|_| EndpointId(self.life().id()));
         let mut ids: Vec<_> = ids.collect();
@@ -233,8 +223,7 @@ impl World {
     fn limit(&self) {
         let old = self.endpoint();
         let per = if one_in(4) { Per::Minute } else { Per::Second };
-        let rate = RateLimit { limit: some(1..40), per, burst: some(1..6) };
-        let rate_limit = (!one_in(3)).then_some(rate);
+        let rate_limit = (!one_in(3)).then(|| rate(per));
         let max_in_flight = (!one_in(3)).then(|| some(1..12));
         let new = Endpoint { rate_limit, max_in_flight, ..Endpoint::clone(&old) };
         self.alter(&format!("{rate_limit:?} {max_in_flight:?} at once for"), &old, new);
@@ -320,7 +309,7 @@ impl World {
                 }
                 books.look(record);
             }
-            if PANICS.get() > self.panics {
+            if panics::seen() > self.panics {
                 books.wrong("something panicked".to_owned());
             }
         });
