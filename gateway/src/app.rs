@@ -3,7 +3,7 @@
 //! way ends.
 
 use crate::{
-    api::{self, Api, health::Parts, openapi::Document},
+    api::{self, Api, openapi::Document},
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
@@ -26,7 +26,6 @@ use crate::{
         id::EnvironmentId,
         key::Scope,
     },
-    nats::State,
     observe,
     plugin::Registry,
     recover::Recoverer,
@@ -69,6 +68,7 @@ use utoipa::OpenApi;
 mod chores;
 mod doors;
 mod outside;
+mod parts;
 mod plugins;
 mod stop;
 
@@ -195,7 +195,7 @@ impl App {
             Some(nats) => nats.doors(&config, &acceptor, &catalog.snapshot())?,
             None => Vec::new(),
         };
-        let parts = parts(&deliver, nats, &stopping);
+        let parts = parts::parts(&deliver, nats, &stopping);
         let batch = BatchBytes(config.ingest.batch_bytes);
         let door = Door { acceptor, keys: keys.clone(), batch };
         let limits = door.limits();
@@ -349,18 +349,6 @@ fn router(api: Api, door: Door, repeats: Repeats, stopping: &Arc<AtomicBool>) ->
         .merge(api::watch_router(api))
         .fallback(shape::no_route)
         .method_not_allowed_fallback(shape::no_method)
-}
-
-fn parts(deliver: &Arc<Deliver>, nats: Option<Connections>, stopping: &Arc<AtomicBool>) -> Parts {
-    let (deliver, stopping) = (deliver.clone(), stopping.clone());
-    let state = |nats: Connections| -> Arc<dyn Fn() -> State + Send + Sync> {
-        Arc::new(move || nats.state(clock::now()))
-    };
-    Parts {
-        nats: nats.map(state),
-        lanes: Arc::new(move || deliver.depths()),
-        stopping: Arc::new(move || stopping.load(Ordering::Relaxed)),
-    }
 }
 
 /// A file that cannot be used changes nothing: the gateway goes on with what it had.

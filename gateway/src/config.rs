@@ -213,9 +213,10 @@ fn line(error: &figment::Error) -> String {
 }
 
 fn check(config: &Config) -> Result<(), String> {
-    config.delivery.retry.check().map_err(|(key, right)| {
-        format!("configuration: key `delivery.retry.{key}`: must be {right}")
-    })?;
+    config
+        .delivery
+        .check()
+        .map_err(|(key, right)| format!("configuration: key `delivery.{key}`: must be {right}"))?;
     Proxy::new(&config.delivery.proxy).map_err(|(key, right)| {
         format!("configuration: key `delivery.proxy.{key}`: must be {right}")
     })?;
@@ -226,9 +227,6 @@ fn check(config: &Config) -> Result<(), String> {
     config.ingest.nats.check(&config.nats.identity()).map_err(|(key, right)| {
         format!("configuration: key `ingest.nats.{key}`: must be {right}")
     })?;
-    if config.delivery.max_in_flight == 0 {
-        return Err("configuration: key `delivery.max_in_flight`: must be at least 1".into());
-    }
     environments(config)?;
     root_key(config)?;
     if config.auth.api_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
@@ -312,6 +310,7 @@ mod tests {
             ("[auth]\napi_key = \"k\"\nroot_key = \"k\"", ["auth.root_key", "no environment"]),
             ("[plugins]\ntrusted_keys = [\"abc\"]", ["plugins.trusted_keys", "32 bytes"]),
             ("[delivery.retry]\njitter = 2.0", ["delivery.retry.jitter", "0 to 0.9"]),
+            ("[delivery.breaker]\nopen_ms = 0", ["delivery.breaker.open_ms", "at least 1"]),
             (&source("application = \"{subject.x}\""), ["application", "from 1"]),
             (
                 &source("application = \"a\"\npayload = \"x\""),

@@ -1,7 +1,7 @@
 //! Deliver: takes deliveries from the store, lets each endpoint's lane admit them, sends them, decides what follows and
 //! hands that back to be recorded.
 //!
-//! [`lanes`], [`lane`], [`limit`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign), [`payload`] and [`guard`]
+//! [`lanes`], [`lane`], [`limit`], [`health`], [`breaker`], [`adapt`], [`schedule`], [`decide`](decide::decide), [`sign`](sign::sign), [`payload`] and [`guard`]
 //! are pure; [`client`] speaks HTTP and [`nats`] NATS; this file acts. The lanes are locked for a moment and never across
 //! a wait. Nothing polls: a lane moves when a delivery comes, when an attempt ends, when its next slot is there, or when
 //! its limits change.
@@ -9,15 +9,16 @@
 use crate::{
     clock,
     model::{
-        attempt::Meaning,
         delivery::{Delivery, Next},
         endpoint::RateLimit,
         id::EndpointId,
     },
     store::{Catalog, Queue, Settlement, StoreError},
 };
+use attempt::Tried;
 use guests::Guests;
-use lane::{Lane, ordered::Fetch};
+use health::Policy;
+use lane::ordered::Fetch;
 use lanes::{Lanes, Rules, Step};
 use schedule::RetryOptions;
 use serde::{Deserialize, Serialize};
@@ -33,9 +34,13 @@ use tokio::sync::Notify;
 use wires::Wires;
 
 mod attempt;
+mod heed;
 pub mod lanes;
 pub mod lane;
 pub mod limit;
+pub mod health;
+pub mod breaker;
+pub mod adapt;
 pub mod schedule;
 pub mod decide;
 pub mod sign;
@@ -66,12 +71,33 @@ pub struct Options {
     pub rate_limit: Option<RateLimit>,
     /// When a failed delivery is tried again.
     pub retry: RetryOptions,
+    /// Whether fewer requests are under way to a receiver that does not keep up.
+    pub adaptive: bool,
+    /// When an endpoint that fails is left alone.
+    pub breaker: breaker::Options,
+    /// An endpoint is disabled whose attempts only failed for that long, in seconds. 0: never.
+    pub disable_after_seconds: u64,
     /// NATS as a destination.
     pub nats: nats::Options,
     /// The proxy that HTTP goes through.
     pub proxy: client::proxy::Options,
     /// Whom HTTPS trusts.
     pub tls: client::tls::Options,
+}
+
+impl Options {
+    /// What is wrong with these options, if anything: the key and what would be right.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        let of = |section: &'static str| {
+            move |(key, right): (&str, String)| (format!("{section}.{key}"), right)
+        };
+        self.retry.check().map_err(of("retry"))?;
+        self.breaker.check().map_err(of("breaker"))?;
+        match self.max_in_flight {
+            0 => Err(("max_in_flight".into(), "at least 1".into())),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for Options {
@@ -83,6 +109,10 @@ impl Default for Options {
             max_in_flight_total: None,
             rate_limit: None,
             retry: RetryOptions::default(),
+            adaptive: true,
+            breaker: breaker::Options::default(),
+            // Five days: longer than a long weekend, and than the retry schedule.
+            disable_after_seconds: 432_000,
             nats: nats::Options::default(),
             proxy: client::proxy::Options::default(),
             tls: client::tls::Options::default(),
@@ -97,6 +127,7 @@ pub struct Deliver {
     wires: Wires,
     guests: Guests,
     options: Options,
+    policy: Policy,
     lanes: Mutex<Lanes>,
     /// Told when the lanes are to be woken earlier than they were.
     earlier: Notify,
@@ -137,6 +168,7 @@ impl Deliver {
             catalog,
             wires,
             guests,
+            policy: Policy::from(&options),
             options,
             lanes: Mutex::new(Lanes::new(rules)),
             earlier: Notify::new(),
@@ -150,6 +182,7 @@ impl Deliver {
     pub async fn run(self: Arc<Self>) {
         let watcher = tokio::spawn(self.clone().watch_catalog());
         let waker = tokio::spawn(self.clone().wake_lanes());
+        self.restore_health().await;
         self.change(|lanes| {
             let (catalog, now) = (self.catalog.snapshot(), clock::instant());
             let aside = self.queue.endpoints_aside();
@@ -186,11 +219,6 @@ impl Deliver {
     #[must_use]
     pub fn depths(&self) -> (usize, usize, usize) {
         self.lanes().depths()
-    }
-
-    /// Changes the endpoint's lane, if it has one, and goes on with it.
-    pub fn at_lane(self: &Arc<Self>, endpoint: EndpointId, change: impl FnOnce(&mut Lane)) {
-        self.change(|lanes| lanes.at(endpoint, change, clock::instant()));
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
@@ -288,17 +316,25 @@ impl Deliver {
     async fn attempt(self: Arc<Self>, delivery: Arc<Delivery>) {
         let (id, attempted) = (delivery.key.endpoint, delivery.clone());
         let found = self.catalog.snapshot().endpoint(id).cloned();
-        let (settlement, meaning) = match found.filter(|endpoint| endpoint.enabled) {
-            Some(_) if delivery.message.has_expired(clock::now()) => (expired(delivery), None),
+        let Tried { settlement, disable, told } = match found.filter(|endpoint| endpoint.enabled) {
+            Some(_) if delivery.message.has_expired(clock::now()) => Tried::not(expired(delivery)),
             Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
-            None => (ended(delivery), None),
+            None => Tried::not(ended(delivery)),
         };
         let ends = !matches!(settlement.next, Next::RetryAt(_));
         self.queue.settle(settlement);
-        if meaning == Some(Meaning::Disable) {
-            self.disable(id).await;
+        if let Some(why) = disable {
+            self.disable(id, why).await;
         }
-        self.change(|lanes| lanes.finished(&attempted, ends, clock::instant()));
+        let follows = self.change(|lanes| {
+            let lane = lanes.lane(id);
+            let follows = lane.zip(told).and_then(|(lane, told)| self.heed(lane, told));
+            lanes.finished(&attempted, ends, clock::instant());
+            follows
+        });
+        if let Some(follows) = follows {
+            self.follow_up(id, follows).await;
+        }
         if self.draining.load(Ordering::SeqCst) {
             self.ended.notify_one();
         }

@@ -17,6 +17,7 @@ pub mod subject;
 pub mod secret;
 pub mod credentials;
 pub mod retry;
+pub mod health;
 pub mod endpoint;
 pub mod plugin;
 pub mod trial;

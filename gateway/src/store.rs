@@ -23,6 +23,7 @@ use crate::{
         catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot, Tenant},
         delivery::{Delivery, DeliveryKey, Next, Place},
         failure::Failure,
+        health::{Kept, Trouble},
         id::{ApplicationId, Digest, EndpointId, MessageId, OperationId},
         message::{Held, Message, Sequence},
     },
@@ -183,6 +184,17 @@ pub struct Outstanding {
     pub aside: bool,
 }
 
+/// What became of an endpoint's health.
+#[derive(Clone, Debug)]
+pub struct HealthNote {
+    /// Which endpoint's.
+    pub endpoint: EndpointId,
+    /// What is to be known of it after a restart.
+    pub trouble: Trouble,
+    /// What operators are told of it, in the same step.
+    pub notice: Option<Arc<Message>>,
+}
+
 /// How much waits where, for `/health` and `/metrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -245,6 +257,12 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Records the attempt and the delivery's next state in one step, and ends its lease.
     fn settle(&self, settlement: Settlement);
+
+    /// Keeps how an endpoint's health is now. Of one that was renewed or removed meanwhile, nothing is kept. Hands over.
+    fn keep_health(&self, note: HealthNote);
+
+    /// What is kept of endpoints that are not well.
+    async fn troubles(&self) -> Result<Vec<Kept>, StoreError>;
 
     /// Gives a delivery back that its lane has no room for.
     fn set_aside(&self, delivery: Arc<Delivery>);

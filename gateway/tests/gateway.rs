@@ -12,6 +12,7 @@ mod gateway {
     mod catalog;
     mod lanes;
     mod retries;
+    mod health;
     mod secrets;
     mod clients;
     mod plugins;

@@ -3,6 +3,7 @@
 
 use super::Api;
 use crate::{
+    model::{endpoint::Endpoint, health},
     nats::{self, progress::SourceState},
     store::Depths,
 };
@@ -21,6 +22,8 @@ pub type Lanes = (usize, usize, usize);
 /// The state of the parts that the API does not hold.
 #[derive(Clone)]
 pub struct Parts {
+    /// How an endpoint is: the deliver stage knows.
+    pub health_of: Arc<dyn Fn(&Endpoint) -> health::Health + Send + Sync>,
     /// The deliver stage's depths.
     pub lanes: Arc<dyn Fn() -> Lanes + Send + Sync>,
     /// The connection to NATS, if there is one.

@@ -212,7 +212,7 @@ impl Changes {
     /// The endpoint as it is to be, from what it is. Its secrets stay, since they are not mentioned.
     pub fn over(&self, old: &Value) -> Value {
         let mut fields = old.as_object().cloned().unwrap_or_default();
-        for not_ours in ["id", "secrets", "created", "updated"] {
+        for not_ours in ["id", "secrets", "disabledReason", "health", "created", "updated"] {
             fields.remove(not_ours);
         }
         fields.extend(self.optional.fields());

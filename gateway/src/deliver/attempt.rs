@@ -1,6 +1,12 @@
 //! One attempt: signed, sent, its answer read and weighed, and what follows decided.
 
-use super::{Deliver, decide, payload, schedule::Rules};
+use super::{
+    Deliver, decide,
+    health::{self, Sign},
+    heed::Told,
+    payload,
+    schedule::Rules,
+};
 use crate::{
     clock,
     invariant::{Invariant, check},
@@ -10,6 +16,7 @@ use crate::{
         catalog::{Change, Conflict},
         delivery::{Delivery, Next},
         endpoint::Endpoint,
+        health::Disabled,
         id::{EndpointId, MessageId},
         message::Message,
         notice,
@@ -19,13 +26,30 @@ use crate::{
 use futures_util::FutureExt;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+/// What became of a delivery that was its turn.
+pub(super) struct Tried {
+    /// What is recorded.
+    pub(super) settlement: Settlement,
+    /// Why its endpoint is to be disabled, if it is, and as of which `renewed`.
+    pub(super) disable: Option<(Disabled, u64)>,
+    /// What the attempt tells of the receiver; none: there was none.
+    pub(super) told: Option<Told>,
+}
+
+impl Tried {
+    /// There was no attempt.
+    pub(super) const fn not(settlement: Settlement) -> Self {
+        Self { settlement, disable: None, told: None }
+    }
+}
+
 impl Deliver {
-    /// The attempt, and what the endpoint's classifier says of it.
+    /// The attempt.
     pub(super) async fn attempt_at(
         &self,
         endpoint: &Arc<Endpoint>,
         delivery: Arc<Delivery>,
-    ) -> (Settlement, Option<Meaning>) {
+    ) -> Tried {
         check(
             Invariant::StaysInApplication,
             endpoint.application == delivery.message.application,
@@ -49,8 +73,9 @@ impl Deliver {
         };
         let now = clock::now();
         let number = attempt.number - delivery.spent;
-        let meaning = self.meaning(endpoint, &delivery, number, &attempt.outcome).await;
-        let next = self.decide(endpoint, &attempt, meaning, number, now);
+        let said = self.classified(endpoint, &delivery, number, &attempt.outcome).await;
+        let meaning = said.or_else(|| decide::usual_meaning(&attempt.outcome));
+        let (next, sign) = self.decide(endpoint, &attempt, meaning, number, now);
         let next = next.unless_expired(&delivery.message);
         self.meters.seconds.record(took.as_secs_f64());
         if next == Next::Delivered {
@@ -62,7 +87,11 @@ impl Deliver {
             note_failure(&delivery, &attempt, next);
         }
         let notice = self.notice(endpoint, &delivery, &attempt, number, next);
-        (Settlement { delivery, attempt: Some(attempt), next, notice }, meaning)
+        let settlement = Settlement { delivery, attempt: Some(attempt), next, notice };
+        let told = Some(Told { sign, started: start, took });
+        let why = if said.is_some() { Disabled::Classifier } else { Disabled::Gone };
+        let disable = (meaning == Some(Meaning::Disable)).then_some((why, endpoint.renewed));
+        Tried { settlement, disable, told }
     }
 
     /// Signs and sends. What a signer fails at is sent to nobody.
@@ -80,7 +109,8 @@ impl Deliver {
         self.wires.send(&*self.catalog, endpoint, delivery, seconds, signed.as_deref()).await
     }
 
-    /// What follows the attempt, by what endpoint, application and configuration say of retries.
+    /// What follows the attempt, by what endpoint, application and configuration say of retries, and what it says of the
+    /// receiver.
     fn decide(
         &self,
         endpoint: &Endpoint,
@@ -88,9 +118,9 @@ impl Deliver {
         meaning: Option<Meaning>,
         number: u32,
         now: Millis,
-    ) -> Next {
+    ) -> (Next, Sign) {
         if meaning.is_none() && attempt.outcome.delivered() {
-            return Next::Delivered;
+            return (Next::Delivered, Sign::Good);
         }
         let catalog = self.catalog.snapshot();
         let tenant = catalog.tenant(endpoint.application);
@@ -99,36 +129,41 @@ impl Deliver {
             application: tenant.and_then(|tenant| tenant.application.retry.as_ref()),
             usual: &self.options.retry,
         };
-        decide::decide(attempt, meaning, number, &rules, now, clock::chance())
+        let is_final = attempt.outcome.status().is_some_and(|status| rules.is_final(status));
+        let sign = health::sign(&attempt.outcome, meaning, is_final);
+        (decide::decide(attempt, meaning, number, &rules, now, clock::chance()), sign)
     }
 
-    /// What an answer means, as the endpoint's classifier says, or as it usually does.
-    async fn meaning(
+    /// What the endpoint's classifier says of an answer.
+    async fn classified(
         &self,
         endpoint: &Arc<Endpoint>,
         delivery: &Delivery,
         number: u32,
         outcome: &Outcome,
     ) -> Option<Meaning> {
-        let said = match (&endpoint.classifier, outcome) {
-            (Some(name), Outcome::Answered(answer)) => {
-                self.guests.classify(name, endpoint, delivery, number, answer).await
-            }
-            _ => None,
+        let (Some(name), Outcome::Answered(answer)) = (&endpoint.classifier, outcome) else {
+            return None;
         };
-        said.or_else(|| decide::usual_meaning(outcome))
+        self.guests.classify(name, endpoint, delivery, number, answer).await
     }
 
-    /// Disables an endpoint whose receiver wants nothing more, whatever else is changed of it meanwhile.
-    pub(super) async fn disable(&self, id: EndpointId) {
+    /// Disables an endpoint, whatever else is changed of it meanwhile; unless it was renewed.
+    pub(super) async fn disable(&self, id: EndpointId, (why, renewed): (Disabled, u64)) {
         loop {
             let endpoint = self.catalog.snapshot().endpoint(id).cloned();
-            let Some(endpoint) = endpoint.filter(|endpoint| endpoint.enabled) else { return };
+            let Some(endpoint) = endpoint.filter(|endpoint| {
+                // Another receiver did nothing wrong.
+                endpoint.enabled && endpoint.renewed == renewed
+            }) else {
+                return;
+            };
             let (revision, updated) = (endpoint.revision + 1, clock::now());
-            let changed = Endpoint { enabled: false, revision, updated, ..(*endpoint).clone() };
+            let (enabled, disabled) = (false, Some(why));
+            let changed = Endpoint { enabled, disabled, revision, updated, ..(*endpoint).clone() };
             match self.catalog.change(Change::PutEndpoint(changed)).await {
                 Ok(()) => {
-                    tracing::warn!(endpoint = %id, "disabled: its receiver wants nothing more");
+                    tracing::warn!(endpoint = %id, ?why, "an endpoint is disabled");
                     return;
                 }
                 Err(StoreError::Conflict(Conflict::Stale)) => {}

@@ -1,7 +1,7 @@
 //! A lane: one endpoint's queue with its limits. Pure: time comes in as a value, and whether something may be sent comes
 //! out. What is in memory of the queue is its [`window`]; when it is a lane's turn, [`Lanes`](super::lanes::Lanes) says.
 
-use super::limit::Limiter;
+use super::{health::Health, limit::Limiter};
 use crate::{
     invariant::{Invariant, check},
     model::{Millis, delivery::Delivery, endpoint::RateLimit},
@@ -21,6 +21,8 @@ pub struct Limits {
     pub rate: Option<RateLimit>,
     /// How many may be under way at once.
     pub in_flight: usize,
+    /// From which of the endpoint's revisions on its health is judged.
+    pub renewed: u64,
 }
 
 /// One endpoint's queue.
@@ -38,6 +40,8 @@ pub struct Lane {
     narrowed: Option<usize>,
     /// Nothing is sent before.
     paused: Option<Instant>,
+    /// What its attempts tell of the receiver. Kept here, since it counts with every attempt's end.
+    pub health: Health,
 }
 
 /// Whether a lane has something to send.
@@ -65,6 +69,7 @@ impl Lane {
             in_flight: 0,
             narrowed: None,
             paused: None,
+            health: Health::new(limits.renewed, limits.in_flight),
         }
     }
 
@@ -85,7 +90,7 @@ impl Lane {
     /// Whether it has something to send, and may.
     #[must_use]
     pub fn ready(&mut self, now: Instant) -> Ready {
-        if self.window.is_empty() || self.in_flight >= self.in_flight_limit() {
+        if self.window.is_empty() || self.is_full() {
             return Ready::No;
         }
         let paused = self.paused.unwrap_or(now);
@@ -149,6 +154,26 @@ impl Lane {
         self.narrowed.map_or(self.limits.in_flight, |most| most.clamp(1, self.limits.in_flight))
     }
 
+    /// Whether as many are under way as may be.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.in_flight >= self.in_flight_limit()
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Does what its health says: as many are under way as are good for the receiver, and none before it may be asked.
+    pub fn heed(&mut self, now: Instant) {
+        self.narrowed = self.health.narrowed();
+        if let Some(until) = self.health.open_until(now) {
+            self.pause_until(until);
+        }
+    }
+
     /// Of the endpoint's own limit so many may be used, from now on; at least one. None: all.
     pub fn set_in_flight(&mut self, most: Option<usize>) {
         self.narrowed = most;
@@ -169,6 +194,10 @@ impl Lane {
         if limits.rate != self.limits.rate {
             self.limiter = limits.rate.map(|rate| Limiter::going_on(rate, self.limiter.as_ref()));
         }
+        if self.health.set(limits.renewed, limits.in_flight) {
+            self.resume();
+            self.narrowed = None;
+        }
         self.limits = limits;
     }
 
@@ -184,6 +213,7 @@ impl Lane {
             && rested
             && !paused
             && self.narrowed.is_none()
+            && self.health.is_plain()
     }
 }
 

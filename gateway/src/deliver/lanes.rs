@@ -229,14 +229,6 @@ impl Lanes {
         self.forget_application(application, now);
     }
 
-    /// Changes the endpoint's lane, if it has one.
-    pub fn at(&mut self, id: EndpointId, change: impl FnOnce(&mut Lane), now: Instant) {
-        if let Some(entry) = self.lanes.get_mut(&id) {
-            change(&mut entry.lane);
-            self.count(id, now);
-        }
-    }
-
     /// Those whose time it is have their turns.
     pub fn wake(&mut self, now: Instant) {
         while let Some(wake) = self.timers.pop(now) {
@@ -370,6 +362,7 @@ fn limits(rules: &Rules, endpoint: Option<&Endpoint>) -> Limits {
     Limits {
         rate: endpoint.and_then(|e| e.rate_limit),
         in_flight: own.unwrap_or(rules.in_flight).max(1),
+        renewed: endpoint.map_or(0, |endpoint| endpoint.renewed),
     }
 }
 

@@ -173,7 +173,11 @@ impl EndpointDraft {
             self.dead_letter_endpoint.or_else(|| old.dead_letter_endpoint.clone());
         let new = self.endpoint(fresh, Some(secrets), Some(old), check_url)?;
         let (created, revision, declared) = (old.created, old.revision + 1, old.declared);
-        Ok(Endpoint { created, revision, declared, ..new })
+        // Another receiver, or one that was mended: what was learnt of it is of the past.
+        let is_renewed = (new.enabled && !old.enabled) || new.url != old.url;
+        let renewed = if is_renewed { revision } else { old.renewed };
+        let disabled = old.disabled.filter(|_| !new.enabled);
+        Ok(Endpoint { created, revision, renewed, declared, disabled, ..new })
     }
 
     fn endpoint(
@@ -201,6 +205,7 @@ impl EndpointDraft {
             name: self.name.unwrap_or_default(),
             url,
             enabled: self.enabled.unwrap_or(true),
+            disabled: None,
             event_types: self.event_types.unwrap_or_default(),
             channels: self.channels.unwrap_or_default(),
             headers: lower_case(self.headers),
@@ -225,6 +230,7 @@ impl EndpointDraft {
             retry: self.retry.and_then(|retry| retry.check().ok().flatten()),
             declared: false,
             revision: 1,
+            renewed: 1,
             created: now,
             updated: now,
         })

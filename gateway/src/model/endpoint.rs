@@ -4,6 +4,7 @@ use super::{
     Millis,
     cloud_event::Format,
     credentials::{ClientCertificate, Credentials},
+    health::Disabled,
     id::{ApplicationId, EndpointId, EnvironmentId},
     name::{Channel, EventType, PluginName, Uid},
     retry::Retry,
@@ -31,6 +32,9 @@ pub struct Endpoint {
     pub url: Url,
     /// Whether anything is attempted.
     pub enabled: bool,
+    /// Why the gateway disabled it; none: it is enabled, or its owner did.
+    #[serde(default)]
+    pub disabled: Option<Disabled>,
     /// Empty: all.
     pub event_types: Vec<EventType>,
     /// Empty: all.
@@ -91,6 +95,9 @@ pub struct Endpoint {
     pub declared: bool,
     /// Counts the changes, from 1.
     pub revision: u64,
+    /// The revision from which on its health is judged: at which it was made, enabled again or sent elsewhere.
+    #[serde(default)]
+    pub renewed: u64,
     /// When it was created.
     pub created: Millis,
     /// When it last changed.

@@ -7,6 +7,7 @@ use super::{
     catalog::{Change, Snapshot, Tenant},
     delivery::{Delivery, Next},
     endpoint::Endpoint,
+    health::Trouble,
     id::{Digest, EnvironmentId, MessageId},
     message::{Attributes, Message},
     name::{EventType, PluginName},
@@ -96,6 +97,28 @@ pub fn of_attempt(
     Some(Notice { event_type, payload })
 }
 
+/// That an endpoint has only failed for a while, and when it will be disabled if it goes on like that.
+#[must_use]
+pub fn of_failing(
+    tenant: &Tenant,
+    endpoint: &Endpoint,
+    trouble: &Trouble,
+    disabled_at: Millis,
+) -> Option<Notice> {
+    if is_reserved(tenant) {
+        return None;
+    }
+    let event_type = "endpoint.failing";
+    let mut payload = of_endpoint(tenant, endpoint);
+    payload["type"] = json!(event_type);
+    payload["failing"] = json!({
+        "since": trouble.failing_since,
+        "failures": trouble.failures,
+        "disabledAt": disabled_at,
+    });
+    Some(Notice { event_type, payload })
+}
+
 /// What a change of this catalog gives to tell.
 #[must_use]
 pub fn of_change(catalog: &Snapshot, change: &Change) -> Vec<Notice> {
@@ -108,7 +131,14 @@ pub fn of_change(catalog: &Snapshot, change: &Change) -> Vec<Notice> {
                 Some(false) if new.enabled => "endpoint.enabled",
                 Some(_) => "endpoint.updated",
             };
-            about(event_type, tenant, [new])
+            let mut notices = about(event_type, tenant, [new]);
+            if event_type == "endpoint.disabled" {
+                // None: somebody did.
+                notices
+                    .iter_mut()
+                    .for_each(|notice| notice.payload["reason"] = json!(new.disabled));
+            }
+            notices
         }
         Change::DeleteEndpoint(application, id) => {
             let Some(tenant) = catalog.tenant(*application) else { return Vec::new() };

@@ -43,6 +43,7 @@ pub fn endpoint() -> Endpoint {
         name: "sample".into(),
         url: "https://example.com/hook".parse().expect("a URL"),
         enabled: true,
+        disabled: None,
         event_types: Vec::new(),
         channels: Vec::new(),
         headers: Vec::new(),
@@ -65,6 +66,7 @@ pub fn endpoint() -> Endpoint {
         retry: None,
         declared: false,
         revision: 1,
+        renewed: 1,
         created: 1,
         updated: 1,
     }

@@ -77,6 +77,7 @@ fn tenant(application: ApplicationId) -> Tenant {
             uid: uid.map(|uid| Uid::new(uid).expect("legal")),
             name: "The CRM".into(),
             url: "https://user:secret@crm.example/hook".parse().expect("a URL"),
+            disabled: None,
             enabled,
             event_types: vec![EventType::new("a.b").expect("legal")],
             channels: vec![Channel::new("east").expect("legal")],

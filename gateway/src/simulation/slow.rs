@@ -7,12 +7,13 @@ use crate::{
     model::{
         delivery::{Delivery, Place},
         failure::Failure,
+        health::Kept,
         id::{ApplicationId, EndpointId},
         message::Sequence,
     },
     store::{
-        Accepted, BatchAnswer, Depths, Dispatched, LeasedMessage, Outstanding, Queue, Settlement,
-        StoreError, Submission, memory::Memory,
+        Accepted, BatchAnswer, Depths, Dispatched, HealthNote, LeasedMessage, Outstanding, Queue,
+        Settlement, StoreError, Submission, memory::Memory,
     },
 };
 use async_trait::async_trait;
@@ -99,6 +100,14 @@ impl Queue for Slow {
                 Self::write(&store, &pending);
             });
         }
+    }
+
+    fn keep_health(&self, note: HealthNote) {
+        self.store.keep_health(note);
+    }
+
+    async fn troubles(&self) -> Result<Vec<Kept>, StoreError> {
+        self.store.troubles().await
     }
 
     fn set_aside(&self, delivery: Arc<Delivery>) {

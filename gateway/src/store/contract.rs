@@ -28,6 +28,7 @@ mod catalog;
 mod dead_letters;
 mod deliveries;
 mod grants;
+mod health;
 mod held;
 mod keyvalue;
 mod keys;

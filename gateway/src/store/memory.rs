@@ -5,8 +5,8 @@
 //! One lock guards the maps and is held until the stages are told, so that they are told in the order of the changes.
 
 use super::{
-    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage,
-    Outstanding, Queue, Settlement, StoreError, Submission, due_later,
+    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, HealthNote, KeptAnswer,
+    LeasedMessage, Outstanding, Queue, Settlement, StoreError, Submission, due_later,
     front::{Front, Ready},
     handover::{Handover, follows, held_as},
     onward::onward,
@@ -18,6 +18,7 @@ use crate::{
         catalog::{Change, Snapshot},
         delivery::{Delivery, Place, State},
         failure::Failure,
+        health::Kept,
         id::{ApplicationId, Digest, EndpointId, MessageId},
         message::{Held, Message, Sequence},
         notice::{self, Notice},
@@ -216,6 +217,25 @@ impl Queue for Memory {
             tables.put(&onward, state, None, clock::now());
             self.handover.written(&onward, state);
         }
+    }
+
+    fn keep_health(&self, HealthNote { endpoint, trouble, notice }: HealthNote) {
+        let mut tables = self.tables();
+        let catalog = self.handover.snapshot();
+        if catalog.endpoint(endpoint).is_some_and(|known| known.renewed == trouble.renewed) {
+            tables.troubles.insert(endpoint, trouble);
+            self.tell(&mut tables, notice);
+        }
+    }
+
+    async fn troubles(&self) -> Result<Vec<Kept>, StoreError> {
+        let tables = self.tables();
+        let catalog = self.handover.snapshot();
+        let some = tables.troubles.iter().filter(|(endpoint, trouble)| {
+            let known = catalog.endpoint(**endpoint);
+            trouble.is_some() && known.is_some_and(|known| known.renewed == trouble.renewed)
+        });
+        Ok(some.map(|(endpoint, trouble)| (*endpoint, *trouble)).collect())
     }
 
     fn set_aside(&self, delivery: Arc<Delivery>) {

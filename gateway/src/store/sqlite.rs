@@ -5,8 +5,8 @@
 //! dispatch is behind, for a retry that was not due soon, and after a start.
 
 use super::{
-    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, KeptAnswer, LeasedMessage, Limits,
-    Outstanding, Queue, Settlement, StoreError, Submission, due_later,
+    Accepted, BatchAnswer, Catalog, Current, Depths, Dispatched, HealthNote, KeptAnswer,
+    LeasedMessage, Limits, Outstanding, Queue, Settlement, StoreError, Submission, due_later,
     front::Ready,
     handover::Handover,
     vault::{Master, Vault},
@@ -18,6 +18,7 @@ use crate::{
         catalog::Change,
         delivery::{Delivery, Place, State},
         failure::Failure,
+        health::Kept,
         id::{ApplicationId, Digest, EndpointId},
         message::{Held, Sequence},
     },
@@ -45,8 +46,10 @@ mod changes;
 mod checkpoint;
 mod counting;
 mod disorder;
+mod health;
 mod held;
 mod keyvalue;
+mod lock;
 mod log;
 mod read;
 mod readers;
@@ -84,7 +87,7 @@ impl Sqlite {
     pub fn open(directory: &Path, limits: Limits, master: &Master) -> Result<Arc<Self>, String> {
         std::fs::create_dir_all(directory)
             .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
-        let lock = lock(directory)?;
+        let lock = lock::lock(directory)?;
         let path = directory.join("octohooks.db");
         let text = |error: rusqlite::Error| format!("{}: {error}", path.display());
         let mut connection = Connection::open(&path).map_err(text)?;
@@ -180,17 +183,6 @@ impl Sqlite {
         let (reply, answer) = oneshot::channel();
         self.ops.send(op(reply)).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
-    }
-}
-
-fn lock(directory: &Path) -> Result<File, String> {
-    let path = directory.join("lock");
-    let text = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let file = File::create(&path).map_err(|error| text(&error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(text(&"another gateway owns this directory")),
-        Err(std::fs::TryLockError::Error(error)) => Err(text(&error)),
     }
 }
 
@@ -320,6 +312,14 @@ impl Queue for Sqlite {
 
     fn settle(&self, settlement: Settlement) {
         self.hand(Op::Settle(settlement));
+    }
+
+    fn keep_health(&self, note: HealthNote) {
+        self.hand(Op::Health(Box::new(note)));
+    }
+
+    async fn troubles(&self) -> Result<Vec<Kept>, StoreError> {
+        self.readers.read(health::all).await
     }
 
     fn set_aside(&self, delivery: Arc<Delivery>) {

@@ -58,7 +58,8 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
 }
 
 impl Gateway {
-    /// Starts a gateway with retries after moments instead of hours, and that much more of an environment.
+    /// Starts a gateway with retries after moments instead of hours, without a breaker, so that what fails in a row is not left
+    /// alone, and with that much more of an environment.
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
         let usual = [
@@ -66,6 +67,7 @@ impl Gateway {
             ("OCTOHOOKS_AUTH__API_KEY", KEY),
             ("OCTOHOOKS_GUARD__ALLOW", "127.0.0.0/8"),
             ("OCTOHOOKS_DELIVERY__RETRY__WAITS_SECONDS", "[0.05, 0.05, 0.05]"),
+            ("OCTOHOOKS_DELIVERY__BREAKER__FAILURES", "0"),
         ];
         let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut gateway = Self {

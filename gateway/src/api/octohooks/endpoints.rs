@@ -2,7 +2,7 @@
 
 use super::{BODY, Page, PageQuery, absent};
 use crate::{
-    api::CheckUrl,
+    api::{CheckUrl, health::Parts},
     clock,
     model::{
         Millis,
@@ -13,6 +13,7 @@ use crate::{
         dead_letter,
         draft::{EndpointDraft, Fresh, Wrong},
         endpoint::{Endpoint, Method, Order, RateLimit, Scheme},
+        health::{Disabled, Health},
         id::{ApplicationId, EndpointId, EnvironmentId},
         name::{Channel, EventType, PluginName, Uid},
         notice,
@@ -53,6 +54,9 @@ pub struct Shown {
     #[schema(format = "uri")]
     url: String,
     enabled: bool,
+    /// Why the gateway disabled it; none: it is enabled, or somebody did.
+    #[schema(required)]
+    disabled_reason: Option<Disabled>,
     event_types: Vec<EventType>,
     channels: Vec<Channel>,
     headers: BTreeMap<String, String>,
@@ -94,8 +98,18 @@ pub struct Shown {
     /// The certificate that requests show.
     #[schema(required)]
     client_certificate: Option<Certificate>,
+    /// What its attempts tell of the receiver; not beside a delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    health: Option<Health>,
     created: Millis,
     updated: Millis,
+}
+
+impl Shown {
+    pub(super) fn with_health(endpoint: &Endpoint, parts: &Parts) -> Self {
+        Self { health: Some((parts.health_of)(endpoint)), ..Self::from(endpoint) }
+    }
 }
 
 /// A certificate, without its key.
@@ -114,6 +128,7 @@ impl From<&Endpoint> for Shown {
             name: e.name.clone(),
             url: e.url.to_string(),
             enabled: e.enabled,
+            disabled_reason: e.disabled,
             event_types: e.event_types.clone(),
             channels: e.channels.clone(),
             headers: e.headers.iter().cloned().collect(),
@@ -137,6 +152,7 @@ impl From<&Endpoint> for Shown {
                 .client_certificate
                 .as_ref()
                 .map(|one| Certificate { certificate: one.certificate.clone() }),
+            health: None,
             created: e.created,
             updated: e.updated,
         }
@@ -195,6 +211,7 @@ async fn draft(body: Body) -> Result<EndpointDraft, ApiError> {
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
     State(check_url): State<CheckUrl>,
+    State(parts): State<Parts>,
     owner: Owner,
     repeatable: Repeatable,
     Path(app): Path<String>,
@@ -215,7 +232,7 @@ pub async fn create(
     let check = |url: &Url| check_url(url, application);
     let endpoint = draft(body).await?.create(fresh, check).map_err(invalid)?;
     check_named(&tenant, &endpoint)?;
-    let shown = Shown::from(&endpoint);
+    let shown = Shown::with_health(&endpoint, &parts);
     repeatable.change(&*catalog, Change::PutEndpoint(endpoint), &shown).await
 }
 
@@ -273,13 +290,15 @@ struct Meta {
 )]
 pub async fn list(
     State(catalog): State<Arc<dyn Catalog>>,
+    State(parts): State<Parts>,
     owner: Owner,
     Path(app): Path<String>,
     page: Page,
 ) -> Result<Json<List>, ApiError> {
     let tenant = owner.tenant(&catalog, &app)?;
     let endpoints = page.of(tenant.endpoints.values().collect());
-    let data = endpoints.into_iter().map(|endpoint| Shown::from(&**endpoint)).collect();
+    let endpoints = endpoints.into_iter();
+    let data = endpoints.map(|endpoint| Shown::with_health(endpoint, &parts)).collect();
     Ok(Json(List { data, meta: Meta { count: tenant.endpoints.len() } }))
 }
 
@@ -303,11 +322,12 @@ pub(super) fn find(
 )]
 pub async fn get(
     State(catalog): State<Arc<dyn Catalog>>,
+    State(parts): State<Parts>,
     owner: Owner,
     Path((app, endpoint)): Path<(String, String)>,
 ) -> Response {
     match find(&catalog, owner, &app, &endpoint) {
-        Ok(endpoint) => Json(Shown::from(&*endpoint)).into_response(),
+        Ok(endpoint) => Json(Shown::with_health(&endpoint, &parts)).into_response(),
         Err(_) => absent(),
     }
 }
@@ -330,6 +350,7 @@ pub async fn get(
 pub async fn update(
     State(catalog): State<Arc<dyn Catalog>>,
     State(check_url): State<CheckUrl>,
+    State(parts): State<Parts>,
     owner: Owner,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
@@ -340,7 +361,7 @@ pub async fn update(
     let check = |url: &Url| check_url(url, &tenant.application);
     let new = draft.replace(old, clock::now(), check).map_err(invalid)?;
     check_named(&tenant, &new)?;
-    let shown = Shown::from(&new);
+    let shown = Shown::with_health(&new, &parts);
     catalog.change(Change::PutEndpoint(new)).await?;
     Ok(Json(shown))
 }
@@ -360,10 +381,11 @@ pub async fn update(
 )]
 pub async fn delete(
     State(catalog): State<Arc<dyn Catalog>>,
+    State(parts): State<Parts>,
     owner: Owner,
     Path((app, endpoint)): Path<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
     let endpoint = find(&catalog, owner, &app, &endpoint)?;
     catalog.change(Change::DeleteEndpoint(endpoint.application, endpoint.id)).await?;
-    Ok(Json(Shown::from(&*endpoint)))
+    Ok(Json(Shown::with_health(&endpoint, &parts)))
 }

@@ -5,6 +5,7 @@ use super::{
     endpoints::{Shown, find, invalid},
 };
 use crate::{
+    api::health::Parts,
     clock,
     model::{Millis, catalog::Change, draft, secret::Secret},
     store::Catalog,
@@ -101,6 +102,7 @@ struct Rotation {
 )]
 pub async fn rotate(
     State(catalog): State<Arc<dyn Catalog>>,
+    State(parts): State<Parts>,
     owner: Owner,
     repeatable: Repeatable,
     Path((app, endpoint)): Path<(String, String)>,
@@ -112,6 +114,6 @@ pub async fn rotate(
     let new = secret.map_or_else(made, Secret::new);
     let grace = grace_period.unwrap_or(GRACE);
     let endpoint = draft::rotate(&old, new, grace, clock::now()).map_err(invalid)?;
-    let shown = Shown::from(&endpoint);
+    let shown = Shown::with_health(&endpoint, &parts);
     repeatable.change(&*catalog, Change::PutEndpoint(endpoint), &shown).await
 }

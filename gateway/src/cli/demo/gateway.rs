@@ -82,6 +82,8 @@ impl Gateway {
             .env("OCTOHOOKS_AUTH__API_KEY", KEY)
             .env("OCTOHOOKS_GUARD__ALLOW", "127.0.0.0/8")
             .env("OCTOHOOKS_DELIVERY__RETRY__WAITS_SECONDS", WAITS)
+            // A receiver that refuses every message twice looks like one that is down.
+            .env("OCTOHOOKS_DELIVERY__BREAKER__FAILURES", "0")
             .envs(self.settings.iter().cloned());
         let process = Process::start(&mut command, self.directory.path());
         self.process = Some(process.context("the gateway")?);

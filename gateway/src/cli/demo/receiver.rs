@@ -95,7 +95,8 @@ async fn receive(
     let verified = books.secret(endpoint).is_some_and(|secret| verify(&secret, &headers, &body));
     match books.arrived(&Arrival { endpoint, verified, body: &body, at }) {
         true => StatusCode::NO_CONTENT,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+        // Not 503: that asks to be sent less.
+        false => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

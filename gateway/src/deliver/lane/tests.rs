@@ -25,7 +25,7 @@ fn limits(rate: Option<(u32, u32)>, in_flight: usize) -> Limits {
         per: Per::Second,
         burst: number(burst),
     });
-    Limits { rate, in_flight }
+    Limits { rate, in_flight, renewed: 1 }
 }
 
 /// A lane in which those wait.

@@ -1,15 +1,46 @@
 //! Lanes follow the catalog, and go when they are idle and what they know counts no more.
 
 use super::{IDLE, LOOK, Lanes, limits, timers::Wake};
+use crate::deliver::{health::Health, lane::Lane};
 use crate::model::{
     catalog::Snapshot,
     delivery::Delivery,
-    endpoint::Order,
+    endpoint::{Endpoint, Order},
+    health::Health as Shown,
     id::{ApplicationId, EndpointId},
 };
 use std::{sync::Arc, time::Instant};
 
 impl Lanes {
+    /// The endpoint's lane, if it has one. Whoever changes it lets an attempt end afterwards: the lane goes on with that.
+    pub fn lane(&mut self, id: EndpointId) -> Option<&mut Lane> {
+        self.lanes.get_mut(&id).map(|entry| &mut entry.lane)
+    }
+
+    /// Does that with the endpoint's lane, which is made if there is none.
+    pub fn at(
+        &mut self,
+        catalog: &Snapshot,
+        endpoint: &Endpoint,
+        change: impl FnOnce(&mut Lane),
+        now: Instant,
+    ) {
+        let entry = self.entry(catalog, endpoint.id, endpoint.application, now);
+        change(&mut entry.lane);
+        self.count(endpoint.id, now);
+    }
+
+    /// How the endpoint is: as its lane knows, or as nothing is known of it.
+    #[must_use]
+    pub fn health(&self, endpoint: &Endpoint, now: Instant) -> Shown {
+        let limits = limits(&self.rules, Some(endpoint));
+        let known = self.lanes.get(&endpoint.id).map(|entry| &entry.lane.health);
+        match known.filter(|known| known.renewed() == limits.renewed) {
+            Some(known) => known.shown(now),
+            None => Health::new(limits.renewed, limits.in_flight).shown(now),
+        }
+    }
+
     /// Lanes follow the catalog: changed limits count at once, and what is disabled or gone is emptied; what was in it.
     #[must_use]
     pub fn follow(&mut self, catalog: &Snapshot, now: Instant) -> Vec<Arc<Delivery>> {

@@ -10,6 +10,7 @@ use crate::{
         delivery::{Content, Delivery, DeliveryKey, Next, State},
         endpoint::Version,
         failure::Failure,
+        health::Trouble,
         id::{ApplicationId, Digest, EndpointId, EnvironmentId, MessageId, OperationId},
         message::{Held, Message, Sequence},
         name::Uid,
@@ -44,6 +45,8 @@ pub struct Tables {
     pub(super) deliveries: BTreeMap<DeliveryKey, Row>,
     /// What endpoints' requests looked like, by revision.
     pub versions: BTreeMap<(EndpointId, u64), Version>,
+    /// How endpoints' health was last, of those that are gone too.
+    pub troubles: BTreeMap<EndpointId, Trouble>,
     /// Work in the background.
     pub operations: BTreeMap<OperationId, Operation>,
     /// Answers by environment and key, with the message whose payload is their end, and when they were kept.

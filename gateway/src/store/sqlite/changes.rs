@@ -1,7 +1,7 @@
 //! A catalog change's statements, with what it means for deliveries and messages that wait: one step, so that no
 //! crash can fall between the two.
 
-use super::{keyvalue, rows, sealing};
+use super::{health, keyvalue, rows, sealing};
 use crate::{
     model::{
         Millis,
@@ -53,6 +53,9 @@ pub fn apply(
         Change::PutEndpoint(e) => {
             put(c, ENDPOINT, e.environment, e.id.0.as_bytes(), &sealing::document(vault, e))?;
             put_version(c, e)?;
+            if e.renewed == e.revision {
+                health::forget(c, e.id)?;
+            }
             if !e.enabled {
                 effects.ended.push(e.id);
             }
@@ -94,6 +97,7 @@ pub fn apply(
         Change::DeleteApplication(id) => effects = delete_application(c, draft, *id, now)?,
         Change::DeleteEndpoint(_, id) => {
             delete(c, ENDPOINT, id.0.as_bytes())?;
+            health::forget(c, *id)?;
             effects.ended.push(*id);
         }
         Change::DeletePlugin(id, name) => delete(c, PLUGIN, &plugin_id(*id, name))?,
@@ -188,6 +192,7 @@ fn delete_application(
         }
         for endpoint in tenant.endpoints.keys() {
             delete(c, ENDPOINT, endpoint.0.as_bytes())?;
+            health::forget(c, *endpoint)?;
             effects.ended.push(*endpoint);
         }
         for key in draft.keys_of(id) {

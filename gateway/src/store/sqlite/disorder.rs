@@ -46,6 +46,9 @@ pub fn note(c: &Connection, batch: &[Op], applied: &[Applied], latest: Millis) -
                 let told = settlement.notice.iter();
                 told.into_iter().try_for_each(|message| see(*sequence, message.accepted))?;
             }
+            (Op::Health(note), Applied::Noted(Some(sequence))) => {
+                note.notice.iter().try_for_each(|message| see(*sequence, message.accepted))?;
+            }
             _ => {}
         }
     }

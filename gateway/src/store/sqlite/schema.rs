@@ -7,8 +7,10 @@
 use rusqlite::Connection;
 
 /// Each version's step, from the one before.
-const STEPS: [&str; 8] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
+const STEPS: [&str; 9] = [
+    VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8,
+    VERSION_9,
+];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -157,6 +159,11 @@ CREATE INDEX held_parked ON held (sequence) WHERE state = 'parked';
 const VERSION_8: &str =
     "CREATE TABLE passed_over (message INTEGER PRIMARY KEY, failure TEXT NOT NULL);";
 
+/// What is kept of endpoints that are not well, as JSON text; of the others nothing is.
+const VERSION_9: &str = "
+CREATE TABLE endpoint_health (endpoint BLOB PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+";
+
 /// Sets the connection's ways and brings the file to the newest version.
 pub fn prepare(connection: &mut Connection, max_pages: Option<u64>) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
@@ -281,6 +288,23 @@ mod tests {
             .query_row("SELECT digest FROM code", [], |row| row.get(0))
             .expect("the other is gone");
         assert_eq!(left, digest.0);
+    }
+
+    #[test]
+    fn a_file_of_before_endpoints_had_health_has_none_of_it() {
+        let mut connection = Connection::open_in_memory().expect("opens");
+        for step in &STEPS[..8] {
+            connection.execute_batch(step).expect("is written");
+        }
+        let put = "INSERT INTO object VALUES (2, 1, x'01', '{}')";
+        connection.execute(put, []).expect("is written");
+        connection.pragma_update(None, "user_version", 8).expect("updates");
+        prepare(&mut connection, None).expect("migrates");
+        let count = |table: &str| -> i64 {
+            let sql = format!("SELECT count(*) FROM {table}");
+            connection.query_row(&sql, [], |row| row.get(0)).expect("counts")
+        };
+        assert_eq!((count("endpoint_health"), count("object")), (0, 1));
     }
 
     #[test]

@@ -23,8 +23,8 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, Again, BatchAnswer, Cause, Forgotten, KeptAnswer, LeasedMessage, Settlement,
-        StoreError, Submission,
+        Accepted, Again, BatchAnswer, Cause, Forgotten, HealthNote, KeptAnswer, LeasedMessage,
+        Settlement, StoreError, Submission,
         handover::{Effects, Follows, Handover, Resent, held_as},
         vault::Vault,
     },
@@ -44,7 +44,7 @@ mod tell;
 mod tests;
 
 pub use apply::put_row;
-use apply::{alter, forget, insert_messages, remember, resend, settle, wait};
+use apply::{alter, forget, insert_messages, keep_health, remember, resend, settle, wait};
 pub use tell::failure;
 
 /// At most this many operations share a commit, beside those that are owed.
@@ -63,6 +63,8 @@ pub enum Op {
     Accept(Vec<Submission>, Option<BatchAnswer>, Reply<Vec<Accepted>>),
     /// Record an attempt and what follows.
     Settle(Settlement),
+    /// Keep how an endpoint's health is.
+    Health(Box<HealthNote>),
     /// Give a delivery a row in which it waits: for its due time, or for room in its lane.
     Wait(Arc<Delivery>, State),
     /// Give a delivery that is leased a row, for the next start only.
@@ -97,7 +99,7 @@ pub enum Op {
 
 impl Op {
     const fn urgent(&self) -> bool {
-        !matches!(self, Self::Settle(_) | Self::NoteFailure(..))
+        !matches!(self, Self::Settle(_) | Self::Health(_) | Self::NoteFailure(..))
     }
 
     /// The delivery that gets a row.
@@ -123,6 +125,7 @@ impl Op {
         matches!(
             self,
             Self::Settle(_)
+                | Self::Health(_)
                 | Self::Wait(..)
                 | Self::Note(_)
                 | Self::NoteFailure(..)
@@ -143,6 +146,8 @@ pub enum Applied {
     /// The attempt is recorded, this follows, and operators are told of it by the message of that number; a dead letter
     /// goes on as that delivery, which is in that state.
     Settled(Follows, Option<Sequence>, Option<(Arc<Delivery>, State)>),
+    /// It is kept, and operators are told of it by the message of that number.
+    Noted(Option<Sequence>),
     /// What was asked for does not keep the rules; nothing else of the batch is concerned.
     Refused(StoreError),
     /// The delivery does not wait, since its endpoint is disabled or gone.
@@ -293,6 +298,9 @@ impl Writer {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     settle(&transaction, catalog, (settlement, resent), &mut next, now)?
                 }
+                Op::Health(note) => {
+                    keep_health(&transaction, draft.as_ref().unwrap_or(snapshot), note, &mut next)?
+                }
                 Op::Wait(delivery, state) => {
                     let catalog = draft.as_ref().unwrap_or(snapshot);
                     wait(&transaction, catalog, delivery, *state, now)?
@@ -329,15 +337,8 @@ impl Writer {
                                 answers::put(&transaction, &self.vault, answer, None, now)?;
                             }
                             let draft = draft.get_or_insert_with(|| snapshot.clone());
-                            let vault = &self.vault;
-                            alter(
-                                &transaction,
-                                vault,
-                                draft,
-                                change,
-                                &mut next,
-                                (&self.handover, now),
-                            )?
+                            let (vault, at) = (&self.vault, (&*self.handover, now));
+                            alter(&transaction, vault, draft, change, &mut next, at)?
                         }
                     }
                 }

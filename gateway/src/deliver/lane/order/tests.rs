@@ -37,7 +37,7 @@ fn delivery(number: u64, key: Option<&str>) -> Arc<Delivery> {
 impl World {
     fn new(order: Order, share: usize) -> Self {
         let mut world = Self {
-            lane: Lane::new(Limits { rate: None, in_flight: 3 }),
+            lane: Lane::new(Limits { rate: None, in_flight: 3, renewed: 1 }),
             order,
             share,
             made: 0,
@@ -148,7 +148,7 @@ impl World {
 
     /// The process ends and starts again: what had no row comes again, and the rest is found.
     fn crash(&mut self) {
-        self.lane = Lane::new(Limits { rate: None, in_flight: 3 });
+        self.lane = Lane::new(Limits { rate: None, in_flight: 3, renewed: 1 });
         let over = self.lane.set_order(self.order, self.share);
         assert!(over.is_empty());
         self.under_way.clear();

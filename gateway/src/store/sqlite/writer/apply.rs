@@ -1,7 +1,7 @@
 //! What the writer's operations are in statements.
 
 use super::{
-    super::{answers, changes, held, keyvalue, recovery, retention, rows},
+    super::{answers, changes, health, held, keyvalue, recovery, retention, rows},
     Applied,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, Again, BatchAnswer, Forgotten, KeptAnswer, Settlement, Submission,
+        Accepted, Again, BatchAnswer, Forgotten, HealthNote, KeptAnswer, Settlement, Submission,
         front::Front,
         handover::{Found, Handover, Resent, follows},
         onward::onward,
@@ -181,6 +181,21 @@ pub fn settle(
         }
     };
     Ok(Applied::Settled(follows, told, onward))
+}
+
+/// Keeps how an endpoint's health is, and tells operators who listen; unless that is of the past.
+pub fn keep_health(
+    c: &Connection,
+    catalog: &Snapshot,
+    HealthNote { endpoint, trouble, notice }: &HealthNote,
+    next: &mut u64,
+) -> rusqlite::Result<Applied> {
+    let known = catalog.endpoint(*endpoint);
+    if known.is_none_or(|known| known.renewed != trouble.renewed) {
+        return Ok(Applied::Noted(None));
+    }
+    health::put(c, *endpoint, trouble)?;
+    notice.as_ref().map(|message| tell(c, message, next)).transpose().map(Applied::Noted)
 }
 
 /// Forgets that of these messages, and notes how far the environment's have come.

@@ -66,6 +66,9 @@ impl Writer {
                     }
                     answer(reply, Ok(due.is_some()));
                 }
+                (Op::Health(note), Applied::Noted(told)) => {
+                    committed.extend(told.zip(note.notice));
+                }
                 (op, applied) => self.tell_stages(op, &applied),
             }
         }
@@ -113,6 +116,7 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
             answer(reply, Err(failure(error)));
         }
         Op::Settle(_)
+        | Op::Health(_)
         | Op::Wait(..)
         | Op::Note(_)
         | Op::NoteFailure(..)
