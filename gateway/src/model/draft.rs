@@ -22,7 +22,7 @@ pub use request::{ClientCertificateDraft, CredentialsDraft};
 mod headers;
 mod request;
 
-pub use headers::check_header;
+pub use headers::{PROTOCOL, check_header};
 
 /// An endpoint as it is written. Absent and `null` are the same.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

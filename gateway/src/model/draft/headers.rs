@@ -1,7 +1,7 @@
 //! Headers of an endpoint's own: which a request may carry.
 
-/// Headers that the gateway or the protocol sets.
-const OURS: [&str; 13] = [
+/// Headers that the protocol sets, or that are about one connection only.
+pub const PROTOCOL: [&str; 11] = [
     "connection",
     "content-length",
     "expect",
@@ -13,9 +13,9 @@ const OURS: [&str; 13] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-signature",
-    "http2-settings",
 ];
+/// Headers that the gateway sets beside.
+const OURS: [&str; 2] = ["x-signature", "http2-settings"];
 
 /// Whether a request may carry this header.
 pub fn check_header(name: &str, value: &str) -> Result<(), String> {
@@ -25,7 +25,7 @@ pub fn check_header(name: &str, value: &str) -> Result<(), String> {
     }
     // With some of NATS's own a publisher can empty a stream.
     let is_ours = ["webhook-", "nats-"].iter().any(|prefix| lower.starts_with(prefix));
-    if is_ours || OURS.contains(&lower.as_str()) {
+    if is_ours || PROTOCOL.contains(&lower.as_str()) || OURS.contains(&lower.as_str()) {
         return Err("is set by the gateway".into());
     }
     match http::HeaderValue::from_str(value).is_ok() && value.len() <= 4096 {

@@ -3,7 +3,7 @@
 use super::transform::bindings::octohooks::plugin::http::{self as wire, HttpError};
 use crate::{
     clock,
-    model::grants::HttpGrant,
+    model::{draft::PROTOCOL, grants::HttpGrant},
     plugin::{
         outside::{NotGranted, Request, Unsent},
         state::State,
@@ -13,21 +13,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::time::Duration;
 use url::Url;
 use wasmtime::Result;
-
-/// Set by the protocol, or about one connection only.
-const RESERVED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// A request that may be sent as far as it tells by itself, yet without time or room for an answer; and its size in bytes.
 fn checked(grant: &HttpGrant, request: wire::Request) -> Result<(Request, u64), String> {
@@ -50,7 +35,7 @@ fn checked(grant: &HttpGrant, request: wire::Request) -> Result<(Request, u64), 
         size += name.len() + value.len();
         let bad = |why: &str| format!("the header {:?} {why}", name.get(..64).unwrap_or(&name));
         let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("is not a name"))?;
-        if RESERVED.contains(&parsed.as_str()) {
+        if PROTOCOL.contains(&parsed.as_str()) {
             return Err(bad("is set by the protocol"));
         }
         let value = HeaderValue::from_str(&value).map_err(|_| bad("has an illegal value"))?;
