@@ -10,6 +10,7 @@ use crate::{
     clock,
     model::{
         Millis,
+        application::Application,
         delivery::State as DeliveryState,
         id::{ApplicationId, EndpointId, OperationId},
         message::Held,
@@ -206,15 +207,24 @@ pub async fn recover(
     if !endpoint.enabled && !dry_run {
         return Err(ApiError::conflict("the endpoint is disabled"));
     }
-    let id = OperationId(clock::id());
-    let upto = recovery.bounds(tenant.application.id).0;
-    let operation =
-        Operation::new(id, &tenant.application, Some(endpoint.id), wanted, clock::now());
-    let operation = Operation { dry_run, upto, ..operation };
+    let (application, endpoint) = (&tenant.application, Some(endpoint.id));
+    let operation = operation(&*recovery, application, endpoint, (wanted, dry_run));
     let shown = Shown::from(operation.clone());
     let answer = repeatable.answer(StatusCode::ACCEPTED, &shown);
     recovery.again_once(Vec::new(), Some(operation), answer).await?;
     Ok(repeatable.kept((StatusCode::ACCEPTED, Json(shown))))
+}
+
+/// An operation that begins now, on all that there is.
+pub fn operation(
+    recovery: &dyn Recovery,
+    application: &Application,
+    endpoint: Option<EndpointId>,
+    (wanted, dry_run): (Wanted, bool),
+) -> Operation {
+    let (id, upto) = (OperationId(clock::id()), recovery.bounds(application.id).0);
+    let operation = Operation::new(id, application, endpoint, wanted, clock::now());
+    Operation { dry_run, upto, ..operation }
 }
 
 /// An operation as the API shows it.

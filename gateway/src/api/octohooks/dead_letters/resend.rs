@@ -5,7 +5,6 @@ use super::{
     find, is_dead,
 };
 use crate::{
-    clock,
     model::{
         Millis,
         application::Application,
@@ -14,7 +13,7 @@ use crate::{
         endpoint::Endpoint,
         id::{EndpointId, OperationId},
         name::{Channel, EventType},
-        operation::{Mode, Operation, Wanted},
+        operation::{Mode, Wanted},
     },
     store::{Again, Catalog, DeadLetterFilter, Log, Recovery, StoreError},
     web::{
@@ -205,8 +204,9 @@ pub async fn resend_all(
             skip("the endpoint is disabled".to_owned(), None);
             continue;
         }
-        match begin(&recovery, &tenant.application, id, (wanted, dry_run)).await {
-            Ok(operation) => begun.data.push(operation.into()),
+        let operation = recovery::operation(&*recovery, &tenant.application, id, (wanted, dry_run));
+        match recovery.again(Vec::new(), Some(operation.clone())).await {
+            Ok(_) => begun.data.push(operation.into()),
             Err(error @ StoreError::UnderWay(other)) => skip(error.to_string(), Some(other)),
             Err(error @ StoreError::TooManyOperations) => skip(error.to_string(), None),
             Err(error) => return Err(error.into()),
@@ -231,18 +231,4 @@ async fn has_some(
     };
     let page = log.dead_letters(application.environment, application.id, filter, 1).await?;
     Ok(!page.records.is_empty() || page.next.is_some())
-}
-
-/// Begins an operation on all that there is now; it is kept when this returns.
-async fn begin(
-    recovery: &Arc<dyn Recovery>,
-    application: &Application,
-    endpoint: Option<EndpointId>,
-    (wanted, dry_run): (Wanted, bool),
-) -> Result<Operation, StoreError> {
-    let (id, upto) = (OperationId(clock::id()), recovery.bounds(application.id).0);
-    let operation = Operation::new(id, application, endpoint, wanted, clock::now());
-    let operation = Operation { dry_run, upto, ..operation };
-    recovery.again(Vec::new(), Some(operation.clone())).await?;
-    Ok(operation)
 }
