@@ -304,6 +304,7 @@ mod tests {
             ("[guard]\nports = \"0\"", ["guard.ports", "8000-8999"]),
             ("[guard]\ndeny_hosts = [\"10.0.0.1\"]", ["guard.deny_hosts", "is an address"]),
             ("[delivery.proxy]\nurl = \"https://p\"", ["delivery.proxy.url", "socks5://"]),
+            ("[delivery.dns]\nservers = \"ns.example\"", ["delivery.dns.servers", "10.0.0.2:53"]),
             ("[data]\nmaster_key = \"c2hvcnQ=\"", ["data.master_key", "32 bytes"]),
             ("[delivery]\nmax_in_flight = 0", ["delivery.max_in_flight", "at least 1"]),
             ("[auth]\nroot_key = \"\"", ["auth.root_key", "must be a key"]),

@@ -83,6 +83,8 @@ pub struct Options {
     pub proxy: client::proxy::Options,
     /// Whom HTTPS trusts.
     pub tls: client::tls::Options,
+    /// Who resolves names.
+    pub dns: client::names::Options,
 }
 
 impl Options {
@@ -116,6 +118,7 @@ impl Default for Options {
             nats: nats::Options::default(),
             proxy: client::proxy::Options::default(),
             tls: client::tls::Options::default(),
+            dns: client::names::Options::default(),
         }
     }
 }

@@ -30,6 +30,7 @@ mod gateway {
     mod cloud_events;
     mod dead_letters;
     mod cors;
+    mod guard;
     mod receivers;
     mod requests;
     mod sockets;

@@ -77,7 +77,7 @@ impl Client {
             .map_err(|(key, right)| format!("key `delivery.proxy.{key}`: must be {right}"))?;
         let connector = Connector {
             guard,
-            names: Names,
+            names: Names::new(&options.dns)?,
             dialer,
             proxy,
             tls: Tls::new(&options.tls)?,

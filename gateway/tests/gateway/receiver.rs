@@ -23,6 +23,8 @@ use super::rig::until;
 #[allow(dead_code, reason = "shared with the client's own tests")]
 pub(crate) mod certificates;
 #[allow(dead_code, reason = "shared with the client's own tests")]
+pub(crate) mod names;
+#[allow(dead_code, reason = "shared with the client's own tests")]
 pub(crate) mod scripted;
 
 /// A request as it came.

@@ -24,11 +24,11 @@ const FENCES: [Fence; 9] = [
     // The command line and its demo are clients like any other, outside the gateway's own path, which has its own.
     Fence { names: &["reqwest"], only: &["cli"] },
     // Nothing leaves the gateway over HTTP but past the guard.
-    Fence { names: &["tokio_rustls", "rustls_platform_verifier", "h2"], only: &["deliver/client"] },
     Fence {
-        names: &["TcpStream::connect", "lookup_host"],
-        only: &["deliver/client/dial", "deliver/client/names", "cli"],
+        names: &["hickory_resolver", "tokio_rustls", "rustls_platform_verifier", "h2"],
+        only: &["deliver/client"],
     },
+    Fence { names: &["TcpStream::connect", "lookup_host"], only: &["deliver/client/dial", "cli"] },
     Fence { names: &["rustix"], only: &["clock", "descriptors", "plugin/compiler"] },
     Fence { names: &["rand", "getrandom", "fastrand"], only: &["clock"] },
     Fence {

@@ -1,6 +1,7 @@
 //! A world for the client's tests that never leaves loopback: a dialer that writes down what it is asked
 //! for and refuses it, or leads it somewhere on loopback.
 
+use super::names::NameServer;
 use crate::{
     deliver::{
         Options,
@@ -36,6 +37,11 @@ impl Recorder {
         assert!(to.ip().is_loopback(), "{to} is not ours");
         Arc::new(Self { dialled: Mutex::default(), to: Some(to) })
     }
+
+    /// What was asked for since the last call of this.
+    pub fn take(&self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.dialled.lock().expect("not poisoned"))
+    }
 }
 
 #[async_trait]
@@ -54,6 +60,13 @@ pub fn client(guard: guard::Options, mut options: Options, dialer: Arc<dyn Dial>
     options.timeout_ms = options.timeout_ms.min(20_000);
     let sockets = Sockets { all: 64, idle: 16 };
     Client::new(Guard::new(guard), &options, sockets, dialer).expect("a client")
+}
+
+/// Options that ask that name server.
+pub fn asking(server: &NameServer) -> Options {
+    let mut options = Options::default();
+    options.dns.servers = vec![server.address];
+    options
 }
 
 /// What comes of a delivery to there.
