@@ -261,7 +261,14 @@ mod tests {
         let same = after(&[]);
         assert_eq!(same["eventTypes"], json!(["a", "b"]));
         assert_eq!((&same["id"], &same["secrets"]), (&Value::Null, &Value::Null));
-        let table: [(&[&str], &str, Value); 12] = [
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), r#"{"type": "none"}"#).expect("writes");
+        let file = file.path().to_str().expect("text");
+        let table: [(&[&str], &str, Value); 16] = [
+            (&["--method", "PUT"], "method", json!("PUT")),
+            (&["--user-agent", ""], "userAgent", json!("")),
+            (&["--timeout", "0"], "timeout", json!(0)),
+            (&["--credentials", file], "credentials", json!({ "type": "none" })),
             (&["--retry", "{}"], "retry", json!({})),
             (&["--order", "key"], "order", json!("key")),
             (&["--signer", ""], "signer", json!("")),

@@ -117,3 +117,24 @@ fn a_draft_shows_no_secret_however_wrong_it_is() {
         assert!(!said.contains("hidden") && said.contains("list of texts"), "{said}");
     }
 }
+
+#[test]
+fn nothing_of_an_http_request_is_said_over_nats_and_no_certificate_shown_without_tls() {
+    for (url, field, place) in [
+        ("nats://a", r#""method": "PUT""#, Some("/method")),
+        ("nats://a", r#""userAgent": "x""#, Some("/userAgent")),
+        ("nats://a", r#""timeout": 5000"#, Some("/timeout")),
+        ("NATS://a", r#""connectTimeout": 5000"#, Some("/connectTimeout")),
+        ("nats://a", r#""credentials": { "type": "bearer", "token": "t" }"#, Some("/credentials")),
+        ("nats://a", r#""credentials": { "type": "none" }"#, None),
+        ("nats://a", r#""method": "POST", "timeout": 0, "userAgent": """#, None),
+        ("http://a/", r#""timeout": 5000, "method": "PUT""#, None),
+        ("http://a/", r#""clientCertificate": {}"#, None),
+    ] {
+        let text = format!(r#"{{ "url": "{url}", {field} }}"#);
+        let draft: EndpointDraft = serde_json::from_str(&text).expect("a draft");
+        let replaced = draft.replace(&sample::endpoint(), 1, |_| Ok(()));
+        let wrong = replaced.err().map(|wrong| wrong[0].0.clone());
+        assert_eq!(wrong.as_deref(), place, "{text}");
+    }
+}
