@@ -7,7 +7,7 @@
 //! the fields of a payload each level is read once, and what is not named is handed on byte for byte ([`fields`]);
 //! [`template`] only copies.
 
-use super::call::CallFailure;
+use super::{call::CallFailure, check};
 use crate::model::{
     dispatch::{Dispatch, Target, Verdict},
     message::Message,
@@ -45,7 +45,8 @@ const READ: u64 = 4;
 /// }
 /// ```
 ///
-/// The filter sees the payload as it came, and so do the headers: what is removed can still be in one.
+/// The filter sees the payload as it came, and so do the headers: what is removed can still be in one. A header that the
+/// message fills with nothing, with what no header can carry, or with more than there is room for is left out.
 #[derive(Clone, Debug)]
 pub struct Definition {
     filter: Option<Filter>,
@@ -175,7 +176,7 @@ fn read_headers(value: &Value, wrong: &mut Vec<Wrong>) -> Vec<(String, Template)
     }
     let mut headers = Vec::new();
     for (name, template) in map {
-        let legal = super::check::header(name, "").map_err(|failure| failure.to_string());
+        let legal = check::header(name, "").map_err(|failure| failure.to_string());
         let text = template.as_str().ok_or_else(|| "must be a template: a string".to_owned());
         match legal.and(text).and_then(Template::new) {
             Ok(template) => headers.push((name.clone(), template)),
@@ -200,8 +201,11 @@ pub fn apply(definition: &Definition, message: &Message) -> Result<Verdict, Call
         return Ok(Verdict::Drop("the filter does not match".into()));
     }
     let changed = definition.fields.change(&message.payload).map_err(not_json)?;
+    let mut room = check::HEADER_BYTES;
     let filled = |(name, template): &(String, Template)| {
-        Some((name.clone(), template.fill(message, payload)?))
+        let value = template.fill(message, payload)?;
+        room = room.checked_sub(name.len() + value.len())?;
+        Some((name.clone(), value))
     };
     let headers: Vec<_> = definition.headers.iter().filter_map(filled).collect();
     if changed.is_none() && headers.is_empty() {

@@ -19,7 +19,7 @@ const MAX_ORDERING_KEY: usize = 256;
 
 /// How many headers a dispatch may set, and how long they may be together, in bytes: what most receivers take.
 const HEADERS: usize = 64;
-const HEADER_BYTES: usize = 16 << 10;
+pub(super) const HEADER_BYTES: usize = 16 << 10;
 
 /// The same of what a signer makes: it knows one receiver.
 const SIGNATURES: usize = 16;
@@ -117,8 +117,16 @@ pub(super) fn header(name: &str, value: &str) -> Result<(), CallFailure> {
     legal_value(name, value)
 }
 
+/// Whether a header can carry it: visible ASCII, spaces and tabs.
+pub(super) fn is_value(value: &str) -> bool {
+    HeaderValue::from_str(value).is_ok_and(|value| value.to_str().is_ok())
+}
+
 fn legal_value(name: &str, value: &str) -> Result<(), CallFailure> {
-    let visible = HeaderValue::from_str(value).is_ok_and(|value| value.to_str().is_ok());
     let name = || cut(name.to_owned(), 128);
-    if visible { Ok(()) } else { Err(bad(format!("the header `{}` has an illegal value", name()))) }
+    if is_value(value) {
+        Ok(())
+    } else {
+        Err(bad(format!("the header `{}` has an illegal value", name())))
+    }
 }

@@ -61,7 +61,8 @@ struct Definition {
     /// JSON pointers of fields that go.
     remove: Option<Vec<String>>,
     /// Headers' names and templates: text with `{/json/pointer}`, `{id}`, `{uid}`, `{eventType}`, `{channel}` or
-    /// `{attribute.NAME}` in it. One for which the message has nothing is left out.
+    /// `{attribute.NAME}` in it. One for which the message has nothing is left out, and so is one that becomes no legal value
+    /// (line breaks, characters beyond ASCII) or for which there is no room: all together have at most 16 KiB.
     #[schema(value_type = Option<Object>)]
     headers: Option<Map<String, Value>>,
 }

@@ -1,8 +1,9 @@
 //! A header's value: text with places in braces, `{{` and `}}` for the braces themselves. A place names a value of the
 //! payload by its JSON pointer (`{/customer/id}`), or `{id}`, `{uid}`, `{eventType}`, `{channel}` (the first one) or
-//! `{attribute.NAME}`. A header whose value has a place that the message leaves empty is not sent.
+//! `{attribute.NAME}`. A header whose value has a place that the message leaves empty is not sent, nor one that
+//! what fills them makes no legal value: a message says what it wants, and is no reason to send it to nobody.
 
-use crate::model::message::Message;
+use crate::{model::message::Message, plugin::check};
 use serde_json::Value;
 
 /// Bytes of a template.
@@ -59,9 +60,10 @@ impl Template {
         self.0.iter().any(|part| matches!(part, Part::Payload(_)))
     }
 
-    /// None if the message has nothing for one of the places.
+    /// None if the message has nothing for one of the places, or something that no header can carry.
     pub(super) fn fill(&self, message: &Message, payload: &Value) -> Option<String> {
-        self.0.iter().map(|part| part.value(message, payload)).collect()
+        let parts = self.0.iter().map(|part| part.value(message, payload));
+        parts.collect::<Option<String>>().filter(|value| check::is_value(value))
     }
 }
 

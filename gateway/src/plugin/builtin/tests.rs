@@ -116,7 +116,7 @@ fn fields_are_renamed_and_removed_and_nothing_else_is_touched() {
 
 #[test]
 fn headers_are_filled_from_the_message_or_left_out() {
-    let payload = r#"{"a":{"id":7,"on":true,"none":null,"text":"x y"},"secret":"s"}"#;
+    let payload = r#"{"a":{"id":7,"on":true,"none":null,"text":"x y","lines":"x\r\ny: z","umlaut":"ä"},"secret":"s"}"#;
     for (template, expected) in [
         ("plain", Some("plain")),
         ("{/a/id}-{/a/on}", Some("7-true")),
@@ -127,6 +127,8 @@ fn headers_are_filled_from_the_message_or_left_out() {
         ("{/a}", None),
         ("x{/missing}", None),
         ("{attribute.other}", None),
+        ("{/a/lines}", None),
+        ("x{/a/umlaut}", None),
         ("{/secret}", Some("s")),
     ] {
         // What is removed was still there when the headers were made.
@@ -136,6 +138,17 @@ fn headers_are_filled_from_the_message_or_left_out() {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(headers.first().map(|header| header.1), expected, "{template}");
     }
+}
+
+#[test]
+fn headers_that_there_is_no_room_for_are_left_out() {
+    let payload = json!({ "long": "x".repeat(16 << 10), "half": "x".repeat(9 << 10) }).to_string();
+    let template = |place: &str| json!(format!("{{/{place}}}"));
+    let (long, half) = (template("long"), template("half"));
+    let headers = json!({ "x-a": long, "x-b": half, "x-c": half, "x-d": "d" });
+    let (_, headers) = sent(&json!({ "headers": headers }), &payload);
+    let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["x-b", "x-d"]);
 }
 
 #[test]
