@@ -188,6 +188,7 @@ fn attempt_text(attempt: &Value) -> String {
         .with("number", some(&attempt["number"]))
         .with("time", attempt["timestamp"].as_u64().map(times::long))
         .with("url", some(&attempt["url"]))
+        .with("signed by", some(&attempt["signer"]))
         .with("status", some(&attempt["statusCode"]))
         .with("error", error)
         .with("latency", format!("{} ms", attempt["latency"]))

@@ -142,6 +142,9 @@ pub struct Version {
     /// As what they carry messages.
     #[serde(default)]
     pub format: Format,
+    /// The plugin that signs them in the gateway's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<PluginName>,
 }
 
 impl From<&Endpoint> for Version {
@@ -155,6 +158,7 @@ impl From<&Endpoint> for Version {
             user_agent: endpoint.user_agent.clone(),
             login,
             format: endpoint.format,
+            signer: endpoint.signer.clone(),
         }
     }
 }

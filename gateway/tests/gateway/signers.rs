@@ -51,7 +51,7 @@ async fn a_request_is_signed_by_the_endpoints_plugin_alone() {
     let signer =
         json!({ "uid": "own", "signer": "github", "headers": { "x-signed-for": "nobody" } });
     endpoint(&gateway, &receiver, "/ok/own", signer).await;
-    endpoint(&gateway, &receiver, "/ok/usual", json!({})).await;
+    endpoint(&gateway, &receiver, "/ok/usual", json!({ "uid": "usual" })).await;
     let message = gateway.message("hooli", json!({ "a": 1 })).await;
     gateway.settled("hooli", &message).await;
     let own = receiver.received("/ok/own").remove(0);
@@ -67,6 +67,21 @@ async fn a_request_is_signed_by_the_endpoints_plugin_alone() {
     let usual = receiver.received("/ok/usual").remove(0);
     assert!(usual.header("x-hub-signature-256").is_empty());
     assert!(!usual.header("x-signature").is_empty());
+
+    // The record says who signed, also when the endpoint has another signer by now, and nothing that was not sent.
+    for (uid, signer, ours) in [("own", json!("github"), 0), ("usual", Value::Null, 2)] {
+        let path = format!("/applications/hooli/endpoints/{uid}");
+        let other = if ours == 0 { "" } else { "github" };
+        let url = receiver.url("/ok/other");
+        gateway.put(&path, json!({ "uid": uid, "url": url, "signer": other })).await;
+        let attempt = attempts(&gateway, &message, uid).await.remove(0);
+        assert_eq!(attempt["signer"], signer, "{uid}: {attempt}");
+        let headers = attempt["requestHeaders"].as_array().expect("a list");
+        let named = |name: &str| headers.iter().any(|pair| pair[0] == name);
+        let signatures = ["x-signature", "webhook-signature"];
+        assert_eq!(signatures.iter().filter(|name| named(name)).count(), ours, "{uid}: {attempt}");
+        assert!(named("webhook-id") && named("webhook-timestamp"), "{uid}: {attempt}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use crate::{
         delivery::{DeliveryKey, delivery_id, webhook_id},
         endpoint::{Method, Scheme, Version},
         message::{JSON, Message},
+        name::PluginName,
     },
     store::{Catalog, DeliveryRecord, Log},
     web::{
@@ -40,7 +41,10 @@ pub struct Shown {
     /// Where it went; none where an older version recorded it.
     #[schema(required)]
     url: Option<String>,
-    /// The signatures' values are left out.
+    /// The plugin that signed it; null: the gateway did. What headers it made is not recorded.
+    #[schema(required, value_type = Option<String>)]
+    signer: Option<PluginName>,
+    /// The signatures' values are left out, and with a `signer` its headers, which stand over others of the same name.
     request_headers: Vec<(String, String)>,
     /// Null: there was no answer.
     #[schema(required)]
@@ -139,6 +143,7 @@ fn shown(
         timestamp: attempt.at,
         method: version.as_ref().map(|version| version.method),
         url: version.as_ref().map(|version| version.url.to_string()),
+        signer: version.as_ref().and_then(|version| version.signer.clone()),
         request_headers: version
             .map(|version| request_headers(version, delivery, message, attempt.at / 1000))
             .unwrap_or_default(),
@@ -175,6 +180,7 @@ fn request_headers(
     let octohooks = ("x-signature", format!("t={seconds},v1={REDACTED}"));
     let standard = ("webhook-signature", format!("v1,{REDACTED}"));
     let signatures = match version.signatures {
+        _ if version.signer.is_some() => Vec::new(),
         Scheme::Both => vec![octohooks, standard],
         Scheme::Octohooks => vec![octohooks],
         Scheme::Standard => vec![standard],
