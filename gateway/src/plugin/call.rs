@@ -201,6 +201,9 @@ pub enum CallFailure {
     /// It wanted more memory than it may have.
     #[error("the plugin wanted more memory than its limit of {0} bytes")]
     MemoryLimit(usize),
+    /// It wanted larger tables than it may have.
+    #[error("the plugin wanted more than the {0} elements that its tables may have together")]
+    TableLimit(usize),
     /// It answered with more than it may.
     #[error("the plugin's output is larger than its limit of {0} bytes")]
     OutputTooLarge(usize),
@@ -248,6 +251,7 @@ impl CallFailure {
             Self::Slept(_) => "slept",
             Self::CpuLimit(_) => "cpu-limit",
             Self::MemoryLimit(_) => "memory-limit",
+            Self::TableLimit(_) => "table-limit",
             Self::OutputTooLarge(_) => "output-too-large",
             Self::BadOutput(_) => "bad-output",
             Self::UnknownEndpoint(_) => "unknown-endpoint",

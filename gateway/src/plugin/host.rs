@@ -10,7 +10,7 @@ use super::{
     compile::{Loaded, Made, Rejected},
     compiler::Compiler,
     engine, fuel,
-    limits::{self, Meter, Options},
+    limits::{self, Meter, Options, Refused, TABLE_ELEMENTS},
     long::{self, Place},
     outside::{NotGranted, Nothing, Outlet, Outside},
     state::State,
@@ -340,8 +340,11 @@ pub(super) fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Done
         CallFailure::NotGranted(grant)
     } else if error.is::<OutOfCpu>() {
         CallFailure::CpuLimit(options.cpu_ms)
-    } else if state.memory.refused {
-        CallFailure::MemoryLimit(options.memory_bytes)
+    } else if let Some(refused) = state.memory.refused {
+        match refused {
+            Refused::Memory => CallFailure::MemoryLimit(options.memory_bytes),
+            Refused::Table => CallFailure::TableLimit(TABLE_ELEMENTS),
+        }
     } else if out_of_fuel(&error) {
         CallFailure::OutputTooLarge(options.output_bytes)
     } else {

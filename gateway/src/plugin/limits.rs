@@ -139,13 +139,22 @@ pub(super) struct Memory {
     limit: usize,
     bytes: usize,
     elements: usize,
-    /// Whether anything was refused: a trap that follows is the limit's doing.
-    pub(super) refused: bool,
+    /// What was refused last, if anything was: a trap that follows is the limit's doing.
+    pub(super) refused: Option<Refused>,
+}
+
+/// What a guest wanted more of than it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Linear memory.
+    Memory,
+    /// Elements of tables.
+    Table,
 }
 
 impl Memory {
     pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, bytes: 0, elements: 0, refused: false }
+        Self { limit, bytes: 0, elements: 0, refused: None }
     }
 
     /// The most that was in use. Linear memories never shrink.
@@ -163,7 +172,7 @@ impl ResourceLimiter for Memory {
     ) -> wasmtime::Result<bool> {
         let total = self.bytes.saturating_add(desired.saturating_sub(current));
         if total > self.limit {
-            self.refused = true;
+            self.refused = Some(Refused::Memory);
             return Ok(false);
         }
         self.bytes = total;
@@ -178,7 +187,7 @@ impl ResourceLimiter for Memory {
     ) -> wasmtime::Result<bool> {
         let total = self.elements.saturating_add(desired.saturating_sub(current));
         if total > TABLE_ELEMENTS {
-            self.refused = true;
+            self.refused = Some(Refused::Table);
             return Ok(false);
         }
         self.elements = total;

@@ -34,7 +34,7 @@ const GUESTS: [(&str, Shows); 26] = [
     ("spin-in-realloc", Called("CPU time")),
     ("realloc-outside", Called("crashed")),
     ("grow", Called("more memory")),
-    ("grow-table", Called("more memory")),
+    ("grow-table", Called("more than the 32768 elements that its tables may have")),
     ("recurse", Called("stack")),
     ("unreachable", Called("unreachable")),
     ("huge-list", Called("crashed")),
