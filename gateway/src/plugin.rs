@@ -38,6 +38,7 @@ mod builtin;
 #[cfg(test)]
 mod tests;
 
+pub use builtin::is_definition;
 pub use cache::Cache;
 pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, ToClassify, ToSign};
 pub use compile::{Loaded, Rejected};

@@ -42,7 +42,7 @@ pub enum Verb {
     },
     /// Run a plugin's golden cases in the host that the gateway has
     Test(test::Test),
-    /// Show what a component is, and what it needs
+    /// Show what a component or a definition is, and what it needs
     Inspect(inspect::Inspect),
     /// Put a plugin in front of an application's messages
     Deploy(Single<deploy::Deploy>),
@@ -111,11 +111,11 @@ fn component(file: &Path) -> Outcome<Vec<u8>> {
     read.map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))
 }
 
-/// A plugin as it was named: by its folder, or by its component.
+/// A plugin as it was named: by its folder, or by its component or definition.
 #[derive(Debug, Args)]
 pub struct Named {
-    /// A plugin's folder, or a component
-    #[arg(default_value = ".", value_name = "FOLDER|FILE.wasm")]
+    /// A plugin's folder, a component, or the definition of a transform without code
+    #[arg(default_value = ".", value_name = "FOLDER|FILE")]
     plugin: PathBuf,
     /// Take the folder's component as it is, without building it
     #[arg(long)]
@@ -128,7 +128,7 @@ struct Found {
     name: String,
     /// Where its cases are.
     cases: PathBuf,
-    /// The component.
+    /// The component, or the definition.
     bytes: Vec<u8>,
 }
 

@@ -67,6 +67,12 @@ impl Definition {
 /// Where a definition is not as it must be: a JSON pointer, and what would be right.
 pub type Wrong = (String, String);
 
+/// Whether an upload is a definition, good or bad: no component begins like an object.
+#[must_use]
+pub fn is_definition(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{")
+}
+
 /// Reads a definition's text, of at most [`LONGEST`] bytes.
 pub(super) fn read(bytes: &[u8]) -> Result<Definition, Vec<Wrong>> {
     let root = |text: String| vec![(String::new(), text)];

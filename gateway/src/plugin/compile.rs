@@ -80,10 +80,13 @@ pub enum Rejected {
         limit: usize,
     },
     /// A definition of a transform without code, and what is wrong with it where.
-    #[error("the definition cannot be used: {}", .0.iter().map(|(at, text)| format!("{at} {text}")).collect::<Vec<_>>().join("; "))]
+    #[error("the definition cannot be used: {}", .0.iter().map(|(at, text)| format!("{at} {text}").trim_start().to_owned()).collect::<Vec<_>>().join("; "))]
     Definition(Vec<Wrong>),
     /// Something else.
-    #[error("this is not WebAssembly: upload the `.wasm` file of a component")]
+    #[error(
+        "this is not WebAssembly: upload the `.wasm` file of a component, or the JSON object that defines a transform \
+         without code"
+    )]
     NotWasm,
     /// Native code, which is never taken from outside.
     #[error("this is precompiled native code: upload the `.wasm` file it was made from")]
@@ -192,7 +195,7 @@ pub(super) fn load(
 ) -> Result<Loaded, Rejected> {
     let digest = Digest(Sha256::digest(bytes).into());
     let (size, schema) = (bytes.len() as u64, OnceLock::new());
-    if bytes.trim_ascii_start().starts_with(b"{") {
+    if builtin::is_definition(bytes) {
         let definition = builtin::read(bytes).map_err(Rejected::Definition)?;
         let made = Made::Builtin(Arc::new(definition));
         let (kind, capabilities) = (Kind::Transform, Vec::new());

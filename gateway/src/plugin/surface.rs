@@ -5,7 +5,7 @@ use super::compile::{self, Rejected};
 use wasmparser::Parser;
 
 /// The names that a component's neighbours see.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surface {
     /// What it needs, as `octohooks:plugin/log@0.1.0`.
     pub imports: Vec<String>,

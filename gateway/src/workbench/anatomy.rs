@@ -1,9 +1,9 @@
-//! What a component is, read off its bytes. For `octohooks plugin inspect`.
+//! What a component is, or a definition, read off its bytes. For `octohooks plugin inspect`.
 
 use super::Problem;
 use crate::{
     model::id::Digest,
-    plugin::{Host, Options, Surface},
+    plugin::{Host, Options, Surface, is_definition},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -24,12 +24,16 @@ pub struct Anatomy {
     pub size: u64,
     /// The contract's version that it was built for.
     pub contract: Option<String>,
+    /// The grants that it needs.
+    pub grants: Vec<&'static str>,
     /// What it imports, and which grant that needs.
     pub imports: Vec<Import>,
     /// What it exports.
     pub exports: Vec<String>,
     /// What its settings must look like, if it says: a JSON Schema.
     pub schema: Option<Value>,
+    /// What it says is to be done, if it is the definition of a transform without code.
+    pub definition: Option<Value>,
     /// Why a gateway would refuse it; none if one would take it.
     pub refused: Option<String>,
 }
@@ -43,11 +47,20 @@ pub struct Import {
     pub needs: Needs,
 }
 
+impl Import {
+    fn grant(&self) -> Option<&'static str> {
+        match self.needs {
+            Needs::Grant(grant) => Some(grant),
+            _ => None,
+        }
+    }
+}
+
 /// What an import needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Needs {
-    /// Nothing: every plugin has it.
+    /// Nothing: plugins of its kind have it.
     Nothing,
     /// Nothing: it is there, with nothing behind it.
     Empty,
@@ -59,23 +72,28 @@ pub enum Needs {
 
 /// The capabilities: interface and grant have the same name.
 const GRANTS: [&str; 5] = ["keyvalue", "secrets", "clock", "random", "http"];
-/// What every plugin has.
+/// What plugins have, those of one kind or all.
 const ALWAYS: [&str; 5] = ["types", "log", "settings", "application", "keys"];
 /// What makes a component's kind.
 const KINDS: [(&str, &str); 3] =
     [("transformer", "transform"), ("signer", "sign"), ("classifier", "classify")];
 
 impl Anatomy {
-    /// Of those bytes; an error if they are no component at all.
+    /// Of those bytes; an error if they are neither component nor definition.
     pub fn of(bytes: &[u8], options: Options) -> Result<Self, Problem> {
-        let Surface { imports, exports } =
-            Surface::of(bytes).map_err(|refused| Problem::new(refused.to_string()))?;
+        let is_definition = is_definition(bytes);
+        let Surface { imports, exports } = match is_definition {
+            true => Surface::default(),
+            false => Surface::of(bytes).map_err(|refused| Problem::new(refused.to_string()))?,
+        };
         let ours = exports.iter().filter_map(|name| of_contract(name));
         let kind = ours.clone().find_map(|(interface, version)| {
             let kind = KINDS.iter().find(|(export, _)| *export == interface)?;
             Some((kind.1, version.to_owned()))
         });
         let (kind, contract) = kind.unzip();
+        let kind = if is_definition { Some("transform") } else { kind };
+        let definition = is_definition.then(|| serde_json::from_slice(bytes).ok()).flatten();
         let host = Host::new(Options { concurrency: 1, per_application: 1, ..options }, None)
             .map_err(|error| Problem::new(error.to_string()))?;
         let loaded = host.load(bytes);
@@ -85,14 +103,17 @@ impl Anatomy {
             Err(refused) => (None, Some(refused.to_string())),
         };
         let imports = imports.into_iter().map(|name| Import { needs: needs(&name), name });
+        let imports: Vec<_> = imports.collect();
         Ok(Self {
             kind,
             digest: digest(bytes),
             size: bytes.len() as u64,
             contract,
-            imports: imports.collect(),
+            grants: imports.iter().filter_map(Import::grant).collect(),
+            imports,
             exports,
             schema,
+            definition,
             refused,
         })
     }

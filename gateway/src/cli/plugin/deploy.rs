@@ -1,4 +1,4 @@
-//! `octohooks plugin deploy`: a component becomes a version of an application's plugin.
+//! `octohooks plugin deploy`: a component or a definition becomes a version of an application's plugin.
 
 use super::Named;
 use crate::{
@@ -7,6 +7,7 @@ use crate::{
         failure::{Failure, Outcome},
         output::{Run, Session, some},
     },
+    plugin::is_definition,
     workbench::{anatomy, manifest},
 };
 use clap::Args;
@@ -46,7 +47,11 @@ impl Run for Deploy {
         };
         let digest = anatomy::digest(&found.bytes).to_string();
         let call = Call::new(Method::PUT, &path).query(query);
-        let mut call = call.bytes(found.bytes, "application/wasm");
+        let media_type = match is_definition(&found.bytes) {
+            true => "application/json",
+            false => "application/wasm",
+        };
+        let mut call = call.bytes(found.bytes, media_type);
         if let Some(signature) = self.signature {
             call = call.header("octohooks-signature", signature);
         }

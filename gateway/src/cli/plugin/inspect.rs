@@ -1,4 +1,4 @@
-//! `octohooks plugin inspect`: what a component is, before anybody uploads it.
+//! `octohooks plugin inspect`: what a component is, or a definition, before anybody uploads it.
 
 use super::{OUTPUT, component, failed, limits, size};
 use crate::{
@@ -17,8 +17,8 @@ use std::path::PathBuf;
 /// Which component.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A component, or the folder of a plugin that was built
-    #[arg(default_value = ".", value_name = "FILE.wasm|FOLDER")]
+    /// The folder of a plugin that was built, a component, or the definition of a transform without code
+    #[arg(default_value = ".", value_name = "FOLDER|FILE")]
     component: PathBuf,
     /// The gateway's configuration file, for its limits [default: the default limits]
     #[arg(long, value_name = "FILE")]
@@ -52,34 +52,48 @@ fn shown(anatomy: &Anatomy) -> String {
         None => "yes".to_owned(),
         Some(why) => format!("no: {why}"),
     };
+    let kind = match &anatomy.definition {
+        Some(_) => "transform, without code",
+        None => anatomy.kind.unwrap_or("none: it is no plugin"),
+    };
+    let grants = anatomy.grants.join(", ");
     let mut text = Details::default()
-        .with("kind", Some(anatomy.kind.unwrap_or("none: it is no plugin").to_owned()))
+        .with("kind", kind.to_owned())
         .with(
             "contract",
             anatomy.contract.as_ref().map(|version| format!("octohooks:plugin@{version}")),
         )
         .with("digest", Some(anatomy.digest.to_string()))
         .with("size", Some(bytes))
+        .with("grants", Some(grants).filter(|grants| !grants.is_empty()))
         .with("accepted", Some(accepted))
         .text();
     let width = anatomy.imports.iter().map(|import| import.name.len()).max().unwrap_or(0);
-    text.push_str("\nimports\n");
+    let title = |text: &mut String, title: &str, is_there: bool| {
+        if is_there {
+            text.push_str(&format!("\n{title}\n"));
+        }
+    };
+    title(&mut text, "imports", !anatomy.imports.is_empty());
     for import in &anatomy.imports {
         let needs = match import.needs {
-            Needs::Nothing => "every plugin has it".to_owned(),
+            Needs::Nothing => "always there".to_owned(),
             Needs::Empty => "there, with nothing behind it".to_owned(),
             Needs::Grant(grant) => format!("needs the grant `{grant}`"),
             Needs::Unknown => "no plugin can have it".to_owned(),
         };
         text.push_str(&format!("  {:width$}  {needs}\n", plain(&import.name)));
     }
-    text.push_str("exports\n");
+    title(&mut text, "exports", !anatomy.exports.is_empty());
     for export in &anatomy.exports {
         text.push_str(&format!("  {}\n", plain(export)));
     }
-    if let Some(schema) = &anatomy.schema {
-        let schema = serde_json::to_string_pretty(schema).unwrap_or_default();
-        text.push_str(&format!("settings\n{}\n", plain_lines(&schema).trim_end()));
+    for (name, json) in [("settings", &anatomy.schema), ("definition", &anatomy.definition)] {
+        title(&mut text, name, json.is_some());
+        if let Some(json) = json {
+            let json = serde_json::to_string_pretty(json).unwrap_or_default();
+            text.push_str(&format!("{}\n", plain_lines(&json).trim_end()));
+        }
     }
     text
 }

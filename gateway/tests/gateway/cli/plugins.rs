@@ -180,7 +180,7 @@ async fn a_component_is_shown_with_what_it_needs() {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert!(
-        said.contains("  octohooks:plugin/log@0.1.0 ") && said.contains("every plugin has it\n"),
+        said.contains("  octohooks:plugin/log@0.1.0 ") && said.contains("  always there\n"),
         "{said}"
     );
     let shown: Value =
@@ -188,6 +188,10 @@ async fn a_component_is_shown_with_what_it_needs() {
             .expect("JSON");
     assert_eq!((&shown["kind"], &shown["refused"]), (&json!("transform"), &Value::Null));
     assert_eq!(shown["digest"].as_str().map(str::len), Some(64));
+
+    fs::copy(prebuilt("capable"), shell.path().join("capable.wasm")).expect("copied");
+    let said = shell.good("plugin inspect capable.wasm").await;
+    assert!(said.contains("grants    keyvalue, secrets, clock, random, http\n"), "{said}");
 
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/test-guests");
     let ungranted = wat::parse_file(guests.join("imports-ungranted.wat")).expect("text");
@@ -197,6 +201,40 @@ async fn a_component_is_shown_with_what_it_needs() {
         said.contains("accepted  no: the component imports `wasi:http/outgoing-handler"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_definition_is_shown_tested_and_deployed_as_a_component_is() {
+    let definition = json!({ "filter": "@.a > 1", "headers": { "x-kind": "{eventType}" } });
+    let sent = json!({ "send": [{ "headers": [["x-kind", "a.b"]] }] });
+    let shell = bench(&[("sent", case(json!({ "a": 2 }), sent))]);
+    let write = |name: &str, text: &str| fs::write(shell.path().join(name), text).expect("written");
+    write("big.json", &definition.to_string());
+    let said = shell.good("plugin inspect big.json").await;
+    for line in ["kind      transform, without code\n", "accepted  yes\n", "\ndefinition\n{\n"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(!said.contains("imports") && !said.contains("exports"), "{said}");
+    let shown = shell.good("plugin inspect big.json --json").await;
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let expected = (&json!("transform"), &definition, &Value::Null);
+    assert_eq!((&shown["kind"], &shown["definition"], &shown["refused"]), expected);
+    write("bad.json", r#"{ "filter": "$.a", "x": 1 }"#);
+    let said = shell.good("plugin inspect bad.json").await;
+    let refused = "accepted  no: the definition cannot be used: /filter must ";
+    assert!(said.contains(refused) && said.contains("; /x is not known"), "{said}");
+    write("no.json", "{ no JSON");
+    let said = shell.good("plugin inspect no.json").await;
+    assert!(said.contains("accepted  no: the definition cannot be used: must be JSON"), "{said}");
+
+    let said = shell.good("plugin test big.json").await;
+    assert!(said.starts_with("big: ") && said.ends_with("1 passed\n"), "{said}");
+    let gateway = Gateway::start(&[]).await;
+    gateway.application("hooli", &[]).await;
+    let live = Shell::of(&gateway, KEY);
+    fs::copy(shell.path().join("big.json"), live.path().join("big.json")).expect("copied");
+    let said = live.good("plugin deploy big.json --app hooli").await;
+    assert!(said.starts_with("big is active for hooli: "), "{said}");
 }
 
 #[tokio::test]
