@@ -30,7 +30,7 @@ use crate::{
     plugin::Registry,
     recover::Recoverer,
     retention::Keeper,
-    store::{self, Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
+    store::{Catalog, Log, Queue, Recovery, sqlite::Sqlite, vault::Master},
     trials::{Trials, simulate::Simulator},
     web::{
         self,
@@ -147,8 +147,7 @@ impl App {
         let (host, outside) = plugins::host(&config, &guests)?;
         let nats = Connections::open(&config).await?;
         let master = Master::new(config.data.master_key.clone(), &config.data.dir);
-        let limits =
-            store::Limits { bytes: config.data.max_bytes, endpoints: config.api.max_endpoints };
+        let limits = plugins::limits(&config);
         let store = Sqlite::open(&config.data.dir, limits, &master)
             .map_err(|line| anyhow!("the store: {line}"))?;
         let (queue, catalog, log): (Arc<dyn Queue>, Arc<dyn Catalog>, Arc<dyn Log>) =
@@ -162,7 +161,7 @@ impl App {
         let sockets = Sockets { all: descriptors.requests, idle: descriptors.idle };
         let http = Client::new(guard.clone(), &config.delivery, sockets, Arc::new(Tcp))
             .map_err(Failure::Config)?;
-        outside.open(store.clone(), http.clone(), Handle::current());
+        outside.open(store.clone(), store.clone(), http.clone(), Handle::current());
         declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
         let subjects = doors::subjects(nats.is_some(), &config, &catalog.snapshot());
         let publisher = doors::publisher(&nats, &config, &catalog.snapshot(), &subjects);
@@ -266,8 +265,8 @@ impl App {
         let delivering = tokio::spawn(self.deliver.clone().run());
         let dispatching = tokio::spawn(self.dispatcher.clone().run());
         let cleaning = tokio::spawn(chores::remove_expired(self.store.clone()));
-        let host = self.reconciler.host.clone();
-        let forgetting = tokio::spawn(chores::forget_compiled(self.store.clone(), host));
+        let (host, registry) = (self.reconciler.host.clone(), self.reconciler.registry.clone());
+        let forgetting = tokio::spawn(chores::forget_compiled(self.store.clone(), host, registry));
         let recovering = tokio::spawn(self.recoverer.run());
         let keeping = tokio::spawn(self.keeper.run());
         let reconciling = tokio::spawn(reconcile_on_hangup(self.reconciler, reload));

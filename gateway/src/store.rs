@@ -20,7 +20,7 @@ use crate::{
     clock,
     model::{
         attempt::Attempt,
-        catalog::{Change, Conflict, MAX_ENDPOINTS, Snapshot, Tenant},
+        catalog::{Bounds, Change, Conflict, Snapshot, Tenant},
         delivery::{Delivery, DeliveryKey, Next, Place},
         failure::Failure,
         health::{Kept, Trouble},
@@ -83,18 +83,12 @@ pub enum StoreError {
 }
 
 /// How much a store may hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     /// The size of the database, in bytes. None: the disk decides.
     pub bytes: Option<u64>,
-    /// How many endpoints one application may have.
-    pub endpoints: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { bytes: None, endpoints: MAX_ENDPOINTS }
-    }
+    /// How much its catalog may.
+    pub catalog: Bounds,
 }
 
 /// A message to accept, and what tells its sender's repetitions of it.

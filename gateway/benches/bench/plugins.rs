@@ -85,7 +85,7 @@ fn in_process(distinct: &[Vec<u8>], store: &Path) -> Result<Vec<Figure>> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_time().build()?;
     let key = std::fs::read(store.join("compiled.key"))?;
     let key = key.try_into().map_err(|_| anyhow!("a key of another length"))?;
-    let cache = Cache { directory: store.join("compiled"), key };
+    let cache = Cache::new(store.join("compiled"), key);
     let host = Host::new(Options::default(), Some(cache))?;
     let loaded = distinct.iter().map(|bytes| host.load(bytes)).collect::<Result<Vec<_>, _>>()?;
     let scratch = store.parent().unwrap_or(store);

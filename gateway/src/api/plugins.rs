@@ -32,7 +32,7 @@ use axum::{
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 pub mod upload;
@@ -82,6 +82,8 @@ struct ShownVersion {
     digest: Digest,
     /// In bytes.
     size: u64,
+    /// The native code that it became, in bytes; 0 of a transform without code, and where an older gateway compiled it.
+    code_size: u64,
     /// The trusted key that has signed it.
     #[schema(required)]
     signed_by: Option<String>,
@@ -91,7 +93,8 @@ struct ShownVersion {
 impl From<&Version> for ShownVersion {
     fn from(v: &Version) -> Self {
         let signed_by = v.signed_by.clone();
-        Self { digest: v.digest, size: v.size, signed_by, created: v.created }
+        let (digest, size, code_size) = (v.digest, v.size, v.code);
+        Self { digest, size, code_size, signed_by, created: v.created }
     }
 }
 
@@ -211,10 +214,7 @@ fn fit(schema: Option<&Schema>, settings: &Map<String, Value>) -> Result<(), Api
 
 /// What no application uses any more need not be in memory.
 fn unload(catalog: &Arc<dyn Catalog>, registry: &Registry) {
-    let catalog = catalog.snapshot();
-    let plugins = catalog.tenants().flat_map(|tenant| &tenant.plugins);
-    let tried = |plugin: &Plugin| plugin.trial.as_ref().map(|trial| trial.digest);
-    let called: HashSet<_> = plugins.flat_map(|p| [p.active, tried(p)]).flatten().collect();
+    let called = catalog.snapshot().called();
     registry.retain(|digest| called.contains(digest));
 }
 

@@ -9,7 +9,7 @@ use crate::{
         catalog::{Change, Snapshot},
         id::KeyId,
     },
-    plugin::Host,
+    plugin::{Host, Registry},
     store::Catalog,
 };
 use std::{sync::Arc, time::Duration};
@@ -25,9 +25,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const COMPILED: Duration = Duration::from_secs(3600);
 
 /// Forgets for ever what was compiled of components that no plugin has a version of. One that is just being uploaded is
-/// compiled once more at the next start.
-pub async fn forget_compiled(catalog: Arc<dyn Catalog>, host: Host) {
+/// compiled once more at the next start. In memory only what is called stays.
+pub async fn forget_compiled(catalog: Arc<dyn Catalog>, host: Host, registry: Arc<Registry>) {
     loop {
+        let called = catalog.snapshot().called();
+        registry.retain(|digest| called.contains(digest));
         let (used, host) = (catalog.snapshot().components(), host.clone());
         let forget = move || host.forget_compiled(|digest| used.contains(digest));
         if let Err(error) = tokio::task::spawn_blocking(forget).await {

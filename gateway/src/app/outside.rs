@@ -4,14 +4,17 @@ use crate::{
     clock,
     deliver::client::Client,
     model::{
-        id::ApplicationId,
+        id::{ApplicationId, Digest},
         keyvalue::{Entry, Write, Written},
     },
     plugin::{Outside, Request, Response, Unsent},
-    store::KeyValue,
+    store::{Catalog, KeyValue},
 };
 use async_trait::async_trait;
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 use tokio::runtime::Handle;
 
 /// The way out. Made before the store is open, and filled when it is: plugins run only after that.
@@ -21,6 +24,7 @@ pub struct Gateway {
 }
 
 struct Open {
+    catalog: Arc<dyn Catalog>,
     values: Arc<dyn KeyValue>,
     client: Client,
     /// Where there is a network: the plugins' own runtime has none.
@@ -29,8 +33,19 @@ struct Open {
 
 impl Gateway {
     /// Opens the way.
-    pub fn open(&self, values: Arc<dyn KeyValue>, client: Client, network: Handle) {
-        let _only_once = self.open.set(Open { values, client, network });
+    pub fn open(
+        &self,
+        catalog: Arc<dyn Catalog>,
+        values: Arc<dyn KeyValue>,
+        client: Client,
+        network: Handle,
+    ) {
+        let _only_once = self.open.set(Open { catalog, values, client, network });
+    }
+
+    /// The components that plugins call now.
+    pub fn called(&self) -> BTreeSet<Digest> {
+        self.open.get().map(|open| open.catalog.snapshot().called()).unwrap_or_default()
     }
 
     fn get(&self) -> Result<&Open, String> {

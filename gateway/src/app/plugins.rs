@@ -5,7 +5,9 @@ use super::{Failure, outside};
 use crate::{
     clock,
     config::Config,
+    model::catalog::Bounds,
     plugin::{Cache, Compiler, Host, Means},
+    store,
 };
 use anyhow::Context;
 use std::{path::Path, sync::Arc};
@@ -15,7 +17,7 @@ use tokio::runtime::Handle;
 pub fn host(config: &Config, guests: &Handle) -> Result<(Host, Arc<outside::Gateway>), Failure> {
     let outside = Arc::new(outside::Gateway::default());
     let means = Means {
-        cache: Some(cache(&config.data.dir)?),
+        cache: Some(cache(config, &outside)?),
         outside: outside.clone(),
         compiler: Compiler::own().context("this program's path, to compile plugins")?,
         guests: Some(guests.clone()),
@@ -25,10 +27,24 @@ pub fn host(config: &Config, guests: &Handle) -> Result<(Host, Arc<outside::Gate
     Ok((host, outside))
 }
 
+/// How much the store may hold, of code and of everything else.
+pub fn limits(config: &Config) -> store::Limits {
+    let plugins = &config.plugins;
+    let catalog = Bounds {
+        endpoints: config.api.max_endpoints,
+        code_of_one: plugins.code_bytes_per_application,
+        code: plugins.code_bytes_total,
+    };
+    store::Limits { bytes: config.data.max_bytes, catalog }
+}
+
 /// Where compiled plugins are kept.
-fn cache(data: &Path) -> anyhow::Result<Cache> {
+fn cache(config: &Config, outside: &Arc<outside::Gateway>) -> anyhow::Result<Cache> {
+    let data = &config.data.dir;
     let key = cache_key(data).context("the key of compiled plugins")?;
-    Ok(Cache { directory: data.join("compiled"), key })
+    let outside = outside.clone();
+    let cache = Cache::new(data.join("compiled"), key);
+    Ok(cache.within(config.plugins.code_bytes_total, Arc::new(move || outside.called())))
 }
 
 /// The key that authenticates compiled plugins: random, made once, readable by the owner only.

@@ -119,8 +119,8 @@ fn next(
         declared: true,
         ..old.map_or_else(new, |old| old.next(now))
     };
-    let (digest, size) = (loaded.digest, loaded.size);
-    plugin.add(Version { digest, size, created: now, signed_by: None });
+    let (digest, size, code) = (loaded.digest, loaded.size, loaded.code);
+    plugin.add(Version { digest, size, created: now, signed_by: None, code });
     plugin.activate(digest);
     plugin
 }

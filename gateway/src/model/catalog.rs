@@ -21,6 +21,8 @@ use std::{
 mod rules;
 mod plugins;
 
+pub use rules::{Bounds, Conflict};
+
 /// One change of the catalog. `Put*` creates or replaces; the revision of what it replaces must be one less.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -53,44 +55,6 @@ pub enum Change {
     PutEventType(Arc<Listed>),
     /// Remove an event type.
     DeleteEventType(EnvironmentId, EventType),
-}
-
-/// Why a change was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    /// Another object of the same kind has this uid.
-    #[error("the uid is taken")]
-    UidTaken,
-    /// It was changed or removed since it was read.
-    #[error("it was changed since it was read")]
-    Stale,
-    /// Another environment has this name.
-    #[error("the name is taken")]
-    NameTaken,
-    /// The environment is gone.
-    #[error("the environment does not exist")]
-    NoEnvironment,
-    /// The environment still has applications.
-    #[error("the environment has applications; delete them first")]
-    NotEmpty,
-    /// The application is gone.
-    #[error("the application does not exist")]
-    NoApplication,
-    /// The application has as many endpoints as it may.
-    #[error("the application has as many endpoints as it may have")]
-    TooManyEndpoints,
-    /// The application has as many plugins as it may.
-    #[error("the application has as many plugins as it may have")]
-    TooManyPlugins,
-    /// A version of another kind than the plugin's.
-    #[error("a plugin stays of its kind: give what is of another kind another name")]
-    OtherKind,
-    /// The environment has as many keys as it may.
-    #[error("the environment has as many keys as it may have")]
-    TooManyKeys,
-    /// The environment has as many event types as it may.
-    #[error("the environment has as many event types as it may have")]
-    TooManyEventTypes,
 }
 
 /// How many endpoints one application may have, unless the configuration says; a message's fan-out is bounded by it.
@@ -137,19 +101,19 @@ pub struct Snapshot {
     keys: HashMap<KeyId, Arc<Key>>,
     hashes: HashMap<Digest, KeyId>,
     event_types: HashMap<EnvironmentId, BTreeMap<EventType, Arc<Listed>>>,
-    max_endpoints: usize,
+    bounds: Bounds,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self::new(MAX_ENDPOINTS)
+        Self::new(Bounds::default())
     }
 }
 
 impl Snapshot {
-    /// An empty catalog, in which an application may have that many endpoints.
+    /// An empty catalog.
     #[must_use]
-    pub fn new(max_endpoints: usize) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
             environments: BTreeMap::new(),
             tenants: HashMap::new(),
@@ -158,7 +122,7 @@ impl Snapshot {
             keys: HashMap::new(),
             hashes: HashMap::new(),
             event_types: HashMap::new(),
-            max_endpoints,
+            bounds,
         }
     }
 

@@ -56,6 +56,17 @@ pub struct Version {
     /// The trusted key that has signed it, in base64.
     #[serde(default)]
     pub signed_by: Option<String>,
+    /// The native code that it became, in bytes. 0: it has none, or an older gateway did not note it.
+    #[serde(default)]
+    pub code: u64,
+}
+
+impl Version {
+    /// Bytes that it takes in memory while it is called, as far as is known.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.code.max(self.size)
+    }
 }
 
 /// An application's plugin.
@@ -142,11 +153,18 @@ impl Plugin {
         self.versions.iter().find(|version| version.digest == digest)
     }
 
+    /// The versions that are called: the active one, and one that is tried.
+    pub fn called(&self) -> impl Iterator<Item = &Version> {
+        let tried = self.trial.as_ref().map(|trial| trial.digest);
+        [self.active, tried].into_iter().flatten().filter_map(|digest| self.version(digest))
+    }
+
     /// Adds a version; where there are too many, the oldest goes that nobody calls or tries and that none is rolled back
     /// to.
     pub fn add(&mut self, version: Version) {
         if let Some(known) = self.versions.iter_mut().find(|v| v.digest == version.digest) {
             known.signed_by = version.signed_by.or_else(|| known.signed_by.take());
+            known.code = version.code;
             return;
         }
         self.versions.push(version);
@@ -245,7 +263,7 @@ mod tests {
 
     fn version(number: usize) -> Version {
         let digest = Digest([u8::try_from(number).expect("small"); 32]);
-        Version { digest, size: 1, created: 1, signed_by: None }
+        Version { digest, size: 1, created: 1, signed_by: None, code: 0 }
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub fn plugin(application: ApplicationId, name: &str) -> Plugin {
     let of = (EnvironmentId::DEFAULT, application);
     let name = PluginName::new(name).expect("legal");
     let mut plugin = Plugin::new(of, name, Kind::Transform, 1);
-    plugin.add(Component { digest, size: 1, created: 1, signed_by: None });
+    plugin.add(Component { digest, size: 1, created: 1, signed_by: None, code: 0 });
     plugin.activate(digest);
     plugin
 }

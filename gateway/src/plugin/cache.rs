@@ -1,17 +1,22 @@
 //! Compiled components on disk, so that a restart does not compile again. Compiled code is native code:
 //! an entry is used only if its tag proves that this gateway wrote it, for this component and this engine.
-//! Not needed for correctness: an entry that is missing or wrong is made again.
+//! Not needed for correctness: an entry that is missing or wrong is made again. So what nobody calls goes where there is no
+//! room, and what is called stays.
 
 use crate::model::id::Digest;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::{
+    collections::BTreeSet,
     fmt, fs,
     hash::{DefaultHasher, Hash, Hasher},
     io,
     path::PathBuf,
     process,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 use wasmtime::{Engine, component::Component};
 
@@ -27,6 +32,17 @@ pub struct Cache {
     pub directory: PathBuf,
     /// Proves who wrote an entry. Whoever has it can run native code in the gateway.
     pub key: [u8; 32],
+    bound: Bound,
+}
+
+/// Which components are called now.
+pub type Called = Arc<dyn Fn() -> BTreeSet<Digest> + Send + Sync>;
+
+/// How many bytes all entries may have together, but for those that are called.
+#[derive(Clone)]
+struct Bound {
+    most: u64,
+    called: Called,
 }
 
 impl fmt::Debug for Cache {
@@ -36,8 +52,21 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// The component's compiled form, if there is a true one.
-    pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+    /// One without a bound.
+    #[must_use]
+    pub fn new(directory: PathBuf, key: [u8; 32]) -> Self {
+        let bound = Bound { most: u64::MAX, called: Arc::new(BTreeSet::new) };
+        Self { directory, key, bound }
+    }
+
+    /// The same with so many bytes at most; what is not called goes first.
+    #[must_use]
+    pub fn within(self, most: u64, called: Called) -> Self {
+        Self { bound: Bound { most, called }, ..self }
+    }
+
+    /// The component's compiled form and its size in bytes, if there is a true one.
+    pub(super) fn get(&self, engine: &Engine, digest: &Digest) -> Option<(Component, usize)> {
         let name = name(engine, digest);
         let entry = fs::read(self.directory.join(&name)).ok()?;
         let (tag, code) = entry.split_at_checked(TAG)?;
@@ -45,9 +74,9 @@ impl Cache {
             tracing::warn!(entry = name, "a compiled plugin in the cache was altered: not used");
             return None;
         }
-        deserialize(engine, code)
-            .inspect_err(|error| tracing::debug!(%error, "a cached plugin is of another engine"))
-            .ok()
+        let component = deserialize(engine, code)
+            .inspect_err(|error| tracing::debug!(%error, "a cached plugin is of another engine"));
+        component.ok().map(|component| (component, code.len()))
     }
 
     /// Whether there is an entry, true or not.
@@ -55,7 +84,7 @@ impl Cache {
         self.directory.join(name(engine, digest)).exists()
     }
 
-    /// Keeps a component's code, in place of what was there.
+    /// Keeps a component's code, in place of what was there; for it the oldest go that nobody calls.
     pub(super) fn put(&self, engine: &Engine, digest: &Digest, code: &[u8]) -> io::Result<()> {
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let name = name(engine, digest);
@@ -66,10 +95,40 @@ impl Cache {
         let temporary = self.directory.join(format!("{name}.{}-{write}.tmp", process::id()));
         let written = fs::write(&temporary, entry)
             .and_then(|()| fs::rename(&temporary, self.directory.join(&name)));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
+        match written {
+            Ok(()) => self.trim(),
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                Err(error)
+            }
         }
-        written
+    }
+
+    /// Removes entries until the others are within the bound.
+    pub(super) fn trim(&self) -> io::Result<()> {
+        let (mut all, mut entries) = (0_u64, Vec::new());
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            // Another may have removed it by now.
+            let Ok(about) = entry.metadata() else { continue };
+            all = all.saturating_add(about.len());
+            let name = entry.file_name();
+            let digest = name.to_str().filter(|name| name.ends_with(ENDING)).and_then(of);
+            entries.extend(digest.map(|digest| (about.modified().ok(), about.len(), digest, name)));
+        }
+        if all <= self.bound.most {
+            return Ok(());
+        }
+        let called = (self.bound.called)();
+        entries.sort();
+        for (_, bytes, _, name) in entries.iter().filter(|entry| !called.contains(&entry.2)) {
+            if all <= self.bound.most {
+                break;
+            }
+            fs::remove_file(self.directory.join(name))?;
+            all = all.saturating_sub(*bytes);
+        }
+        Ok(())
     }
 
     /// Removes the entries of components that are not wanted, and those that another engine has made; how many. What is
@@ -83,12 +142,12 @@ impl Cache {
         for entry in fs::read_dir(&self.directory)? {
             let file = entry?.file_name();
             let Some(found) = file.to_str().filter(|name| name.ends_with(ENDING)) else { continue };
-            let digest = found.split('-').next().and_then(|digest| digest.parse().ok());
-            if !digest.is_some_and(|digest| wanted(&digest) && found == name(engine, &digest)) {
+            if !of(found).is_some_and(|digest| wanted(&digest) && found == name(engine, &digest)) {
                 fs::remove_file(self.directory.join(found))?;
                 removed += 1;
             }
         }
+        self.trim()?;
         Ok(removed)
     }
 
@@ -101,6 +160,11 @@ impl Cache {
         mac.update(code);
         mac
     }
+}
+
+/// Of which component an entry of that name is.
+fn of(name: &str) -> Option<Digest> {
+    name.split('-').next().and_then(|digest| digest.parse().ok())
 }
 
 fn name(engine: &Engine, digest: &Digest) -> String {

@@ -31,6 +31,8 @@ pub struct Loaded {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+    /// The size of its native code in bytes.
+    pub code: u64,
     /// How long it took to compile; none if it came from the cache.
     pub compiled_in: Option<Duration>,
     /// What it is for.
@@ -199,29 +201,32 @@ pub(super) fn load(
         let definition = builtin::read(bytes).map_err(Rejected::Definition)?;
         let made = Made::Builtin(Arc::new(definition));
         let (kind, capabilities) = (Kind::Transform, Vec::new());
-        return Ok(Loaded { digest, size, compiled_in: None, kind, capabilities, schema, made });
+        let (code, compiled_in) = (0, None);
+        return Ok(Loaded { digest, size, code, compiled_in, kind, capabilities, schema, made });
     }
     let Outline { kind, configured, capabilities } =
         inspect(bytes, options.component_bytes, granted)?;
-    let (component, compiled_in) = match cache.and_then(|cache| cache.get(engine, &digest)) {
-        Some(component) => (component, None),
-        None => {
-            let start = clock::instant();
-            let code = compiler.compile(engine, options, counts, bytes)?;
-            let component = cache::deserialize(engine, &code)
-                .map_err(|error| Rejected::Compile(format!("{error:#}")))?;
-            let took = start.elapsed();
-            if let Some(cache) = cache.filter(|_| keeps) {
-                keep(cache, engine, &digest, &code);
+    let (component, bytes_of_code, compiled_in) =
+        match cache.and_then(|cache| cache.get(engine, &digest)) {
+            Some((component, code)) => (component, code, None),
+            None => {
+                let start = clock::instant();
+                let code = compiler.compile(engine, options, counts, bytes)?;
+                let component = cache::deserialize(engine, &code)
+                    .map_err(|error| Rejected::Compile(format!("{error:#}")))?;
+                let took = start.elapsed();
+                if let Some(cache) = cache.filter(|_| keeps) {
+                    keep(cache, engine, &digest, &code);
+                }
+                (component, code.len(), Some(took))
             }
-            (component, Some(took))
-        }
-    };
+        };
     let linked = linker.instantiate_pre(&component);
     let ready = linked.and_then(|linked| Ready::new(kind, configured, linked));
     let ready = ready.map_err(|error| Rejected::Mismatch(format!("{error:#}")))?;
     let made = Made::Component(ready);
-    Ok(Loaded { digest, size, compiled_in, kind, capabilities, schema, made })
+    let code = bytes_of_code as u64;
+    Ok(Loaded { digest, size, code, compiled_in, kind, capabilities, schema, made })
 }
 
 /// Keeps a component's code for the next start.

@@ -36,6 +36,11 @@ pub struct Options {
     /// The native code that a component becomes, in bytes: it is on the disk, and in memory while the plugin is called.
     /// Measured: 0.6 MB in Rust, 30 in JavaScript, 35 in Python, and 43 where that counts its fuel.
     pub code_bytes: usize,
+    /// The same of what all active plugins of one application become together, and what is tried beside them.
+    pub code_bytes_per_application: u64,
+    /// The same of all applications, which is what plugins may take of the memory; and what is kept on the disk, where what is
+    /// not active goes first.
+    pub code_bytes_total: u64,
     /// Log lines kept; the rest is counted.
     pub log_lines: usize,
     /// Bytes kept of a log line.
@@ -72,6 +77,8 @@ impl Default for Options {
             dispatches: 1000,
             component_bytes: 32 << 20,
             code_bytes: 64 << 20,
+            code_bytes_per_application: 256 << 20,
+            code_bytes_total: 2 << 30,
             log_lines: 64,
             log_line_bytes: 1 << 10,
             concurrency: 64,
@@ -101,6 +108,12 @@ impl Options {
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, good)| !good) {
             return Some((name, "at least 1"));
+        }
+        if self.code_bytes_per_application < self.code_bytes as u64 {
+            return Some(("code_bytes_per_application", "at least `code_bytes`"));
+        }
+        if self.code_bytes_total < self.code_bytes_per_application {
+            return Some(("code_bytes_total", "at least `code_bytes_per_application`"));
         }
         if !(1..=10_000).contains(&self.concurrency) {
             return Some(("concurrency", "from 1 to 10000"));

@@ -95,7 +95,7 @@ impl Sqlite {
         let vault = Arc::new(sealing::prepare(&mut connection, master)?);
         let latest = read::last_accepted(&connection).map_err(text)?;
         clock::accepted_until(latest);
-        let catalog = read::catalog(&connection, limits.endpoints, &vault)?;
+        let catalog = read::catalog(&connection, limits.catalog, &vault)?;
         let waiting = read::waiting(&connection, &catalog, clock::now()).map_err(text)?;
         let parked = read::parked(&connection).map_err(text)?;
         let front = read::front(&connection).map_err(text)?;

@@ -160,7 +160,7 @@ mod tests {
 
     fn tried(plugin: &Plugin, digest: Digest, now: Millis) -> Plugin {
         let mut plugin = plugin.next(now);
-        plugin.add(Version { digest, size: 1, created: now, signed_by: None });
+        plugin.add(Version { digest, size: 1, created: now, signed_by: None, code: 0 });
         let trial = Trial { digest, mode: Mode::Shadow, since: now, stopped: None };
         plugin.try_out(Some(trial));
         plugin

@@ -155,6 +155,13 @@ impl From<StoreError> for ApiError {
                 | Conflict::TooManyKeys
                 | Conflict::TooManyEventTypes,
             ) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many", message),
+            StoreError::Conflict(Conflict::TooMuchCode(_)) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_much_code", message)
+            }
+            // Whoever asks has no part in it.
+            StoreError::Conflict(Conflict::TooMuchCodeInAll(_)) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "too_much_code", message)
+            }
             StoreError::Conflict(Conflict::OtherKind) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_component", message)
             }

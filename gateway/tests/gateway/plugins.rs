@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 mod chain;
+mod code;
 mod declared;
 mod policies;
 mod trust;

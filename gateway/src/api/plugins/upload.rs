@@ -85,7 +85,7 @@ const fn yes() -> bool {
 /// Uploads a version of a plugin: a WebAssembly component, or the definition of a transform without code.
 ///
 /// It is checked, compiled and kept before the application switches to it; one that imports what the application is not
-/// granted, or that the plugin's settings do not fit, is refused. Messages that an older version parked are due again then, in order. At most 20 versions are kept: the oldest goes that is not needed.
+/// granted, or that the plugin's settings do not fit, is refused, as is one with which the active plugins' native code would be more than there is room for. Messages that an older version parked are due again then, in order. At most 20 versions are kept: the oldest goes that is not needed.
 #[utoipa::path(
     put,
     path = "/applications/{app}/plugins/{plugin}",
@@ -143,16 +143,18 @@ pub async fn put(
                 Plugin::new(of, known.clone(), loaded.kind, now)
             }
         };
-        let (size, signed_by) = (loaded.size, signed_by.clone());
-        plugin.add(Version { digest, size, created: now, signed_by });
+        let (size, code, signed_by) = (loaded.size, loaded.code, signed_by.clone());
+        plugin.add(Version { digest, size, created: now, signed_by, code });
         if wanted.activate {
             fit(schema.as_deref(), &plugin.settings)?;
             plugin.activate(digest);
         }
         Ok(plugin)
     };
-    let answer = place.put(Repeatable(None), Some((digest, bytes)), next).await?;
-    host.keep(&loaded).await;
+    let answer = place.put(Repeatable(None), Some((digest, bytes)), next).await;
+    if answer.is_ok() {
+        host.keep(&loaded).await;
+    }
     unload(&catalog, &registry);
-    Ok(answer)
+    answer
 }

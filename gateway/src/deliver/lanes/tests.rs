@@ -3,7 +3,12 @@
 use super::*;
 use crate::{
     clock,
-    model::{catalog::Change, endpoint::Per, message::Sequence, sample},
+    model::{
+        catalog::{Bounds, Change},
+        endpoint::Per,
+        message::Sequence,
+        sample,
+    },
 };
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -43,7 +48,7 @@ fn rules(places: usize) -> Rules {
 fn world(rules: Rules) -> World {
     World {
         lanes: Lanes::new(rules),
-        catalog: Snapshot::new(10_000),
+        catalog: Snapshot::new(Bounds { endpoints: 10_000, ..Bounds::default() }),
         now: clock::instant(),
         late: Duration::ZERO,
         takes: HashMap::new(),

@@ -1,13 +1,16 @@
 //! Plugins in the catalog: in which order they stand, and which components they need.
 
-use super::{Change, Snapshot, Tenant};
+use super::{Change, Conflict, Snapshot, Tenant};
 use crate::model::{
     endpoint::Order,
     id::{ApplicationId, Digest},
     name::PluginName,
-    plugin::{Kind, Plugin},
+    plugin::{Kind, Plugin, Version},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 impl Tenant {
     /// Whether one of its endpoints asks for an order.
@@ -89,6 +92,39 @@ impl Snapshot {
         plugins.flat_map(|plugin| &plugin.versions).map(|version| version.digest).collect()
     }
 
+    /// The components that are called: those of active versions, and of versions that are tried.
+    #[must_use]
+    pub fn called(&self) -> BTreeSet<Digest> {
+        let plugins = self.tenants().flat_map(|tenant| &tenant.plugins);
+        plugins.flat_map(|plugin| plugin.called()).map(|version| version.digest).collect()
+    }
+
+    /// Whether what the plugins call as they will be with this one is within the catalog's bounds. What is called already
+    /// may go on, whatever the bounds are by now.
+    pub(super) fn check_code(&self, tenant: &Tenant, new: &Plugin) -> Result<(), Conflict> {
+        let old = tenant.plugin(&new.name);
+        let is_old = |version: &Version| {
+            old.is_some_and(|old| old.called().any(|known| known.digest == version.digest))
+        };
+        if new.called().all(is_old) {
+            return Ok(());
+        }
+        let other = |plugin: &&Arc<Plugin>| {
+            (plugin.application, &plugin.name) != (new.application, &new.name)
+        };
+        let own = tenant.plugins.iter().filter(other);
+        let most = self.bounds.code_of_one;
+        if weight(own.flat_map(|plugin| plugin.called()).chain(new.called())) > most {
+            return Err(Conflict::TooMuchCode(most));
+        }
+        let all = self.tenants().flat_map(|tenant| &tenant.plugins).filter(other);
+        let most = self.bounds.code;
+        if weight(all.flat_map(|plugin| plugin.called()).chain(new.called())) > most {
+            return Err(Conflict::TooMuchCodeInAll(most));
+        }
+        Ok(())
+    }
+
     /// Those of these components that no version of any plugin is made of.
     #[must_use]
     pub fn without_use(&self, components: Vec<Digest>) -> BTreeSet<Digest> {
@@ -98,4 +134,14 @@ impl Snapshot {
         let used = self.components();
         components.into_iter().filter(|digest| !used.contains(digest)).collect()
     }
+}
+
+/// Bytes of these components together, each counted once.
+fn weight<'v>(versions: impl Iterator<Item = &'v Version>) -> u64 {
+    let mut weights = BTreeMap::new();
+    for version in versions {
+        let weight: &mut u64 = weights.entry(version.digest).or_default();
+        *weight = version.weight().max(*weight);
+    }
+    weights.values().fold(0, |all, weight| all.saturating_add(*weight))
 }

@@ -1,6 +1,6 @@
 //! The rules that a change of the catalog must keep, for whoever applies one: both store engines ask before they write.
 
-use super::{Change, Conflict, MAX_EVENT_TYPES, MAX_KEYS, MAX_PLUGINS, MAX_TOKENS, Snapshot};
+use super::{Change, MAX_ENDPOINTS, MAX_EVENT_TYPES, MAX_KEYS, MAX_PLUGINS, MAX_TOKENS, Snapshot};
 use crate::model::{
     application::Application,
     endpoint::Endpoint,
@@ -11,6 +11,73 @@ use crate::model::{
     plugin::Plugin,
 };
 use std::sync::Arc;
+
+/// Why a change was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// Another object of the same kind has this uid.
+    #[error("the uid is taken")]
+    UidTaken,
+    /// It was changed or removed since it was read.
+    #[error("it was changed since it was read")]
+    Stale,
+    /// Another environment has this name.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The environment is gone.
+    #[error("the environment does not exist")]
+    NoEnvironment,
+    /// The environment still has applications.
+    #[error("the environment has applications; delete them first")]
+    NotEmpty,
+    /// The application is gone.
+    #[error("the application does not exist")]
+    NoApplication,
+    /// The application has as many endpoints as it may.
+    #[error("the application has as many endpoints as it may have")]
+    TooManyEndpoints,
+    /// The application has as many plugins as it may.
+    #[error("the application has as many plugins as it may have")]
+    TooManyPlugins,
+    /// What the application's plugins call would be more code than it may have.
+    #[error(
+        "the application's active plugins would have more than {0} bytes of native code together: remove one that is not \
+         needed, or raise `plugins.code_bytes_per_application`"
+    )]
+    TooMuchCode(u64),
+    /// What all plugins call would be more code than there is room for.
+    #[error(
+        "the active plugins of all applications would have more than {0} bytes of native code together \
+         (`plugins.code_bytes_total`)"
+    )]
+    TooMuchCodeInAll(u64),
+    /// A version of another kind than the plugin's.
+    #[error("a plugin stays of its kind: give what is of another kind another name")]
+    OtherKind,
+    /// The environment has as many keys as it may.
+    #[error("the environment has as many keys as it may have")]
+    TooManyKeys,
+    /// The environment has as many event types as it may.
+    #[error("the environment has as many event types as it may have")]
+    TooManyEventTypes,
+}
+
+/// How much a catalog may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How many endpoints one application may have.
+    pub endpoints: usize,
+    /// Native code of what one application's plugins call, in bytes.
+    pub code_of_one: u64,
+    /// The same of all applications together.
+    pub code: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { endpoints: MAX_ENDPOINTS, code_of_one: u64::MAX, code: u64::MAX }
+    }
+}
 
 /// `Ok` where it holds.
 fn must(holds: bool, conflict: Conflict) -> Result<(), Conflict> {
@@ -85,7 +152,7 @@ impl Snapshot {
         let tenant = self.tenants.get(&new.application).ok_or(Conflict::NoApplication)?;
         let old = tenant.endpoints.get(&new.id).map_or(0, |e| e.revision);
         must(new.revision == old + 1, Conflict::Stale)?;
-        let room = old > 0 || tenant.endpoints.len() < self.max_endpoints;
+        let room = old > 0 || tenant.endpoints.len() < self.bounds.endpoints;
         must(room, Conflict::TooManyEndpoints)?;
         let as_id = new.uid.as_ref().and_then(|uid| uid.parse().ok());
         let taken = |e: &Arc<Endpoint>| e.id != new.id && (e.uid == new.uid || as_id == Some(e.id));
@@ -98,7 +165,8 @@ impl Snapshot {
         let old = tenant.plugin(&new.name);
         must(new.revision == old.map_or(0, |plugin| plugin.revision) + 1, Conflict::Stale)?;
         must(old.is_none_or(|old| old.kind == new.kind), Conflict::OtherKind)?;
-        must(old.is_some() || tenant.plugins.len() < MAX_PLUGINS, Conflict::TooManyPlugins)
+        must(old.is_some() || tenant.plugins.len() < MAX_PLUGINS, Conflict::TooManyPlugins)?;
+        self.check_code(tenant, new)
     }
 
     fn check_key(&self, new: &Key) -> Result<(), Conflict> {
@@ -143,7 +211,49 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::sample;
+    use crate::model::{id::Digest, plugin::Version, sample};
+
+    #[test]
+    fn what_plugins_call_has_bounds_and_what_is_called_already_goes_on() {
+        let mut catalog =
+            Snapshot::new(Bounds { code_of_one: 100, code: 150, ..Bounds::default() });
+        let [one, two] = [sample::application(), sample::application()];
+        for application in [&one, &two] {
+            catalog.apply(Change::PutApplication(application.clone()));
+        }
+        let plugin = |application: &Application, name: &str, component: u8, code: u64| {
+            let mut plugin = sample::plugin(application.id, name);
+            let digest = Digest([component; 32]);
+            plugin.versions = vec![Version { digest, size: 1, created: 1, signed_by: None, code }];
+            plugin.active = Some(digest);
+            plugin
+        };
+        let put = |plugin: &Plugin| Change::PutPlugin(plugin.clone(), None);
+        let first = plugin(&one, "a", 1, 60);
+        assert_eq!(catalog.check(&put(&first)), Ok(()));
+        catalog.apply(put(&first));
+        let mut second = plugin(&one, "b", 2, 50);
+        assert_eq!(catalog.check(&put(&second)), Err(Conflict::TooMuchCode(100)));
+        let same = plugin(&one, "b", 1, 60);
+        assert_eq!(catalog.check(&put(&same)), Ok(()), "one component is there once");
+        second.active = None;
+        assert_eq!(catalog.check(&put(&second)), Ok(()), "nobody calls it");
+        catalog.apply(put(&second));
+        let mut called = second.next(2);
+        called.activate(Digest([2; 32]));
+        assert_eq!(catalog.check(&put(&called)), Err(Conflict::TooMuchCode(100)));
+        let others = plugin(&two, "a", 3, 95);
+        assert_eq!(catalog.check(&put(&others)), Err(Conflict::TooMuchCodeInAll(150)));
+        let others = plugin(&two, "a", 3, 90);
+        assert_eq!(catalog.check(&put(&others)), Ok(()));
+        catalog.apply(put(&others));
+        // As after a start with less.
+        catalog.bounds = Bounds { code_of_one: 10, code: 10, ..Bounds::default() };
+        assert_eq!(catalog.check(&put(&first.next(2))), Ok(()));
+        let mut none = first.next(2);
+        none.active = None;
+        assert_eq!(catalog.check(&put(&none)), Ok(()));
+    }
 
     #[test]
     fn tokens_that_have_not_expired_have_a_limit_of_their_own() {

@@ -108,7 +108,7 @@ async fn a_component_becomes_no_more_code_than_it_may() {
 async fn what_was_compiled_is_kept_once_it_is_a_version() {
     let directory = tempfile::tempdir().expect("a directory");
     let host = || {
-        let cache = Cache { directory: directory.path().join("compiled"), key: [1; 32] };
+        let cache = Cache::new(directory.path().join("compiled"), [1; 32]);
         let options = Options { concurrency: 1, ..Options::default() };
         Host::new(options, Some(cache)).expect("a host")
     };

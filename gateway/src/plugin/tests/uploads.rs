@@ -99,7 +99,7 @@ async fn compiled_code_is_taken_from_the_cache_only_if_it_is_ours() {
     let path = directory.path().join("made/when/needed");
     let options = Options { concurrency: 1, ..Options::default() };
     let host = |key: u8| {
-        let cache = Cache { directory: path.clone(), key: [key; 32] };
+        let cache = Cache::new(path.clone(), [key; 32]);
         Host::new(options.clone(), Some(cache)).expect("a host")
     };
     let bytes = scripted();
@@ -138,7 +138,7 @@ async fn compiled_code_is_taken_from_the_cache_only_if_it_is_ours() {
 #[test]
 fn an_entry_does_not_stand_in_for_another_component() {
     let directory = tempfile::tempdir().expect("a directory");
-    let cache = Cache { directory: directory.path().into(), key: [1; 32] };
+    let cache = Cache::new(directory.path().into(), [1; 32]);
     let host =
         Host::new(Options { concurrency: 1, ..Options::default() }, Some(cache)).expect("a host");
     let (a, b) = (component(1, ""), component(2, ""));
@@ -154,7 +154,7 @@ fn an_entry_does_not_stand_in_for_another_component() {
 #[test]
 fn what_was_compiled_of_components_that_nobody_wants_goes() {
     let directory = tempfile::tempdir().expect("a directory");
-    let cache = Cache { directory: directory.path().into(), key: [1; 32] };
+    let cache = Cache::new(directory.path().into(), [1; 32]);
     let options = Options { concurrency: 1, ..Options::default() };
     let host = Host::new(options, Some(cache)).expect("a host");
     let (a, b) = (component(1, ""), component(2, ""));
@@ -168,6 +168,40 @@ fn what_was_compiled_of_components_that_nobody_wants_goes() {
     assert!(host.load(&a).expect("loads").compiled_in.is_none(), "it is kept");
     assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 2);
     assert!(host.load(&b).expect("loads").compiled_in.is_some(), "it is compiled again");
+}
+
+#[test]
+fn what_is_compiled_has_a_bound_on_the_disk_and_what_is_called_stays() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = || Options { concurrency: 1, ..Options::default() };
+    let components = [1, 2, 3, 4].map(|pages| component(pages, ""));
+    let plain = Host::new(options(), None).expect("a host");
+    let [first, ..] = components.each_ref().map(|bytes| plain.load(bytes).expect("loads"));
+    assert!(first.code > 0);
+    // Entries are of one size: there is room for two and a half.
+    let cache = Cache::new(directory.path().into(), [1; 32]);
+    let digest = first.digest;
+    let cache = cache.within(first.code * 5 / 2, Arc::new(move || [digest].into()));
+    let host = Host::new(options(), Some(cache)).expect("a host");
+    let count = || fs::read_dir(directory.path()).expect("a directory").count();
+    let names = || -> Vec<_> {
+        let entries = fs::read_dir(directory.path()).expect("a directory");
+        entries.map(|entry| entry.expect("one").file_name()).collect()
+    };
+    let has = |digest: &crate::model::id::Digest| {
+        names().iter().any(|name| name.to_string_lossy().starts_with(&digest.to_string()))
+    };
+    let mut loaded = Vec::new();
+    for (at, bytes) in components.iter().enumerate() {
+        loaded.push(host.load(bytes).expect("loads"));
+        assert_eq!(count(), (at + 1).min(2), "of {at}");
+        assert!(has(&digest), "the one that is called stays");
+    }
+    assert!(has(&loaded[3].digest), "of the others the newest");
+    let again = host.load(&components[0]).expect("loads");
+    assert_eq!((again.compiled_in, again.code), (None, first.code), "read, it is as large");
+    let compiled = host.load(&components[1]).expect("loads").compiled_in;
+    assert!(compiled.is_some(), "what went is made again");
 }
 
 #[test]

@@ -200,7 +200,7 @@ async fn components_are_kept_for_as_long_as_a_version_is_made_of_them(store: &St
     let with = |plugin: &Plugin, digest: u8| {
         let mut plugin = if plugin.versions.len() > 1 { plugin.next(2) } else { plugin.clone() };
         let digest = Digest([digest; 32]);
-        plugin.add(Version { digest, size: 1, created: 1, signed_by: None });
+        plugin.add(Version { digest, size: 1, created: 1, signed_by: None, code: 0 });
         (plugin, Some((digest, vec![0, digest.0[0]].into())))
     };
     let (first, kept) = with(&plugin(&one), 3);

@@ -51,7 +51,7 @@ async fn what_a_replaced_plugin_parks_is_for_the_new_one(store: &Store) {
     store.queue.dispatched(leased[0].clone(), Dispatched::Held(parked(), old.clone()));
     assert_eq!(store.depths().await.parked, 1);
     let digest = Digest([8; 32]);
-    new.add(Version { digest, size: 1, created: 1, signed_by: None });
+    new.add(Version { digest, size: 1, created: 1, signed_by: None, code: 0 });
     store.change(Change::PutPlugin(new.clone(), None)).await;
     store.assert_nothing_comes().await;
     let mut new = new.next(3);
@@ -120,7 +120,7 @@ async fn only_a_change_of_how_plugins_run_releases_what_is_parked(store: &Store)
     let quarantine = Change::QuarantinePlugin(id, one.name.clone(), digest, "why".into());
     store.change(quarantine).await;
     let mut more = one.next(2).next(3);
-    more.add(Version { digest: Digest([8; 32]), size: 1, created: 1, signed_by: None });
+    more.add(Version { digest: Digest([8; 32]), size: 1, created: 1, signed_by: None, code: 0 });
     assert_eq!(put(&more).await, 1, "a version that is not called");
     let mut inactive = sample::plugin(id, "three");
     inactive.active = None;

@@ -22,7 +22,7 @@ async fn a_trial_in_quarantine_releases_what_a_canary_parked(store: &Store) {
         let tenant = store.tenant(1).await;
         let old = sample::plugin(tenant.application.id, "main");
         let (mut new, digest) = (old.next(2), Digest([9; 32]));
-        new.add(Version { digest, size: 1, created: 2, signed_by: None });
+        new.add(Version { digest, size: 1, created: 2, signed_by: None, code: 0 });
         new.try_out(Some(Trial { digest, mode, since: 2, stopped: None }));
         let find = || {
             let snapshot = store.catalog.snapshot();

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     model::{
         Millis,
-        catalog::{Change, Snapshot},
+        catalog::{Bounds, Change, Snapshot},
         delivery::{DeliveryKey, Place, State, ordering_hash},
         endpoint::Version,
         event_type::{Entry, Listed},
@@ -56,8 +56,8 @@ pub fn last_accepted(c: &Connection) -> Result<Millis> {
 }
 
 /// The catalog as it is on disk, in which an application may have that many endpoints.
-pub fn catalog(c: &Connection, max_endpoints: usize, vault: &Vault) -> Result<Snapshot, String> {
-    let mut snapshot = Snapshot::new(max_endpoints);
+pub fn catalog(c: &Connection, bounds: Bounds, vault: &Vault) -> Result<Snapshot, String> {
+    let mut snapshot = Snapshot::new(bounds);
     let text = |error: rusqlite::Error| error.to_string();
     let mut statement = c
         .prepare("SELECT kind, document FROM object ORDER BY kind, environment, id")
