@@ -12,7 +12,7 @@ pub mod world;
 pub mod trial;
 pub mod anatomy;
 
-pub use crate::plugin::Options as Limits;
+pub use crate::plugin::{Options as Limits, is_definition};
 
 /// Why something cannot be done, as its author reads it: one or more lines.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

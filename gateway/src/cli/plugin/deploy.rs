@@ -7,8 +7,7 @@ use crate::{
         failure::{Failure, Outcome},
         output::{Run, Session, some},
     },
-    plugin::is_definition,
-    workbench::{anatomy, manifest},
+    workbench::{anatomy, is_definition, manifest},
 };
 use clap::Args;
 use reqwest::Method;
