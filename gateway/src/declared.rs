@@ -12,6 +12,7 @@ use crate::{
         draft::{EndpointDraft, Fresh},
         endpoint::{Endpoint, RateLimit},
         environment::{Environment, Kept},
+        grants::Capabilities,
         id::{ApplicationId, EndpointId, EnvironmentId},
         name::{EnvironmentName, Uid},
         retry::Retry,
@@ -25,6 +26,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 
+mod grants;
 mod plugins;
 
 /// An environment beside `default`.
@@ -74,6 +76,8 @@ pub struct DeclaredApplication {
     pub retry: Option<Retry>,
     /// How many requests may start in a time, to all its endpoints together; no limit if absent.
     pub rate_limit: Option<RateLimit>,
+    /// What its plugins may use; as the API says if absent.
+    pub grants: Option<Capabilities>,
     /// Its plugins.
     #[serde(default)]
     pub plugins: Vec<DeclaredPlugin>,
@@ -218,7 +222,9 @@ impl Reconciler {
                 changes += 1;
             }
         }
-        Ok(changes + self.plugins(&tenant, &declared.plugins).await?)
+        changes += self.grants(&tenant, declared.grants.as_ref()).await?;
+        let tenant = self.tenant(environment, &declared.uid).ok_or("it was removed meanwhile")?;
+        Ok(changes + self.plugins(&tenant, declared).await?)
     }
 
     async fn endpoint(

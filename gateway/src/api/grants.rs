@@ -84,7 +84,8 @@ pub async fn put(
     if !wrong.is_empty() {
         return Err(ApiError::fields(wrong));
     }
-    let grants = Grants { capabilities: capabilities.clone(), ..next(&tenant) };
+    let granted = capabilities.clone();
+    let grants = Grants { capabilities: granted, declared: false, ..next(&tenant) };
     catalog.change(Change::PutGrants(grants)).await?;
     Ok(Json(capabilities))
 }

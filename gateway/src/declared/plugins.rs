@@ -1,6 +1,6 @@
 //! Declared plugins: components on this machine, which its operator trusts.
 
-use super::Reconciler;
+use super::{DeclaredApplication, Reconciler};
 use crate::{
     clock,
     model::{
@@ -9,7 +9,7 @@ use crate::{
         name::PluginName,
         plugin::{Plugin, Policy, Version},
     },
-    plugin::{Loaded, Rejected},
+    plugin::{Host, Loaded, Rejected},
 };
 use bytes::Bytes;
 use serde::Deserialize;
@@ -49,7 +49,7 @@ impl Reconciler {
     pub(super) async fn plugins(
         &self,
         tenant: &Tenant,
-        declared: &[DeclaredPlugin],
+        DeclaredApplication { plugins: declared, grants, .. }: &DeclaredApplication,
     ) -> Result<usize, String> {
         let mut changes = 0;
         for (index, plugin) in declared.iter().enumerate() {
@@ -57,7 +57,7 @@ impl Reconciler {
             if declared[..index].iter().any(|before| before.name == plugin.name) {
                 return Err(in_file("is there twice".to_owned()));
             }
-            changes += self.plugin(tenant, plugin).await.map_err(in_file)?;
+            changes += self.plugin(tenant, plugin, grants.is_some()).await.map_err(in_file)?;
         }
         for plugin in &tenant.plugins {
             if plugin.declared && declared.iter().all(|kept| kept.name != plugin.name) {
@@ -69,25 +69,40 @@ impl Reconciler {
         Ok(changes)
     }
 
-    async fn plugin(&self, tenant: &Tenant, declared: &DeclaredPlugin) -> Result<usize, String> {
+    /// What is not granted is an error where the file is changed or says what is granted; where that was taken away over the
+    /// API, it must not keep a gateway from starting.
+    async fn plugin(
+        &self,
+        tenant: &Tenant,
+        declared: &DeclaredPlugin,
+        grants_are_declared: bool,
+    ) -> Result<usize, String> {
         let path = declared.path.display();
         let bytes = std::fs::read(&declared.path).map_err(|error| format!("{path}: {error}"))?;
         let digest = Digest(Sha256::digest(&bytes).into());
         let old = tenant.plugin(&declared.name);
+        let refused = |rejected: Rejected| format!("{path}: {rejected}");
         if old.is_some_and(|old| declared.is_like(old, digest)) {
-            return Ok(0);
+            return match Host::may_import(tenant, &bytes).map_err(refused) {
+                Err(why) if grants_are_declared => Err(why),
+                Err(why) => {
+                    let (application, plugin) = (tenant.application.id, &declared.name);
+                    tracing::warn!(%application, %plugin, why, "a declared plugin will fail");
+                    Ok(0)
+                }
+                Ok(()) => Ok(0),
+            };
         }
         let bytes = Bytes::from(bytes);
-        // What it is not granted yet fails when it is used, and waits for the grant.
-        let loaded = self.host.admit_ungranted(Arc::new(tenant.clone()), bytes.clone()).await;
-        let loaded = loaded.map_err(|rejected| format!("{path}: {rejected}"))?;
+        let loaded = self.host.admit(Arc::new(tenant.clone()), bytes.clone()).await;
+        let loaded = loaded.map_err(refused)?;
         let (host, checked) = (self.host.clone(), loaded.clone());
         let settings = declared.settings.clone();
         let check = move || host.check_settings(&checked, &settings);
         let wrong = tokio::task::spawn_blocking(check)
             .await
             .map_err(|error| error.to_string())?
-            .map_err(|rejected| format!("{path}: {rejected}"))?;
+            .map_err(refused)?;
         if let Some(v) = wrong.into_iter().next() {
             let wrong = Rejected::Settings(format!("/settings{} {}", v.path, v.message));
             return Err(format!("{path}: {wrong}"));

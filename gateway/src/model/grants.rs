@@ -40,6 +40,9 @@ pub struct Grants {
     /// The named secrets, whether they may read them or not. Not serialised: the store seals them.
     #[serde(skip)]
     pub named: BTreeMap<SecretName, Secret>,
+    /// Whether the configuration file declares what they may: then they may nothing when that leaves the file.
+    #[serde(default)]
+    pub declared: bool,
     /// Counts the changes, from 1.
     pub revision: u64,
     /// When it last changed.
@@ -51,7 +54,8 @@ impl Grants {
     #[must_use]
     pub fn none(environment: EnvironmentId, application: ApplicationId) -> Self {
         let (capabilities, named) = (Capabilities::default(), BTreeMap::new());
-        Self { environment, application, capabilities, named, revision: 0, updated: 0 }
+        let (declared, revision, updated) = (false, 0, 0);
+        Self { environment, application, capabilities, named, declared, revision, updated }
     }
 }
 
@@ -112,7 +116,7 @@ pub struct HttpGrant {
     #[schema(minimum = 1, maximum = 16_777_216, default = 1_048_576)]
     pub bytes: u64,
     /// How long one call may wait for answers in all, in milliseconds.
-    #[serde(default = "timeout_ms")]
+    #[serde(alias = "timeout_ms", default = "timeout_ms")]
     #[schema(minimum = 1, maximum = 30_000, default = 2_000)]
     pub timeout_ms: u64,
 }

@@ -95,8 +95,16 @@ impl Host {
     /// What it imports and the application is not granted is why it is refused. What was compiled of it is in memory only,
     /// until it is [kept](Self::keep).
     pub async fn admit(&self, tenant: Arc<Tenant>, bytes: Bytes) -> Result<Arc<Loaded>, Rejected> {
-        let granted = granted(&tenant);
-        self.take(tenant, bytes, Some(granted)).await
+        let (host, application) = (self.clone(), tenant.application.id);
+        let place = Place::take(self, application)?;
+        let job = async move {
+            let _place = place;
+            let granted = granted(&tenant);
+            let loaded = host.in_turn(application, bytes, Some(granted), false).await?;
+            host.probe(tenant, &loaded).await.map_err(Rejected::Probe)?;
+            Ok(loaded)
+        };
+        self.guests().spawn(job).await.map_err(|error| Rejected::Unavailable(error.to_string()))?
     }
 
     /// [`Self::load_in_turn`] of what was admitted before, and may import only what is granted now.
@@ -113,30 +121,9 @@ impl Host {
         }
     }
 
-    /// The same, whatever it imports: what is not granted fails when it is used.
-    pub async fn admit_ungranted(
-        &self,
-        tenant: Arc<Tenant>,
-        bytes: Bytes,
-    ) -> Result<Arc<Loaded>, Rejected> {
-        self.take(tenant, bytes, None).await
-    }
-
-    async fn take(
-        &self,
-        tenant: Arc<Tenant>,
-        bytes: Bytes,
-        granted: Option<Capabilities>,
-    ) -> Result<Arc<Loaded>, Rejected> {
-        let (host, application) = (self.clone(), tenant.application.id);
-        let place = Place::take(self, application)?;
-        let job = async move {
-            let _place = place;
-            let loaded = host.in_turn(application, bytes, granted, false).await?;
-            host.probe(tenant, &loaded).await.map_err(Rejected::Probe)?;
-            Ok(loaded)
-        };
-        self.guests().spawn(job).await.map_err(|error| Rejected::Unavailable(error.to_string()))?
+    /// The same of a component that was admitted before, by its bytes.
+    pub fn may_import(tenant: &Tenant, bytes: &[u8]) -> Result<(), Rejected> {
+        compile::granted(bytes, &granted(tenant))
     }
 
     /// [`Self::load`] where blocking is allowed, and when it is the application's turn if there is something to compile.

@@ -127,7 +127,7 @@ pub enum Rejected {
     /// It asks for a capability that its application is not granted.
     #[error(
         "the component imports `{import}`, which the application is not granted: grant it `{grant}` first \
-         (PUT /applications/{{app}}/grants)"
+         (PUT /applications/{{app}}/grants, or `grants` in the file that declares the application)"
     )]
     NotGranted {
         /// What it imports.
@@ -285,6 +285,22 @@ fn inspect(
         }
     }
     Ok(Outline { kind, configured: has(v1::CONFIGURATION), capabilities })
+}
+
+/// Whether what a component imports is granted. It was looked at as a whole when it came in.
+pub(super) fn granted(bytes: &[u8], granted: &Capabilities) -> Result<(), Rejected> {
+    if builtin::is_definition(bytes) {
+        return Ok(());
+    }
+    let (imports, _) = outside(bytes).map_err(|error| Rejected::Invalid(error.to_string()))?;
+    for import in imports {
+        if let Some((_, grant)) = v1::CAPABILITIES.iter().find(|(known, _)| within(import, known))
+            && !granted.has(grant)
+        {
+            return Err(Rejected::NotGranted { import: import.to_owned(), grant });
+        }
+    }
+    Ok(())
 }
 
 /// WebAssembly 3 without what would make calls differ (threads, relaxed SIMD) or is not built in (GC).

@@ -65,3 +65,74 @@ async fn declared_plugins_come_change_and_go_with_the_file_and_others_stay() {
     assert_eq!(plugins(&gateway).await, left);
     gateway.good(Method::DELETE, "/applications/hooli/plugins/by-hand", None).await;
 }
+
+#[tokio::test]
+async fn a_declared_plugin_may_what_the_file_grants_and_is_an_error_without() {
+    let mut gateway = Gateway::start(&[]).await;
+    let file = gateway.path("config/octohooks.toml");
+    fs::create_dir(gateway.path("config")).expect("a folder");
+    fs::write(gateway.path("capable.wasm"), component("capable")).expect("writes");
+    let plugin = "[[applications.plugins]]\nname = \"main\"\npath = \"capable.wasm\"\n";
+    let all = "[applications.grants]\nkeyvalue = { keys = 7 }\nsecrets = true\nclock = true\nrandom = true\n\
+               http = { hosts = [\"a.test\"], timeout_ms = 1500 }\n";
+    let declare = |grants: &str, plugin: &str| {
+        let text = format!("[[applications]]\nuid = \"hooli\"\n{grants}{plugin}");
+        fs::write(&file, text).expect("writes");
+    };
+    let reread = async |gateway: &Gateway, said: &str| {
+        gateway.signal("HUP");
+        until(said, async || gateway.log().contains(said).then_some(())).await;
+    };
+    let path = "/applications/hooli/grants";
+    for (grants, said) in [
+        (
+            "",
+            "`hooli`: plugin `main`: capable.wasm: the component imports `octohooks:plugin/keyvalue@0.1.0`",
+        ),
+        (
+            &*all.replace("clock = true", ""),
+            "octohooks:plugin/clock@0.1.0`, which the application is not granted",
+        ),
+        (
+            &*all.replace("keys = 7", "keys = 0"),
+            "`hooli`: grants: /keyvalue/keys must be from 1 to",
+        ),
+        (&*all.replace("clock", "clocks"), "`clocks`"),
+    ] {
+        declare(grants, plugin);
+        reread(&gateway, said).await;
+        assert_eq!(gateway.get("/applications/hooli/plugins").await["data"], json!([]));
+    }
+    declare(all, plugin);
+    gateway.restart().await;
+    let granted = gateway.get(path).await;
+    assert_eq!(
+        (&granted["keyvalue"]["keys"], &granted["http"]["timeoutMs"]),
+        (&json!(7), &json!(1500))
+    );
+    assert_eq!(gateway.get("/applications/hooli/plugins/main").await["name"], "main");
+    let secret = json!({ "value": "s" });
+    gateway.put("/applications/hooli/secrets/token", secret).await;
+
+    // What the file says comes back; what leaves it goes, and with it what it allowed.
+    gateway.put(path, json!({})).await;
+    gateway.restart().await;
+    assert_eq!(gateway.get(path).await, granted);
+    declare(&all.replace("random = true", ""), plugin);
+    reread(&gateway, "octohooks:plugin/random@0.1.0`, which the application").await;
+    declare("", "");
+    gateway.restart().await;
+    let none = json!({ "secrets": false, "clock": false, "random": false });
+    assert_eq!(gateway.get(path).await, none);
+    let secrets = gateway.get("/applications/hooli/secrets").await;
+    assert_eq!(secrets["data"], json!([{ "name": "token" }]), "secrets stay");
+
+    // Granted over the API it may as well, and no revocation there keeps the gateway from starting.
+    gateway.put(path, granted.clone()).await;
+    declare("", plugin);
+    gateway.restart().await;
+    gateway.put(path, none.clone()).await;
+    gateway.restart().await;
+    assert!(gateway.log().contains("a declared plugin will fail"), "it is said");
+    assert_eq!(gateway.get(path).await, none);
+}
