@@ -155,6 +155,14 @@ impl<T> Called<T> {
     }
 }
 
+impl<T> Called<T> {
+    /// The same with what was made of the result.
+    pub fn map<U>(self, made: impl FnOnce(T) -> U) -> Called<U> {
+        let Self { result, cost, log, log_dropped } = self;
+        Called { result: result.map(made), cost, log, log_dropped }
+    }
+}
+
 impl Called<Done> {
     /// The same for what is asked of it: the host gives what the task is for.
     pub(super) fn only<T>(self, pick: impl FnOnce(Done) -> Option<T>) -> Called<T> {

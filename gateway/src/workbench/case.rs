@@ -1,4 +1,5 @@
-//! A golden case: a message, the application it comes to, and what the plugin must make of it. One file of JSON each, in
+//! A golden case: a message, the application it comes to, and what the plugin must make of it; or, for plugins of other
+//! kinds, what else they are asked ([`asked`]). One file of JSON each, in
 //! the folder `cases` of a plugin. For `trial`; the format is told in the guest crate's `README.md`.
 //!
 //! A payload is given to the plugin as the file has it, byte for byte. An update writes `expected` anew and leaves every
@@ -18,6 +19,7 @@ use crate::{
     },
     plugin::Call,
 };
+use asked::{Asked, Received, Request};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use std::{
@@ -27,6 +29,8 @@ use std::{
     sync::Arc,
 };
 use uuid::Uuid;
+
+pub mod asked;
 
 /// The message's id and the moment of its acceptance, where a case does not say.
 const ID: Uuid = Uuid::from_u128(0x0198_0000_0000_7000_8000_0000_0000_0001);
@@ -45,6 +49,7 @@ pub struct Case {
     place: Option<(usize, usize)>,
     /// What comes before, and the case's own at the end.
     calls: Vec<Call>,
+    asked: Asked,
 }
 
 #[derive(Deserialize)]
@@ -56,8 +61,14 @@ struct File<'a> {
     /// Messages that the plugin was given before, in the same world.
     #[serde(default, borrow)]
     before: Vec<Given<'a>>,
-    #[serde(borrow)]
-    message: Given<'a>,
+    #[serde(default, borrow)]
+    message: Option<Given<'a>>,
+    /// In its place, for a signer.
+    #[serde(default, borrow)]
+    sign: Option<Request<'a>>,
+    /// And for a classifier.
+    #[serde(default, borrow)]
+    classify: Option<Received<'a>>,
     #[serde(default)]
     application: Option<Uid>,
     #[serde(default)]
@@ -92,7 +103,7 @@ struct Given<'a> {
     content_type: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Target {
     #[serde(default)]
@@ -109,6 +120,14 @@ struct Target {
     channels: Vec<Channel>,
     #[serde(default)]
     enabled: Option<bool>,
+}
+
+impl Given<'_> {
+    /// What a signer or classifier is called for is not shown to it.
+    fn stand_in() -> Result<Self, Problem> {
+        let given = serde_json::from_str(r#"{ "eventType": "test", "payload": {} }"#);
+        given.map_err(|error| Problem::new(error.to_string()))
+    }
 }
 
 impl Case {
@@ -148,15 +167,21 @@ impl Case {
         let place = file.expected.map(|raw| (start(raw), start(raw) + raw.get().len()));
         let expected = file.expected.map(|raw| serde_json::from_str(raw.get())).transpose();
         let expected = expected.map_err(|error| wrong(error).at("expected"))?;
-        let calls = calls(file)?;
+        let (calls, asked) = calls(file)?;
         let name = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into());
-        Ok(Self { name, expected, path: path.to_owned(), text, place, calls })
+        Ok(Self { name, expected, path: path.to_owned(), text, place, calls, asked })
     }
 
     /// The calls that a gateway would make: what comes of the last is what the case is about.
     #[must_use]
     pub fn calls(&self) -> &[Call] {
         &self.calls
+    }
+
+    /// What the calls are for.
+    #[must_use]
+    pub const fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// Writes what came of it into the file, as what is expected from now on.
@@ -183,8 +208,35 @@ impl Case {
     }
 }
 
-fn calls(file: File<'_>) -> Result<Vec<Call>, Problem> {
-    let (environment, application) = (EnvironmentId::DEFAULT, ApplicationId(Uuid::from_u128(1)));
+/// What is asked, and by which call.
+fn calls(mut file: File<'_>) -> Result<(Vec<Call>, Asked), Problem> {
+    let application = ApplicationId(Uuid::from_u128(1));
+    let asked = match (file.message.take(), file.sign.take(), file.classify.take()) {
+        (Some(message), None, None) => {
+            file.before.push(message);
+            Asked::Message
+        }
+        (None, Some(request), None) => {
+            request.asked(application).map_err(|problem| problem.at("sign"))?
+        }
+        (None, None, Some(answer)) => {
+            answer.asked(application).map_err(|problem| problem.at("classify"))?
+        }
+        _ => return Err(Problem::new("must have one of `message`, `sign` and `classify`")),
+    };
+    if let Asked::Message = asked {
+        return messages(file, application).map(|calls| (calls, asked));
+    }
+    if !file.before.is_empty() || !file.endpoints.is_empty() {
+        return Err(Problem::new("has `before` or `endpoints`, which are for a `message`"));
+    }
+    file.before.push(Given::stand_in()?);
+    messages(file, application).map(|calls| (calls, asked))
+}
+
+/// A call for each message.
+fn messages(file: File<'_>, application: ApplicationId) -> Result<Vec<Call>, Problem> {
+    let environment = EnvironmentId::DEFAULT;
     let uid = match file.application {
         Some(uid) => Some(uid),
         None => Uid::new("test").ok(),
@@ -214,8 +266,7 @@ fn calls(file: File<'_>) -> Result<Vec<Call>, Problem> {
     }
     tenant.grants = Some(Arc::new(grants(environment, application, file.secrets)));
     let (tenant, settings) = (Arc::new(tenant), Arc::new(file.settings.into()));
-    let messages = file.before.into_iter().chain([file.message]);
-    let calls = messages.map(|given| Call {
+    let calls = file.before.into_iter().map(|given| Call {
         effects: true,
         content_type: given.content_type.clone(),
         message: Arc::new(message(environment, application, given)),

@@ -1,9 +1,14 @@
 //! A component in the very host that the gateway has, given one case after the other. For `octohooks plugin test`.
 
-use super::{Problem, case::Case, verdict::Expected, world::World};
+use super::{
+    Problem,
+    case::{Case, asked::Asked},
+    verdict::Expected,
+    world::World,
+};
 use crate::{
-    model::id::Digest,
-    plugin::{CallFailure, Called, Host, HostError, Loaded, LogLine, Means, Options},
+    model::plugin::Kind,
+    plugin::{Call, CallFailure, Called, Host, HostError, Loaded, LogLine, Means, Options},
 };
 use similar::{ChangeTag, TextDiff};
 use std::{sync::Arc, thread, time::Duration};
@@ -41,20 +46,33 @@ impl Stage {
     }
 
     /// All calls of a case, in a new world: what came of the last.
-    async fn run(&self, case: &Case) -> Option<Called> {
+    async fn run(&self, case: &Case) -> Option<Called<Expected>> {
         self.world.forget();
         let mut last = None;
         for call in case.calls() {
-            last = Some(self.host.call(&self.loaded, call.clone()).await);
+            last = Some(self.called(case.asked(), call.clone()).await);
         }
         last
+    }
+
+    async fn called(&self, asked: &Asked, call: Call) -> Called<Expected> {
+        let (host, loaded) = (&self.host, &self.loaded);
+        match asked {
+            Asked::Message => host.call(loaded, call).await.map(Expected::from),
+            Asked::Sign(request) => {
+                host.sign(loaded, call, request.clone()).await.map(Expected::Headers)
+            }
+            Asked::Classify(answer) => {
+                host.classify(loaded, call, answer.clone()).await.map(Expected::from)
+            }
+        }
     }
 }
 
 /// What came of a case.
 #[derive(Debug)]
 pub struct Ended {
-    /// What the plugin made of the message.
+    /// What the plugin made of it.
     pub got: Expected,
     /// How that differs from what is expected; none if it does not.
     pub difference: Option<String>,
@@ -91,10 +109,10 @@ impl Trial {
         Ok(Self { own, counting: counting.transpose().map_err(Problem::new)? })
     }
 
-    /// The component's digest.
+    /// What the component is for.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.own.loaded.digest
+    pub fn kind(&self) -> Kind {
+        self.own.loaded.kind
     }
 
     /// How long it took to compile.
@@ -110,10 +128,9 @@ impl Trial {
             Some(stage) => stage.run(case).await?.cost.fuel,
             None => None,
         };
-        let got = Expected::from(&called.result);
-        let backtrace = match called.result {
-            Err(CallFailure::Trap { backtrace, .. }) => backtrace,
-            _ => String::new(),
+        let (got, backtrace) = match called.result {
+            Ok(got) => (got, String::new()),
+            Err(failure) => (Expected::Failure((&failure).into()), backtrace(failure)),
         };
         Some(Ended {
             difference: case
@@ -129,6 +146,13 @@ impl Trial {
             log_dropped: called.log_dropped,
             backtrace,
         })
+    }
+}
+
+fn backtrace(failure: CallFailure) -> String {
+    match failure {
+        CallFailure::Trap { backtrace, .. } => backtrace,
+        _ => String::new(),
     }
 }
 

@@ -1,7 +1,10 @@
-//! What a plugin made of a message, as a case writes it: JSON that a person reads and keeps. For `case` and `trial`.
+//! What a plugin made of a message, a request or an answer, as a case writes it: JSON that a person reads and keeps. For `case` and `trial`.
 
 use crate::{
-    model::dispatch::{Dispatch, Target, Verdict},
+    model::{
+        attempt::Meaning,
+        dispatch::{Dispatch, Target, Verdict},
+    },
     plugin::CallFailure,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -19,8 +22,27 @@ pub enum Expected {
     Drop(String),
     /// These are sent.
     Send(Vec<Sent>),
+    /// These sign the request: names and values.
+    Headers(Vec<(String, String)>),
+    /// The receiver took it.
+    Success,
+    /// It is tried again.
+    Retry(Wait),
+    /// It has failed.
+    Fail,
+    /// The same, and its receiver wants nothing more.
+    Disable,
     /// There is no verdict.
     Failure(Failed),
+}
+
+/// When it is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Wait {
+    /// Not before these milliseconds are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<u64>,
 }
 
 /// Why there is no verdict.
@@ -98,13 +120,23 @@ const fn is_zero(delay: &u64) -> bool {
     *delay == 0
 }
 
-impl From<&Result<Verdict, CallFailure>> for Expected {
-    fn from(result: &Result<Verdict, CallFailure>) -> Self {
-        match result {
-            Ok(Verdict::Pass) => Self::Pass,
-            Ok(Verdict::Drop(reason)) => Self::Drop(reason.clone()),
-            Ok(Verdict::Send(all)) => Self::Send(all.iter().map(Into::into).collect()),
-            Err(failure) => Self::Failure(failure.into()),
+impl From<Verdict> for Expected {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Drop(reason) => Self::Drop(reason),
+            Verdict::Send(all) => Self::Send(all.iter().map(Into::into).collect()),
+        }
+    }
+}
+
+impl From<Meaning> for Expected {
+    fn from(meaning: Meaning) -> Self {
+        match meaning {
+            Meaning::Success => Self::Success,
+            Meaning::RetryAfter(after_ms) => Self::Retry(Wait { after_ms }),
+            Meaning::Fail => Self::Fail,
+            Meaning::Disable => Self::Disable,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Named, OUTPUT, failed, limits, size};
 use crate::{
     cli::failure::{Failure, Outcome, plain, plain_lines},
+    model::plugin::Kind,
     workbench::{
         case::Case,
         trial::{Ended, Trial},
@@ -50,10 +51,18 @@ impl Test {
         if cases.is_empty() {
             let folder = folder.display();
             return Err(Failure::failed(format!(
-                "no cases in {folder}: write a message as {folder}/NAME.json, and run this with --update"
+                "no cases in {folder}: write what the plugin is given as {folder}/NAME.json, and run this with --update"
             )));
         }
         let trial = Trial::new(&found.bytes, options, !self.no_fuel).map_err(failed)?;
+        if let Some(case) = cases.iter().find(|case| case.asked().kind() != trial.kind()) {
+            let (name, asked) = (plain(&case.name), field(case.asked().kind()));
+            let own = field(trial.kind());
+            return Err(Failure::failed(format!(
+                "the case {name} has `{asked}`; a case of {} has `{own}`",
+                plain(&found.name)
+            )));
+        }
         OUTPUT.raw(&head(&found.name, found.bytes.len() as u64, trial.compiled_in()))?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::failed(format!("the runtime: {error}")))?;
@@ -122,6 +131,15 @@ impl Test {
             below("its log:", &lines);
         }
         text
+    }
+}
+
+/// What a case has for a plugin of that kind.
+const fn field(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Transform => "message",
+        Kind::Sign => "sign",
+        Kind::Classify => "classify",
     }
 }
 

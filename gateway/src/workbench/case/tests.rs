@@ -51,7 +51,11 @@ fn what_came_before_comes_first() {
 fn what_is_wrong_is_said_with_its_place() {
     let table = [
         ("", "EOF while parsing"),
-        ("{}", "missing field `message`"),
+        ("{}", "must have one of `message`, `sign` and `classify`"),
+        (r#"{ "sign": {}, "classify": { "status": 200 } }"#, "must have one of"),
+        (r#"{ "sign": {}, "endpoints": [{}] }"#, "which are for a `message`"),
+        (r#"{ "sign": { "body": {}, "text": "" } }"#, "sign: has both `body` and `text`"),
+        (r#"{ "classify": { "body": {} } }"#, "classify: missing field `status`"),
         (r#"{ "message": { "payload": 1 } }"#, "message: missing field `eventType`"),
         (r#"{ "message": { "eventType": "a b", "payload": 1 } }"#, "message.eventType: "),
         (r#"{ "message": { "eventType": "a", "payload": 1, "chanels": [] } }"#, "`chanels`"),
@@ -63,7 +67,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (
             r#"{ "message": { "eventType": "a", "payload": 1 }, "expected": "passed" }"#,
-            "expected: unknown variant `passed`, expected one of `pass`, `drop`, `send`, `failure`",
+            "expected: unknown variant `passed`, expected one of `pass`, `drop`, `send`, `headers`, ",
         ),
     ];
     for (text, expected) in table {

@@ -65,6 +65,51 @@ async fn cases_pass_with_what_they_cost() {
 }
 
 #[tokio::test]
+async fn signers_and_classifiers_have_cases_too() {
+    // Made with Python's hmac, as in the test of a live signer.
+    let mac = "sha256=3aea7d9882012d69ea49b8443b94e755179f85ee830bfa901efb5dc673af63a3";
+    let signed = json!({ "headers": [
+        ["x-signed-for", "crm"], ["x-signed-at", "m-1 7"], ["x-hub-signature-256", mac],
+    ] });
+    let request = json!({ "endpoint": { "uid": "crm" }, "webhookId": "m-1", "timestamp": 7, "text": r#"{"a":1}"#,
+        "keys": ["It's a Secret to Everybody"] });
+    let answer = |text: &str| json!({ "status": 200, "text": text });
+    let fail = json!({ "failure": { "kind": "other", "reason": "as told" } });
+    let signer = [
+        ("signed", json!({ "sign": request, "expected": signed })),
+        ("not", json!({ "sign": {}, "settings": { "mode": "fail" }, "expected": fail })),
+    ];
+    let good = json!({ "status": 404, "headers": [["X-Result", "good"]], "text": "header" });
+    let second = json!({ "status": 500, "attempt": 2, "text": "second" });
+    let classifier = [
+        (
+            "busy",
+            json!({ "classify": answer("busy 50"), "expected": { "retry": { "afterMs": 50 } } }),
+        ),
+        ("first", json!({ "classify": answer("second"), "expected": { "retry": {} } })),
+        ("second", json!({ "classify": second, "expected": "success" })),
+        ("header", json!({ "classify": good, "expected": "success" })),
+        ("gone", json!({ "classify": answer("gone"), "expected": "disable" })),
+    ];
+    for (guest, cases) in [("signer", &signer[..]), ("classifier", &classifier[..])] {
+        let shell = bench(cases);
+        fs::copy(prebuilt(guest), shell.path().join("it.wasm")).expect("copied");
+        let said = shell.good("plugin test it.wasm").await;
+        assert!(said.ends_with(&format!("{} passed\n", cases.len())), "{said}");
+        let said = "has `message`";
+        shell.bad("plugin test scripted.wasm", 1, said).await;
+        let (name, mut other) = cases[0].clone();
+        other["expected"] = json!("fail");
+        let file = shell.path().join(format!("cases/{name}.json"));
+        fs::write(&file, other.to_string()).expect("written");
+        failed(&shell.run("plugin test it.wasm").await, 1, &["- \"fail\"\n", "1 of"]);
+        shell.good("plugin test it.wasm --update").await;
+        let written: Value = serde_json::from_slice(&fs::read(file).expect("there")).expect("JSON");
+        assert_eq!(written["expected"], cases[0].1["expected"]);
+    }
+}
+
+#[tokio::test]
 async fn a_case_that_differs_is_shown_line_by_line_and_can_be_taken_over() {
     let echo = json!({ "do": "log", "level": "warn", "lines": ["a line"] });
     let shell = bench(&[
@@ -114,7 +159,11 @@ async fn what_cannot_be_tested_is_said_in_a_line() {
     fs::write(shell.path().join("text.wasm"), "text").expect("written");
     fs::create_dir(shell.path().join("empty")).expect("made");
     let table = [
-        ("plugin test scripted.wasm", 1, "no cases in cases: write a message as cases/NAME.json"),
+        (
+            "plugin test scripted.wasm",
+            1,
+            "no cases in cases: write what the plugin is given as cases/NAME.json",
+        ),
         ("plugin test scripted.wasm --cases lost", 1, "lost: No such file"),
         ("plugin test lost.wasm", 1, "cannot read lost.wasm"),
         ("plugin test empty", 1, "no plugin.toml in empty: give a plugin's folder"),
