@@ -126,7 +126,7 @@ enum Command {
     Environments(Several<environments::Verb>),
     /// Keys of an environment: create, list, rotate, revoke; and tokens.
     Keys(Several<keys::Verb>),
-    /// Plugins: make, build, test, inspect and deploy them.
+    /// Plugins: make, build, test and deploy them, and see to those that are deployed.
     Plugin {
         #[command(subcommand)]
         verb: plugin::Verb,

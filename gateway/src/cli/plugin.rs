@@ -1,5 +1,5 @@
 //! `octohooks plugin`: from an empty folder to a plugin in front of an application's messages. What runs on the author's
-//! machine is in [`workbench`](crate::workbench); `deploy`, `simulate` and `logs` are clients of the API like any
+//! machine is in [`workbench`](crate::workbench); `deploy` and what is behind it are clients of the API like any
 //! other command.
 
 use super::{
@@ -21,6 +21,7 @@ use std::{
 };
 
 mod deploy;
+mod deployed;
 mod inspect;
 mod logs;
 mod simulate;
@@ -46,6 +47,18 @@ pub enum Verb {
     Inspect(inspect::Inspect),
     /// Put a plugin in front of an application's messages
     Deploy(Single<deploy::Deploy>),
+    /// List an application's plugins, in the order in which they are called
+    List(Single<deployed::List>),
+    /// Show a plugin with its versions
+    Show(Single<deployed::Show>),
+    /// Call another version of a plugin from now on
+    Activate(Single<deployed::Activate>),
+    /// Call the version that was active before
+    Rollback(Single<deployed::Rollback>),
+    /// Take a plugin out of quarantine as it is
+    Release(Single<deployed::Release>),
+    /// Delete a plugin with its versions; messages go on without it
+    Delete(Single<deployed::Delete>),
     /// Show what a version would change, on messages that the application has had
     Simulate(Single<simulate::Simulate>),
     /// Show what a plugin wrote, and how it failed
@@ -77,6 +90,12 @@ pub fn start(verb: Verb) -> ExitCode {
         Verb::Test(test) => test.run(),
         Verb::Inspect(inspect) => inspect.run(),
         Verb::Deploy(deploy) => return deploy.start(),
+        Verb::List(list) => return list.start(),
+        Verb::Show(show) => return show.start(),
+        Verb::Activate(activate) => return activate.start(),
+        Verb::Rollback(rollback) => return rollback.start(),
+        Verb::Release(release) => return release.start(),
+        Verb::Delete(delete) => return delete.start(),
         Verb::Simulate(simulate) => return simulate.start(),
         Verb::Logs(logs) => return logs.start(),
     };

@@ -309,6 +309,29 @@ async fn a_component_is_deployed_and_sees_the_applications_messages() {
     let held = gateway.held("hooli", &message, "dropped").await;
     assert!(held.to_string().contains("spam"), "{held}");
 
+    // From there on by the command line as well.
+    let said = shell.good("plugin list --app hooli").await;
+    let [_, row] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    let cells: Vec<_> = row.split_whitespace().take(7).collect();
+    let expected = ["scripted", "transform", "active", &active[..12], "2", "0", "park"];
+    assert_eq!(cells, expected, "{said}");
+    let said = shell.good("plugin show scripted --app hooli").await;
+    let other = plugin["versions"].as_array().expect("a list").iter().map(|v| &v["digest"]);
+    let other = other.filter_map(Value::as_str).find(|digest| *digest != active).expect("another");
+    assert!(said.contains(&format!("\n{active}  active ")), "{said}");
+    assert!(said.contains("\nVERSION ") && said.contains(&format!("\n{other} ")), "{said}");
+    shell.bad("plugin activate scripted zz --app hooli", 1, "scripted has no version zz").await;
+    let said = shell.good(&format!("plugin activate scripted {} --app hooli", &other[..8])).await;
+    assert_eq!(said, format!("scripted is active for hooli: {other}\n"));
+    let said = shell.good("plugin rollback scripted --app hooli").await;
+    assert_eq!(said, format!("scripted is active for hooli: {active}\n"));
+    shell.good("plugin release scripted --app hooli").await;
+    let said = shell.good("plugin delete scripted --app hooli").await;
+    assert_eq!(said, "deleted the plugin scripted of hooli\n");
+    shell.bad("plugin show scripted --app hooli", 3, "no such plugin").await;
+    let none = shell.run("plugin list --app hooli").await;
+    assert_eq!((none.code, &*none.stdout, &*none.stderr), (0, "", "no plugins\n"));
+
     fs::write(shell.path().join("text.wasm"), "text").expect("written");
     shell.bad("plugin deploy text.wasm --app hooli", 4, "this is not WebAssembly").await;
     shell.bad("plugin deploy scripted.wasm --app lost", 3, "no such application").await;
