@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use octohooks::{
     applications, attempts, dead_letters, deliveries, endpoints, messages, recovery, secrets,
 };
-use plugins::{settings, simulate, trial, upload, versions};
+use plugins::{ask, settings, simulate, trial, upload, versions};
 use std::sync::Arc;
 use url::Url;
 
@@ -126,6 +126,7 @@ pub fn router(api: Api) -> Router {
             put(grants::put_secret).delete(grants::delete_secret),
         )
         .route("/applications/{app}/plugins/{plugin}/simulate", post(simulate::simulate))
+        .route("/applications/{app}/plugins/{plugin}/ask", post(ask::ask))
         .route("/applications/{app}/plugins/{plugin}/trial", get(trial::report))
         .route("/applications/{app}/plugins/{plugin}/promote", post(trial::promote))
         .route("/applications/{app}/plugins/{plugin}/log", get(trial::log))

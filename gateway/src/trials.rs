@@ -1,7 +1,8 @@
 //! Trials: what is known of plugins beside what becomes of messages. For authors, who want to see what a version would do
 //! before they trust it with live traffic, and what it says while it runs.
 //!
-//! [`simulate`] runs a version beside the active one on given or recorded messages, at once and for whoever asks;
+//! [`simulate`] runs a version beside the active one on given or recorded messages, at once and for whoever asks, and [`ask`]
+//! asks signers and classifiers;
 //! [`reports`] keeps what a version came to that is tried on live traffic (`dispatch` calls it); [`compare`], pure, says how
 //! two verdicts differ, and [`report`] adds that up. [`lines`] has the last lines that plugins wrote.
 //!
@@ -22,6 +23,7 @@ pub mod report;
 pub mod reports;
 pub mod lines;
 pub mod simulate;
+pub mod ask;
 
 /// What plugins said and came to.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::{
     octohooks::{
         applications, attempts, dead_letters, deliveries, endpoints, messages, recovery, secrets,
     },
-    plugins::{self, settings, simulate, trial, upload, versions},
+    plugins::{self, ask, settings, simulate, trial, upload, versions},
 };
 use axum::{
     extract::State,
@@ -50,7 +50,7 @@ works too. `null` and absent are the same, and unknown fields are ignored.",
         plugins::list, plugins::get, upload::put, settings::patch, plugins::delete,
         versions::activate, versions::rollback, versions::release, versions::delete,
         grants::get, grants::put, grants::list_secrets, grants::put_secret, grants::delete_secret,
-        simulate::simulate, trial::report, trial::promote, trial::log,
+        simulate::simulate, ask::ask, trial::report, trial::promote, trial::log,
         event_types::list, event_types::create, event_types::get, event_types::update, event_types::delete,
         environments::list, environments::create, environments::get, environments::update, environments::delete,
         keys::list, keys::create, keys::get, keys::delete, keys::rotate, keys::token,

@@ -1,6 +1,6 @@
 //! An application's plugins, by name: looked at and removed here, uploaded ([`upload`]), configured ([`settings`]), and
 //! changed from one version to another ([`versions`]). A version is tried on live traffic ([`trial`]) or on what was
-//! recorded ([`simulate`]).
+//! recorded ([`simulate`]), a signer's or classifier's by a question ([`ask`]).
 //!
 //! Each change is made of the plugin as it is, and of what it is by then if somebody else was quicker.
 
@@ -40,6 +40,7 @@ pub mod settings;
 pub mod versions;
 pub mod trial;
 pub mod simulate;
+pub mod ask;
 
 /// How often a change is tried while others change the same plugin.
 const TRIES: usize = 10;

@@ -20,6 +20,7 @@ use std::{
     process::ExitCode,
 };
 
+mod ask;
 mod deploy;
 mod deployed;
 mod inspect;
@@ -61,6 +62,8 @@ pub enum Verb {
     Delete(Single<deployed::Delete>),
     /// Show what a version would change, on messages that the application has had
     Simulate(Single<simulate::Simulate>),
+    /// Show what a version of a signer or a classifier says, beside the active one
+    Ask(Single<ask::Ask>),
     /// Show what a plugin wrote, and how it failed
     Logs(Single<logs::Logs>),
 }
@@ -97,6 +100,7 @@ pub fn start(verb: Verb) -> ExitCode {
         Verb::Release(release) => return release.start(),
         Verb::Delete(delete) => return delete.start(),
         Verb::Simulate(simulate) => return simulate.start(),
+        Verb::Ask(ask) => return ask.start(),
         Verb::Logs(logs) => return logs.start(),
     };
     match done {

@@ -108,9 +108,14 @@ fn reason(result: &Result<Verdict, CallFailure>) -> Option<String> {
 /// How a call failed.
 #[must_use]
 pub fn failed(result: &Result<Verdict, CallFailure>) -> Option<Failed> {
-    let failure = result.as_ref().err()?;
+    result.as_ref().err().map(failure)
+}
+
+/// How that is told.
+#[must_use]
+pub fn failure(failure: &CallFailure) -> Failed {
     let (kind, reason) = (failure.kind().to_owned(), cut(&failure.to_string(), TEXT));
-    Some(Failed { kind, reason })
+    Failed { kind, reason }
 }
 
 fn whole(result: &Result<Verdict, CallFailure>, given: &Given<'_>) -> Vec<Whole> {

@@ -33,7 +33,7 @@ use std::{
 use tokio::{runtime::Handle, task::JoinSet, time::timeout_at};
 
 /// How long a simulation may take, once both versions are loaded: whoever asks waits for it.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 /// How many simulations may be under way.
 const SIMULATIONS: usize = 2;
 /// How many messages are read at once.
@@ -43,18 +43,18 @@ const BYTES: usize = 1 << 20;
 /// How many components stay loaded that count their fuel.
 const COUNTED: usize = 4;
 /// How often a call is made that was starved of its time by others.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 /// Runs simulations.
 pub struct Simulator {
-    host: Host,
+    pub(super) host: Host,
     registry: Arc<Registry>,
     catalog: Arc<dyn Catalog>,
     log: Arc<dyn Log>,
     guests: Handle,
     busy: Arc<Busy>,
     /// Made for the first simulation. None: it could not be.
-    counting: OnceLock<Option<Host>>,
+    pub(super) counting: OnceLock<Option<Host>>,
     counted: Mutex<VecDeque<Arc<Loaded>>>,
 }
 
@@ -106,7 +106,7 @@ pub struct Outcome {
     pub truncated: bool,
     /// How many messages were left out whose content is gone.
     pub without_content: u64,
-    /// Where to go on, if there are more: too many, or too many for the time.
+    /// Where to go on, if there are more.
     pub next: Option<Sequence>,
     /// Whether the time was up.
     pub timed_out: bool,
@@ -124,6 +124,9 @@ pub enum NotSimulated {
     /// A version's component cannot be run.
     #[error("the version {0} cannot be run: {1}")]
     Version(Digest, String),
+    /// They did not answer in time.
+    #[error("the time was up before both versions had answered")]
+    Late,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -133,10 +136,10 @@ pub enum NotSimulated {
 }
 
 /// A version, ready to be called.
-struct Side {
-    loaded: Arc<Loaded>,
-    counted: Option<Arc<Loaded>>,
-    settings: Arc<Settings>,
+pub(super) struct Side {
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) counted: Option<Arc<Loaded>>,
+    pub(super) settings: Arc<Settings>,
 }
 
 /// What is known so far.
@@ -173,20 +176,31 @@ impl Simulator {
 
     /// Runs a simulation to its end. Dropping the future ends it.
     pub async fn run(self: &Arc<Self>, simulation: Simulation) -> Result<Outcome, NotSimulated> {
-        let place = self.busy.enter(simulation.tenant.application.id);
+        let (simulator, application) = (self.clone(), simulation.tenant.application.id);
+        self.alone(application, async move { simulator.walk(&simulation).await }).await
+    }
+
+    /// Does that on the guests' runtime, if there is a place.
+    pub(super) async fn alone<T: Send + 'static>(
+        &self,
+        application: ApplicationId,
+        work: impl Future<Output = Result<T, NotSimulated>> + Send + 'static,
+    ) -> Result<T, NotSimulated> {
+        let place = self.busy.enter(application);
         let place = place.map_err(|none| match none {
             NoPlace::Own => NotSimulated::Busy,
             NoPlace::All => NotSimulated::Full,
         })?;
-        let (simulator, mut running) = (self.clone(), JoinSet::new());
+        let mut running = JoinSet::new();
         let run = async move {
             let _place = place;
-            simulator.walk(&simulation).await
+            work.await
         };
         running.spawn_on(run, &self.guests);
         match running.join_next().await {
             Some(Ok(ran)) => ran,
             ended => {
+                let ended = ended.and_then(Result::err);
                 tracing::error!(?ended, "a simulation ended early");
                 Err(NotSimulated::Failed)
             }
@@ -310,7 +324,7 @@ impl Simulator {
         ran
     }
 
-    async fn side(
+    pub(super) async fn side(
         &self,
         application: ApplicationId,
         digest: Digest,
@@ -331,7 +345,6 @@ impl Simulator {
         };
         let loaded = match loaded {
             Some(loaded) => loaded,
-            // Nobody calls it on messages: it is not kept.
             None => load(self.host.clone()).await?,
         };
         let counted = match (counted, self.counting()) {

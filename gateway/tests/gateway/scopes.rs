@@ -81,6 +81,7 @@ const ROUTES: &[(&str, &[(&str, For)])] = &[
     ("/applications/{app}/secrets", &[("GET", Caller)]),
     ("/applications/{app}/secrets/{secret}", &[("PUT", Caller), ("DELETE", Caller)]),
     ("/applications/{app}/plugins/{plugin}/simulate", &[("POST", Caller)]),
+    ("/applications/{app}/plugins/{plugin}/ask", &[("POST", Caller)]),
     ("/applications/{app}/plugins/{plugin}/trial", &[("GET", Caller)]),
     ("/applications/{app}/plugins/{plugin}/promote", &[("POST", Caller)]),
     ("/applications/{app}/plugins/{plugin}/log", &[("GET", Caller)]),

@@ -196,6 +196,64 @@ async fn what_endpoints_plugins_write_is_kept_and_those_that_only_fail_are_not_c
 }
 
 #[tokio::test]
+async fn a_version_is_asked_before_it_is_trusted_and_nothing_comes_of_it() {
+    let (gateway, receiver) = scene().await;
+    endpoint(&gateway, &receiver, "/ok", json!({ "uid": "own", "signer": "github" })).await;
+    let ask = async |name: &str, what: Value| {
+        gateway
+            .call(Method::POST, &format!("/applications/hooli/plugins/{name}/ask"), Some(&what))
+            .await
+    };
+    let request = json!({ "body": { "a": 1 }, "webhookId": "m-1", "timestamp": 7 });
+    let question = json!({ "endpoint": "own", "request": request });
+    let (status, found) = ask("github", question.clone()).await;
+    assert_eq!((status.as_u16(), &found["same"]), (200, &json!(true)), "{found}");
+    let mac = "sha256=3aea7d9882012d69ea49b8443b94e755179f85ee830bfa901efb5dc673af63a3";
+    let headers =
+        json!([["x-signed-for", "own"], ["x-signed-at", "m-1 7"], ["x-hub-signature-256", mac]]);
+    assert_eq!((&found["said"]["headers"], &found["activeSaid"]["headers"]), (&headers, &headers));
+    assert!(found["said"]["cost"]["fuel"].as_u64().is_some_and(|fuel| fuel > 100), "{found}");
+    // With other settings, and with a failure, beside the active one as it is.
+    let mut failing = question.clone();
+    failing["settings"] = json!({ "mode": "fail" });
+    let (_, found) = ask("github", failing).await;
+    assert_eq!((&found["same"], &found["activeSaid"]["failure"]), (&json!(false), &Value::Null));
+    assert_eq!(found["said"]["failure"]["kind"], "other", "{found}");
+    for (says, meaning, wait) in [
+        ("ok", "success", Value::Null),
+        ("busy 50", "retry", json!(50)),
+        ("gone", "disable", Value::Null),
+    ] {
+        let answer = json!({ "status": 500, "body": says });
+        let (_, found) = ask("by-body", json!({ "endpoint": "own", "answer": answer })).await;
+        let said = (&found["said"]["meaning"], &found["said"]["retryAfterMs"]);
+        assert_eq!(said, (&json!(meaning), &wait), "{found}");
+    }
+    let answer = |status: u16, value: &str| json!({ "endpoint": "own", "answer": { "status": status, "headers": [["x-result", value]], "body": "header" } });
+    let (_, found) = ask("by-body", answer(404, "good")).await;
+    assert_eq!(found["said"]["meaning"], "success", "{found}");
+    for (name, what, place) in [
+        ("by-body", question.clone(), "/answer"),
+        ("github", answer(200, ""), "/request"),
+        ("by-body", answer(99, ""), "/answer/status"),
+        ("by-body", answer(200, "a\nx-other: b"), "/answer/headers"),
+        ("github", json!({ "endpoint": "nobody", "request": request }), "/endpoint"),
+    ] {
+        let (status, error) = ask(name, what).await;
+        assert_eq!(
+            (status.as_u16(), &error["details"][0]["path"]),
+            (422, &json!(place)),
+            "{error}"
+        );
+    }
+    // Nothing was sent, disabled or put in quarantine.
+    assert!(receiver.received("/ok").is_empty());
+    assert_eq!(gateway.get("/applications/hooli/endpoints/own").await["enabled"], true);
+    let log = gateway.get("/applications/hooli/plugins/github/log").await;
+    assert_eq!(log["data"], json!([]));
+}
+
+#[tokio::test]
 async fn a_receiver_that_is_gone_has_its_endpoint_disabled() {
     let (gateway, receiver) = scene().await;
     let classifier = json!({ "classifier": "by-body" });

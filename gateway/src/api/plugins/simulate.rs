@@ -190,7 +190,7 @@ impl Given {
     }
 }
 
-fn version(plugin: &Plugin, wanted: Option<Digest>) -> Result<Digest, ApiError> {
+pub(super) fn version(plugin: &Plugin, wanted: Option<Digest>) -> Result<Digest, ApiError> {
     let Some(wanted) = wanted else {
         let others = plugin.versions.iter().rev().map(|version| version.digest);
         let newest = others.clone().find(|digest| Some(*digest) != plugin.active);
@@ -206,7 +206,7 @@ impl From<NotSimulated> for ApiError {
     fn from(none: NotSimulated) -> Self {
         let message = none.to_string();
         match none {
-            NotSimulated::Busy => Self::conflict(message),
+            NotSimulated::Busy | NotSimulated::Late => Self::conflict(message),
             NotSimulated::Full => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message),
             NotSimulated::Version(..) => Self::conflict(message),
             NotSimulated::Store(error) => error.into(),

@@ -128,9 +128,9 @@ impl Wanted {
 pub fn sees_messages(plugin: &Plugin) -> Result<(), ApiError> {
     match plugin.kind {
         Kind::Transform => Ok(()),
-        Kind::Sign | Kind::Classify => {
-            Err(ApiError::conflict("only versions of a plugin that sees messages can be tried"))
-        }
+        Kind::Sign | Kind::Classify => Err(ApiError::conflict(
+            "only versions of a plugin that sees messages can be compared on them: ask others (…/ask)",
+        )),
     }
 }
 

@@ -287,6 +287,38 @@ async fn a_definition_is_shown_tested_and_deployed_as_a_component_is() {
 }
 
 #[tokio::test]
+async fn signers_and_classifiers_are_asked() {
+    let gateway = Gateway::start(&[]).await;
+    let shell = Shell::of(&gateway, KEY);
+    shell.good("app create --uid hooli").await;
+    for guest in ["signer", "classifier"] {
+        fs::copy(prebuilt(guest), shell.path().join(format!("{guest}.wasm"))).expect("copied");
+        shell.good(&format!("plugin deploy {guest}.wasm --app hooli")).await;
+    }
+    let endpoint = json!({ "url": "https://crm.example/", "uid": "crm",
+        "secrets": ["It's a Secret to Everybody"] });
+    gateway.post("/applications/hooli/endpoints", endpoint).await;
+    let write = |name: &str, text: &str| fs::write(shell.path().join(name), text).expect("written");
+    write("request.json", r#"{ "body": {"a":1}, "webhookId": "m-1", "timestamp": 7 }"#);
+    write("answer.json", r#"{ "status": 500, "body": "busy 50" }"#);
+    write("fail.json", r#"{ "mode": "fail" }"#);
+    let to = "--app hooli --endpoint crm";
+    let said = shell.good(&format!("plugin ask signer {to} --request request.json")).await;
+    let mac = "sha256=3aea7d9882012d69ea49b8443b94e755179f85ee830bfa901efb5dc673af63a3";
+    assert!(said.contains("the same  yes\n"), "{said}");
+    assert_eq!(said.matches(&format!("\n  x-hub-signature-256: {mac}\n")).count(), 2, "{said}");
+    let failing = format!("plugin ask signer {to} --request request.json --settings fail.json");
+    let said = shell.good(&failing).await;
+    assert!(said.contains("the same  no\n") && said.contains("\n  failed: other: "), "{said}");
+    let said = shell.good(&format!("plugin ask classifier {to} --answer answer.json")).await;
+    assert!(said.contains("\nthe version\n  retry, after 50 ms\n"), "{said}");
+    let ended = shell.run(&format!("plugin ask signer {to}")).await;
+    failed(&ended, 2, &["--request <FILE>"]);
+    let wrong = format!("plugin ask classifier {to} --request request.json");
+    shell.bad(&wrong, 4, "is what a classifier is asked about").await;
+}
+
+#[tokio::test]
 async fn a_component_is_deployed_and_sees_the_applications_messages() {
     let gateway = Gateway::start(&[]).await;
     let shell = Shell::of(&gateway, KEY);
