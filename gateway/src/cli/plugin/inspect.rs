@@ -47,7 +47,10 @@ impl Inspect {
 }
 
 fn shown(anatomy: &Anatomy) -> String {
-    let bytes = format!("{} ({} bytes)", size(anatomy.size), anatomy.size);
+    let bytes = match anatomy.size {
+        bytes @ ..1024 => size(bytes),
+        bytes => format!("{} ({bytes} bytes)", size(bytes)),
+    };
     let accepted = match &anatomy.refused {
         None => "yes".to_owned(),
         Some(why) => format!("no: {why}"),

@@ -260,7 +260,10 @@ async fn a_definition_is_shown_tested_and_deployed_as_a_component_is() {
     let write = |name: &str, text: &str| fs::write(shell.path().join(name), text).expect("written");
     write("big.json", &definition.to_string());
     let said = shell.good("plugin inspect big.json").await;
-    for line in ["kind      transform, without code\n", "accepted  yes\n", "\ndefinition\n{\n"] {
+    let size = format!("size      {} B\n", definition.to_string().len());
+    for line in
+        ["kind      transform, without code\n", &size, "accepted  yes\n", "\ndefinition\n{\n"]
+    {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert!(!said.contains("imports") && !said.contains("exports"), "{said}");
