@@ -1,8 +1,8 @@
 """What schemathesis is told about the gateway that it calls: what is there to be found, and where nothing may be sent.
 
 schemathesis loads it (SCHEMATHESIS_HOOKS). FIXTURES is JSON: `keys` has the key of a caller and the root key, `parts` what
-stands in paths, `own` what stands in the paths of some calls instead ("delete /applications/{app}"), `receiver` is the URL
-of a receiver, and `component` the file of a plugin. What was answered goes to the file ANSWERS: method, path, status.
+stands in paths, `own` what stands in the paths of some calls instead ("delete /applications/{app}"), `bodies` what some calls
+send until they have done what they are for, `receiver` is the URL of a receiver, and `component` the file of a plugin. What was answered goes to the file ANSWERS: method, path, status.
 """
 
 import json
@@ -51,7 +51,9 @@ def before_call(context, case, kwargs):
         if visible.lower().startswith("http"):
             case.body = body | {"url": FIXTURES["receiver"]}
 
-    # Nobody guesses a digest.
+    # Nobody guesses what goes together, nor a digest.
+    if call not in done and call in FIXTURES["bodies"]:
+        case.body = FIXTURES["bodies"][call]
     if isinstance(body, dict) and "digest" in body and (call not in done or not one_in(4, body["digest"])):
         case.body = body | {"digest": FIXTURES["parts"]["digest"]}
 

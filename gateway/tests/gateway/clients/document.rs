@@ -4,7 +4,7 @@
 use super::{PACKAGES, packages};
 use crate::gateway::{
     receiver::Receiver,
-    rig::{Gateway, KEY, json_of},
+    rig::{Gateway, KEY, component as component_of, json_of},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -67,6 +67,8 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             assert_eq!(gateway.upload(app, bytes).await.0, 200);
         }
     }
+    let classifier = component_of("classifier");
+    assert_eq!(gateway.upload_as(&app, "classifier", classifier).await.0, 200);
     let plugin = gateway.get(&format!("/applications/{versioned}/plugins/main")).await;
     for app in [&tried, &promoted] {
         let path = format!("/applications/{app}/plugins/main");
@@ -82,6 +84,10 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
         "keys": { "caller": KEY, "root": ROOT },
         "receiver": receiver,
         "component": component,
+        "bodies": {
+            "post /applications/{app}/plugins/{plugin}/ask":
+                { "endpoint": endpoint, "answer": { "status": 500, "body": "ok" } },
+        },
         "parts": {
             "app": app,
             "endpoint": endpoint,
@@ -106,6 +112,7 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
             "delete /applications/{app}/messages/{message}/payload": { "message": forgotten },
             "post /applications/{app}/messages/{message}/cancel": { "message": scheduled },
             "delete /applications/{app}/plugins/{plugin}": { "app": other },
+            "post /applications/{app}/plugins/{plugin}/ask": { "plugin": "classifier" },
             "get /applications/{app}/plugins/{plugin}/trial": { "app": tried },
             "post /applications/{app}/plugins/{plugin}/promote": { "app": promoted },
             "delete /applications/{app}/plugins/{plugin}/versions/{digest}":
