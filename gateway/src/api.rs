@@ -13,6 +13,7 @@ use axum::{
     extract::FromRef,
     routing::{delete, get, post, put},
 };
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use octohooks::{
     applications, attempts, dead_letters, deliveries, endpoints, messages, recovery, secrets,
@@ -32,6 +33,18 @@ pub mod openapi;
 
 /// Whether a URL may be an endpoint's of that application, as the guard sees it.
 pub type CheckUrl = Arc<dyn Fn(&Url, &Application) -> Result<(), String> + Send + Sync>;
+
+/// Whether what a URL's name means just now may be called, as an attempt would see it.
+pub type CheckName = Arc<dyn Fn(&Url) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What is asked of URLs that are written down.
+#[derive(Clone)]
+pub struct Checks {
+    /// The guard.
+    pub url: CheckUrl,
+    /// The guard, and what resolves.
+    pub name: CheckName,
+}
 
 /// What the API's handlers need.
 #[derive(Clone, FromRef)]
@@ -56,8 +69,8 @@ pub struct Api {
     pub trials: Arc<Trials>,
     /// Runs versions of plugins beside others.
     pub simulator: Arc<Simulator>,
-    /// The guard.
-    pub check_url: CheckUrl,
+    /// What is asked of endpoints' URLs.
+    pub checks: Checks,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
     /// The state of the parts that the API does not hold.

@@ -3,7 +3,7 @@
 //! way ends.
 
 use crate::{
-    api::{self, Api, openapi::Document},
+    api::{self, Api, Checks, openapi::Document},
     clock,
     config::{Config, Server},
     declared::{self, Reconciler},
@@ -165,6 +165,7 @@ impl App {
         declared::environments(&*catalog, &config.environments).await.map_err(Failure::Config)?;
         let subjects = doors::subjects(nats.is_some(), &config, &catalog.snapshot());
         let publisher = doors::publisher(&nats, &config, &catalog.snapshot(), &subjects);
+        let check_name = doors::check_name(http.clone());
         let wires = Wires::Real { http, nats: publisher };
         let delivery = config.delivery.clone();
         let trials = Arc::new(Trials::default());
@@ -212,7 +213,7 @@ impl App {
             registry,
             trials,
             simulator,
-            check_url,
+            checks: Checks { url: check_url, name: check_name },
             metrics,
             parts,
             document,

@@ -3,9 +3,10 @@
 
 use super::Failure;
 use crate::{
-    api::CheckUrl,
+    api::{CheckName, CheckUrl},
     config::Config,
     deliver::{
+        client::Client,
         guard::Guard,
         nats::{Publisher, SCHEME, Subjects},
     },
@@ -31,6 +32,19 @@ pub fn check_url(subjects: Subjects, guard: Guard) -> CheckUrl {
     Arc::new(move |url, application| match url.scheme() {
         SCHEME => subjects.check(url, application).map(drop).map_err(|bad| bad.to_string()),
         _ => guard.check_url(url).map_err(|bad| bad.to_string()),
+    })
+}
+
+/// Whether what a URL's name means just now may be called: asked by what delivers, and not of a subject.
+pub fn check_name(http: Client) -> CheckName {
+    Arc::new(move |url| {
+        let (http, url) = (http.clone(), url.clone());
+        Box::pin(async move {
+            match url.scheme() {
+                SCHEME => Ok(()),
+                _ => http.check_name(&url).await,
+            }
+        })
     })
 }
 

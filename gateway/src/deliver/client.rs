@@ -108,6 +108,12 @@ impl Client {
         }
     }
 
+    /// Whether what the URL's name means just now may be called, by the rule of every attempt; within two seconds. An error
+    /// is a text for the URL's owner.
+    pub async fn check_name(&self, url: &Url) -> Result<(), String> {
+        self.connector.check_name(url).await.map_err(|trouble| trouble.detail)
+    }
+
     async fn answered(
         &self,
         endpoint: &Endpoint,

@@ -2,7 +2,7 @@
 
 use super::{BODY, Page, PageQuery, absent};
 use crate::{
-    api::{CheckUrl, health::Parts},
+    api::{Checks, health::Parts},
     clock,
     model::{
         Millis,
@@ -40,6 +40,8 @@ use serde::Serialize;
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use url::Url;
 use utoipa::ToSchema;
+
+mod early;
 
 /// An endpoint as the contract shows it, and our additions.
 #[derive(Serialize, ToSchema)]
@@ -210,7 +212,7 @@ async fn draft(body: Body) -> Result<EndpointDraft, ApiError> {
 )]
 pub async fn create(
     State(catalog): State<Arc<dyn Catalog>>,
-    State(check_url): State<CheckUrl>,
+    State(checks): State<Checks>,
     State(parts): State<Parts>,
     owner: Owner,
     repeatable: Repeatable,
@@ -229,9 +231,10 @@ pub async fn create(
         secret: Secret::generated(&clock::random_bytes()),
         now: clock::now(),
     };
-    let check = |url: &Url| check_url(url, application);
+    let check = |url: &Url| (checks.url)(url, application);
     let endpoint = draft(body).await?.create(fresh, check).map_err(invalid)?;
     check_named(&tenant, &endpoint)?;
+    early::check_names(&checks.name, &endpoint, None).await?;
     let shown = Shown::with_health(&endpoint, &parts);
     repeatable.change(&*catalog, Change::PutEndpoint(endpoint), &shown).await
 }
@@ -349,7 +352,7 @@ pub async fn get(
 )]
 pub async fn update(
     State(catalog): State<Arc<dyn Catalog>>,
-    State(check_url): State<CheckUrl>,
+    State(checks): State<Checks>,
     State(parts): State<Parts>,
     owner: Owner,
     Path((app, endpoint)): Path<(String, String)>,
@@ -358,9 +361,10 @@ pub async fn update(
     let draft = draft(body).await?;
     let tenant = owner.tenant(&catalog, &app)?;
     let old = tenant.endpoint(&endpoint).ok_or_else(|| ApiError::not_found("endpoint"))?;
-    let check = |url: &Url| check_url(url, &tenant.application);
+    let check = |url: &Url| (checks.url)(url, &tenant.application);
     let new = draft.replace(old, clock::now(), check).map_err(invalid)?;
     check_named(&tenant, &new)?;
+    early::check_names(&checks.name, &new, Some(old)).await?;
     let shown = Shown::with_health(&new, &parts);
     catalog.change(Change::PutEndpoint(new)).await?;
     Ok(Json(shown))

@@ -33,6 +33,8 @@ use url::{Host, Url};
 const TRIED: usize = 6;
 /// How long an address may take before the next one is tried beside it (RFC 8305 says 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
+/// How long a name is looked up when nothing waits for its addresses: whoever writes a URL down is told early, or not.
+const EARLY: Duration = Duration::from_secs(2);
 /// How much of an answer's head is read, in bytes, and how many headers.
 const HEAD: usize = 64 << 10;
 const HEADERS: usize = 100;
@@ -107,6 +109,20 @@ impl Connector {
         let lease = within(route, limit, self.connect(route, &addresses, place)).await?;
         metrics::histogram!("octohooks_connect_seconds").record(start.elapsed().as_secs_f64());
         Ok(lease)
+    }
+
+    /// Whether what the URL's name means just now may be called. One that means nothing, or is slow to say, may: it is
+    /// asked again at every attempt.
+    pub async fn check_name(&self, url: &Url) -> Result<(), Trouble> {
+        let Some(Host::Domain(name)) = url.host() else { return Ok(()) };
+        let resolved = async {
+            let _places = self.places(2).await?;
+            self.resolve(name).await
+        };
+        match tokio::time::timeout(EARLY, resolved).await {
+            Ok(Ok(found)) => self.checked(Some(name), &found).map(drop),
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
     }
 
     async fn places(&self, count: u32) -> Result<Place, Trouble> {
