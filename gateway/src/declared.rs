@@ -6,6 +6,7 @@ use crate::{
     api::CheckUrl,
     clock,
     model::{
+        Millis,
         application::Application,
         catalog::{Change, Tenant},
         dead_letter,
@@ -243,15 +244,27 @@ impl Reconciler {
             let lines = wrong.into_iter().map(|(path, text)| format!("{path} {text}"));
             lines.collect::<Vec<_>>().join("; ")
         })?;
-        let new = Endpoint { declared: true, ..new };
-        let same = |old: &Endpoint| {
-            *old == Endpoint { revision: old.revision, updated: old.updated, ..new.clone() }
-        };
-        if old.is_some_and(|old| same(old)) {
+        // Where the file says that it is disabled, that is its owner's word, and no longer the gateway's.
+        let disabled = new.disabled.filter(|_| declared.draft.enabled != Some(false));
+        let new = Endpoint { declared: true, disabled, ..new };
+        if old.is_some_and(|old| says_nothing_new(old, &new, now)) {
             return Ok(0);
         }
         self.change(Change::PutEndpoint(new)).await.map(|()| 1)
     }
+}
+
+/// Whether what the file makes of the endpoint is what it is. One that the gateway disabled stays so while the file says
+/// nothing else of it than when it did: its receiver is no better for a restart.
+fn says_nothing_new(old: &Endpoint, new: &Endpoint, now: Millis) -> bool {
+    let mut new = Endpoint { revision: old.revision, updated: old.updated, ..new.clone() };
+    if old.disabled.is_none() || !new.enabled {
+        return *old == new;
+    }
+    (new.enabled, new.disabled, new.renewed) = (old.enabled, old.disabled, old.renewed);
+    // Secrets may have expired meanwhile.
+    *old == Endpoint { secrets: old.secrets.clone(), ..new.clone() }
+        && old.signing(now).eq(&new.secrets)
 }
 
 /// Whether the endpoint for the dead letters of this one is another: in the file, or made over the API.

@@ -6,7 +6,7 @@ use super::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 const ENDPOINT: &str = "/applications/hooli/endpoints/e0";
 
@@ -168,4 +168,60 @@ async fn operators_are_told_why_an_endpoint_is_disabled() {
         assert_eq!(found["reason"], reason, "{uid}");
     }
     assert_eq!(gateway.get(ENDPOINT).await["disabledReason"], "gone");
+}
+
+#[tokio::test]
+async fn a_declared_endpoint_that_was_disabled_stays_so_until_its_declaration_is_another() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    fs::create_dir(gateway.path("config")).expect("a folder");
+    let file = gateway.path("config/octohooks.toml");
+    let declare = |path: &str, more: &str| {
+        let text = format!(
+            "[[applications]]\nuid = \"hooli\"\n[[applications.endpoints]]\nuid = \"e0\"\n\
+             url = \"{}\"\n{more}\n\
+             [[applications.endpoints]]\nuid = \"e1\"\nurl = \"{}\"\n",
+            receiver.url(path),
+            receiver.url("/ok/other"),
+        );
+        fs::write(&file, text).expect("writes");
+    };
+    let state = async |gateway: &Gateway| {
+        let shown = gateway.get(ENDPOINT).await;
+        (shown["enabled"] == true, shown["disabledReason"].clone())
+    };
+    declare("/status/410", "");
+    gateway.restart().await;
+    let message = gateway.message("hooli", json!({ "n": 1 })).await;
+    gateway.settled("hooli", &message).await;
+    let gone = || (false, json!("gone"));
+    until("it is disabled", async || (state(&gateway).await == gone()).then_some(())).await;
+    let on = || (true, Value::Null);
+    for _ in 0..2 {
+        gateway.restart().await;
+        assert_eq!(state(&gateway).await, gone(), "a restart makes no receiver better");
+    }
+    // Somebody enables it, and its receiver is gone still.
+    let enabled = json!({ "url": receiver.url("/status/410"), "enabled": true });
+    gateway.put(ENDPOINT, enabled).await;
+    gateway.restart().await;
+    assert_eq!(state(&gateway).await, on());
+    let message = gateway.message("hooli", json!({ "n": 2 })).await;
+    gateway.settled("hooli", &message).await;
+    until("it is disabled again", async || (state(&gateway).await == gone()).then_some(())).await;
+    // Its owner disables it in the file, and enables it there.
+    declare("/status/410", "enabled = false");
+    gateway.restart().await;
+    assert_eq!(state(&gateway).await, (false, Value::Null), "that is its owner's word");
+    declare("/status/410", "enabled = true");
+    gateway.restart().await;
+    assert_eq!(state(&gateway).await, on());
+    let message = gateway.message("hooli", json!({ "n": 3 })).await;
+    gateway.settled("hooli", &message).await;
+    until("it is disabled again", async || (state(&gateway).await == gone()).then_some(())).await;
+    // The declaration leads elsewhere.
+    declare("/ok/new", "enabled = true");
+    gateway.restart().await;
+    assert_eq!(state(&gateway).await, on());
+    gateway.message("hooli", json!({ "n": 4 })).await;
+    receiver.wait_for("/ok/new", 1).await;
 }
