@@ -254,17 +254,36 @@ async fn a_version_is_asked_before_it_is_trusted_and_nothing_comes_of_it() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_has_its_endpoint_disabled() {
+async fn a_receiver_whose_classifier_says_that_it_is_gone_has_its_endpoint_disabled() {
     let (gateway, receiver) = scene().await;
-    let classifier = json!({ "classifier": "by-body" });
-    let id = endpoint(&gateway, &receiver, "/says/410/gone", classifier).await;
+    let operators = json!({ "url": receiver.url("/ok/told"), "uid": "operators" });
+    gateway.post("/applications/octohooks-operational/endpoints", operators).await;
+    let paths = ["/says/410/gone", "/says/200/gone"];
+    for path in paths {
+        let classifier = json!({ "uid": &path[6..9], "classifier": "by-body" });
+        endpoint(&gateway, &receiver, path, classifier).await;
+    }
     let message = gateway.message("hooli", json!({})).await;
     let settled = gateway.settled("hooli", &message).await;
-    assert_eq!(settled[0]["status"], "failed", "{settled:?}");
-    let path = format!("/applications/hooli/endpoints/{id}");
-    until("it is disabled", async || (gateway.get(&path).await["enabled"] == false).then_some(()))
+    assert!(settled.iter().all(|one| one["status"] == "failed"), "{settled:?}");
+    for path in paths {
+        let endpoint = format!("/applications/hooli/endpoints/{}", &path[6..9]);
+        let shown = until("it is disabled", async || {
+            Some(gateway.get(&endpoint).await).filter(|shown| shown["enabled"] == false)
+        })
         .await;
-    assert_eq!(receiver.received("/says/410/gone").len(), 1);
+        assert_eq!(shown["disabledReason"], "classifier", "{path}");
+        assert_eq!(receiver.received(path).len(), 1, "{path}");
+    }
+    let told = until("operators are told", async || {
+        let received = receiver.received("/ok/told");
+        let told = received.iter().map(|one| serde_json::from_slice(&one.body).expect("JSON"));
+        let told: Vec<_> =
+            told.filter(|told: &Value| told["type"] == "endpoint.disabled").collect();
+        Some(told).filter(|told| told.len() == paths.len())
+    })
+    .await;
+    assert!(told.iter().all(|told| told["reason"] == "classifier"), "{told:?}");
 }
 
 #[tokio::test]
