@@ -83,7 +83,8 @@ impl Door {
         Source { acceptor, connection, options, environment, progress, replies, told }
     }
 
-    /// Listens until told to stop. What the server has sent by then is nobody else's, and is answered.
+    /// Listens until told to stop. What the server has sent by then is nobody else's, and is answered. Of what is on the wire
+    /// while it is told, the client may drop some that it is given too late: its senders are not answered, and ask again.
     async fn listen(&self, places: &Arc<Semaphore>, mut stop: Pin<&mut impl Future<Output = ()>>) {
         loop {
             let subject = format!("{}.>", self.prefix);

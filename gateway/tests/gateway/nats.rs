@@ -14,6 +14,7 @@ mod watched;
 mod identity;
 mod schema;
 mod old;
+mod stop;
 
 use super::{
     receiver::Receiver,
