@@ -47,7 +47,7 @@ pub mod memory;
 #[cfg(test)]
 mod contract;
 
-pub use answers::{Answers, BatchAnswer, KeptAnswer, Once, complete};
+pub use answers::{AnswerBy, Answers, BatchAnswer, Began, KeptAnswer, Once, complete};
 pub use keyvalue::KeyValue;
 pub use log::{
     DeadLetter, DeadLetterFilter, DeliveryFilter, DeliveryRecord, Log, MessageFilter,

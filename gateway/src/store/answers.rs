@@ -44,23 +44,29 @@ pub fn complete(body: &mut Vec<u8>, attributes: Option<&str>, payload: &[u8]) {
 }
 
 /// What is answered to many, by what became of each.
-pub type BatchBody = Box<dyn Fn(&[Accepted]) -> Bytes + Send + Sync>;
+pub type AnswerBody<T> = Box<dyn Fn(&[T]) -> Bytes + Send + Sync>;
 
-/// What the sender of many messages is answered, to be kept in the step that accepts them.
-pub struct BatchAnswer {
+/// What whoever asked for many things is answered, to be kept in the step that does them.
+pub struct AnswerBy<T> {
     /// To which request.
     pub once: Once,
     /// The HTTP status.
     pub status: u16,
     /// The body, by what became of each.
-    pub body: BatchBody,
+    pub body: AnswerBody<T>,
 }
 
-impl BatchAnswer {
+/// What the sender of many messages is answered.
+pub type BatchAnswer = AnswerBy<Accepted>;
+
+/// Whether an operation began; else why not.
+pub type Began = Result<(), StoreError>;
+
+impl<T> AnswerBy<T> {
     /// The answer once that is known.
     #[must_use]
-    pub fn kept(&self, accepted: &[Accepted]) -> KeptAnswer {
-        KeptAnswer { once: self.once, status: self.status, body: (self.body)(accepted) }
+    pub fn kept(&self, each: &[T]) -> KeptAnswer {
+        KeptAnswer { once: self.once, status: self.status, body: (self.body)(each) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The port to what is sent again: single deliveries and messages, and the operations that find and send many of them in
 //! the background.
 
-use super::{KeptAnswer, Page, StoreError};
+use super::{AnswerBy, Began, KeptAnswer, Page, StoreError};
 use crate::model::{
     delivery::DeliveryKey,
     id::{ApplicationId, EndpointId, EnvironmentId, OperationId},
@@ -89,6 +89,14 @@ pub trait Recovery: Send + Sync + 'static {
         operation: Option<Operation>,
         answer: Option<KeptAnswer>,
     ) -> Result<u64, StoreError>;
+
+    /// Begins those of these new operations that may, each as if it came behind those before it, and keeps what whoever
+    /// asked for them is answered, by what became of each, in one step; that. Durable when it returns.
+    async fn begin(
+        &self,
+        operations: Vec<Operation>,
+        answer: Option<AnswerBy<Began>>,
+    ) -> Result<Vec<Began>, StoreError>;
 
     /// The candidates of the operation's mode after its cursor, oldest first: at most `max`, of a bounded number of rows,
     /// and up to where they were looked for. What has lost its content is none. None beyond: all were seen that are settled, below `upto`.

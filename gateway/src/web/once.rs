@@ -12,7 +12,7 @@ use crate::{
         catalog::Change,
         id::{Digest, EnvironmentId},
     },
-    store::{Answers, Catalog, KeptAnswer, Once},
+    store::{AnswerBy, Answers, Catalog, KeptAnswer, Once},
 };
 use axum::{
     Json,
@@ -225,6 +225,18 @@ impl Repeatable {
         // What is shown always serialises.
         let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
         Some(KeptAnswer { once, status: status.as_u16(), body })
+    }
+
+    /// The same for what becomes of many, said by that.
+    pub fn answer_by<T, B: Serialize>(
+        self,
+        status: StatusCode,
+        body: impl Fn(&[T]) -> B + Send + Sync + 'static,
+    ) -> Option<AnswerBy<T>> {
+        let once = self.0?;
+        let body =
+            move |each: &[T]| Bytes::from(serde_json::to_vec(&body(each)).unwrap_or_default());
+        Some(AnswerBy { once, status: status.as_u16(), body: Box::new(body) })
     }
 
     /// Makes the change and keeps this answer to it, in one step.

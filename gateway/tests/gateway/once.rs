@@ -58,6 +58,26 @@ async fn a_repetition_gets_the_first_answer_also_after_a_kill() {
 }
 
 #[tokio::test]
+async fn what_is_sent_again_in_the_background_is_begun_once() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    let urls = ["/status/404", "/status/404"].map(|path| receiver.url(path));
+    gateway.application("hooli", &urls.each_ref().map(String::as_str)).await;
+    let message = gateway.message("hooli", json!({ "n": 1 })).await;
+    gateway.settled("hooli", &message).await;
+    let path = "/applications/hooli/dead-letters/resend";
+    let (status, again, begun) = post(&gateway, "one", path, &json!({})).await;
+    assert_eq!((status, again), (202, false), "{begun}");
+    assert_eq!(begun["data"].as_array().expect("a list").len(), 2, "{begun}");
+    for _ in 0..2 {
+        let repeated = post(&gateway, "one", path, &json!({})).await;
+        assert_eq!(repeated, (202, true, begun.clone()));
+        let operations = gateway.get("/operations").await;
+        assert_eq!(operations["data"].as_array().expect("a list").len(), 2, "{operations}");
+        gateway.restart().await;
+    }
+}
+
+#[tokio::test]
 async fn of_two_at_once_one_runs_and_both_get_its_answer() {
     let gateway = Gateway::start(&[]).await;
     gateway.application("hooli", &[]).await;

@@ -194,6 +194,14 @@ pub async fn find(
     found.ok_or_else(|| ApiError::not_found("message"))
 }
 
+/// Refuses to send again what is not there any more.
+pub fn check_content(record: &MessageRecord) -> Result<(), ApiError> {
+    match record.message.payload.is_empty() {
+        true => Err(ApiError::conflict("the message's content is gone")),
+        false => Ok(()),
+    }
+}
+
 /// Gets a message.
 #[utoipa::path(
     get,

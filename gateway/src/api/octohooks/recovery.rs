@@ -77,9 +77,7 @@ pub async fn resend(
     if !endpoint.enabled {
         return Err(ApiError::conflict("the endpoint is disabled"));
     }
-    if record.message.payload.is_empty() {
-        return Err(ApiError::conflict("the message's content is gone"));
-    }
+    messages::check_content(&record)?;
     if record.message.has_expired(clock::now()) {
         return Err(ApiError::conflict("the message has expired: it is not attempted any more"));
     }
@@ -117,6 +115,14 @@ pub async fn resend(
     Ok((StatusCode::ACCEPTED, Json(List::whole(data.collect()))))
 }
 
+/// The end of a time that begins at `since`, if it has one.
+pub fn until(since: Millis, until: Option<Millis>) -> Result<Option<Millis>, ApiError> {
+    match until.is_some_and(|until| since > until) {
+        true => Err(ApiError::field("/until", "must not be before since")),
+        false => Ok(until),
+    }
+}
+
 /// What to send again.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Recovery)]
@@ -151,10 +157,7 @@ enum DraftMode {
 impl Draft {
     fn wanted(self) -> Result<Wanted, ApiError> {
         let since = self.since.ok_or_else(|| ApiError::field("/since", "is required"))?;
-        let until = self.until;
-        if until.is_some_and(|until| since > until) {
-            return Err(ApiError::field("/until", "must not be before since"));
-        }
+        let until = until(since, self.until)?;
         let mode = match (self.mode.unwrap_or(DraftMode::Failed), self.states) {
             (DraftMode::Missing, None) => Mode::Missing,
             (DraftMode::Missing, Some(_)) => {

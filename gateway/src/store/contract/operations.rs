@@ -14,6 +14,7 @@ use crate::{
 on_every_engine![
     an_operation_is_kept_until_it_ends,
     one_operation_on_an_endpoint_goes_on,
+    several_begin_with_their_answer_in_one_step,
     candidates_come_oldest_first_and_whole,
     what_is_not_settled_is_no_candidate_yet,
     another_applications_open_message_stops_nothing,
@@ -112,6 +113,52 @@ async fn one_operation_on_an_endpoint_goes_on(store: &Store) {
     let done = Operation { state: operation::State::Done, ..all[first].clone() };
     keep(done).await.expect("ends");
     keep(new(endpoint)).await.expect("begins");
+}
+
+async fn several_begin_with_their_answer_in_one_step(store: &Store) {
+    use crate::{
+        model::id::Digest,
+        store::{AnswerBy, Began, Once},
+    };
+    let tenant = store.tenant(2).await;
+    let endpoints: Vec<_> = tenant.endpoints.keys().copied().collect();
+    let new = |endpoint| Operation { endpoint, ..operation(&tenant, Mode::Missing) };
+    let before = new(Some(endpoints[0]));
+    soon(store.recovery.again(Vec::new(), Some(before.clone()))).await.expect("begins");
+    // One of each kind: refused for what goes on, begun, refused for the one ahead of it, begun.
+    let asked: Vec<_> =
+        [Some(endpoints[0]), Some(endpoints[1]), Some(endpoints[1]), None].map(new).into();
+    let (environment, key) = (EnvironmentId::DEFAULT, Digest([7; 32]));
+    let body = |each: &[Began]| {
+        let said: Vec<_> =
+            each.iter().map(|one| if one.is_ok() { "begun" } else { "no" }).collect();
+        said.join(" ").into()
+    };
+    let once = Once { environment, key, fingerprint: key };
+    let answer = AnswerBy { once, status: 202, body: Box::new(body) };
+    let began = soon(store.recovery.begin(asked.clone(), Some(answer))).await.expect("is done");
+    let other = |one: &Began| match one {
+        Err(StoreError::UnderWay(id)) => Some(*id),
+        _ => None,
+    };
+    let others: Vec<_> = began.iter().map(other).collect();
+    assert_eq!(others, [Some(before.id), None, Some(asked[1].id), None], "{began:?}");
+    assert!(began[1].is_ok() && began[3].is_ok(), "{began:?}");
+    let kept = soon(store.answers.answer(environment, key, 0)).await.expect("reads");
+    let kept = kept.map(|kept| (kept.status, kept.body));
+    assert_eq!(kept, Some((202, "no begun no begun".into())));
+    let mut running: Vec<_> = soon(store.recovery.running())
+        .await
+        .expect("reads")
+        .into_iter()
+        .map(|one| one.id)
+        .collect();
+    let mut expected = [before.id, asked[1].id, asked[3].id];
+    running.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(running, expected, "what was refused is not kept");
+    // Without an answer, and none at all.
+    assert_eq!(soon(store.recovery.begin(Vec::new(), None)).await.expect("is done").len(), 0);
 }
 
 /// All candidates by pages of at most `max`, the cursor moved as an operation does.

@@ -11,9 +11,9 @@ use crate::{
         operation::{self, Operation},
     },
     store::{
-        Again, Answers, Candidate, DeadLetter, DeadLetterFilter, DeliveryFilter, DeliveryRecord,
-        KeptAnswer, Log, MessageFilter, MessageRecord, Page, Recovery, StoreError, Summary,
-        add_open, handover::Found, recovery,
+        Again, AnswerBy, Answers, Began, Candidate, DeadLetter, DeadLetterFilter, DeliveryFilter,
+        DeliveryRecord, KeptAnswer, Log, MessageFilter, MessageRecord, Page, Recovery, StoreError,
+        Summary, add_open, handover::Found, recovery,
     },
 };
 use async_trait::async_trait;
@@ -137,6 +137,29 @@ impl Recovery for Memory {
             self.operations.send_replace(());
         }
         Ok(count)
+    }
+
+    async fn begin(
+        &self,
+        operations: Vec<Operation>,
+        answer: Option<AnswerBy<Began>>,
+    ) -> Result<Vec<Began>, StoreError> {
+        self.handover.front.check_open()?;
+        let mut tables = self.tables();
+        let began: Vec<Began> = operations
+            .into_iter()
+            .map(|new| {
+                let others = tables.operations.values().filter(|one| goes_on(one));
+                recovery::refusal(&new, others).map_or(Ok(()), Err)?;
+                tables.operations.insert(new.id, new);
+                Ok(())
+            })
+            .collect();
+        if let Some(answer) = answer {
+            tables.keep(&answer.kept(&began), None, clock::now());
+        }
+        self.operations.send_replace(());
+        Ok(began)
     }
 
     async fn candidates(

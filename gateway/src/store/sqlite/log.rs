@@ -10,8 +10,9 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Again, Candidate, DeadLetter, DeadLetterFilter, DeliveryFilter, DeliveryRecord, KeptAnswer,
-        Log, MessageFilter, MessageRecord, Page, Recovery, StoreError, Summary, add_open,
+        Again, AnswerBy, Began, Candidate, DeadLetter, DeadLetterFilter, DeliveryFilter,
+        DeliveryRecord, KeptAnswer, Log, MessageFilter, MessageRecord, Page, Recovery, StoreError,
+        Summary, add_open,
     },
 };
 use async_trait::async_trait;
@@ -92,6 +93,16 @@ impl Recovery for Sqlite {
             self.operations.send_replace(());
         }
         Ok(due)
+    }
+
+    async fn begin(
+        &self,
+        operations: Vec<Operation>,
+        answer: Option<AnswerBy<Began>>,
+    ) -> Result<Vec<Began>, StoreError> {
+        let began = self.ask(|reply| Op::Begin(operations, answer, reply)).await?;
+        self.operations.send_replace(());
+        Ok(began)
     }
 
     async fn candidates(

@@ -23,8 +23,8 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, Again, BatchAnswer, Cause, Forgotten, HealthNote, KeptAnswer, LeasedMessage,
-        Settlement, StoreError, Submission,
+        Accepted, Again, AnswerBy, BatchAnswer, Began, Cause, Forgotten, HealthNote, KeptAnswer,
+        LeasedMessage, Settlement, StoreError, Submission,
         handover::{Effects, Follows, Handover, Resent, held_as},
         vault::Vault,
     },
@@ -44,7 +44,7 @@ mod tell;
 mod tests;
 
 pub use apply::put_row;
-use apply::{alter, forget, insert_messages, keep_health, remember, resend, settle, wait};
+use apply::{alter, begin, forget, insert_messages, keep_health, remember, resend, settle, wait};
 pub use tell::failure;
 
 /// At most this many operations share a commit, beside those that are owed.
@@ -83,6 +83,8 @@ pub enum Op {
     Keep(Box<KeptAnswer>, Reply<()>),
     /// Make these due again, and keep the operation that found them.
     Again(Vec<Again>, Option<Box<Operation>>, Option<Box<KeptAnswer>>, Reply<u64>),
+    /// Begin those of these operations that may, and keep the answer by that.
+    Begin(Vec<Operation>, Option<AnswerBy<Began>>, Reply<Vec<Began>>),
     /// Forget that of these messages, and note how far an environment's have come.
     Forget(Forgotten, Vec<Sequence>, Option<(EnvironmentId, Sequence)>, Reply<u64>),
     /// Forget old answers and operations.
@@ -164,6 +166,8 @@ pub enum Applied {
     Remembered(Written),
     /// These are due again.
     Resent(Vec<Resent>),
+    /// Which operations began.
+    Began(Vec<Began>),
 }
 
 /// The writer's thread and what it needs.
@@ -347,6 +351,9 @@ impl Writer {
                     let asked = (&again[..], operation.as_deref(), answer.as_deref());
                     let handed = (&*self.handover, &mut resent);
                     resend(&transaction, catalog, &self.vault, asked, handed, now)?
+                }
+                Op::Begin(operations, answer, _) => {
+                    begin(&transaction, &self.vault, (operations, answer.as_ref()), now)?
                 }
                 Op::Forget(what, messages, upto, _) => {
                     let asked = (*what, &messages[..], *upto);

@@ -1,7 +1,7 @@
 //! Dead letters sent again: those of one message at once, and those of an application in the background.
 
 use super::{
-    super::{BODY, deliveries, keyset::List, recovery},
+    super::{BODY, deliveries, keyset::List, messages, recovery},
     find, is_dead,
 };
 use crate::{
@@ -13,14 +13,15 @@ use crate::{
         endpoint::Endpoint,
         id::{EndpointId, OperationId},
         name::{Channel, EventType},
-        operation::{Mode, Wanted},
+        operation::{Mode, Operation, Wanted},
     },
-    store::{Again, Catalog, DeadLetterFilter, Log, Recovery, StoreError},
+    store::{Again, Began, Catalog, DeadLetterFilter, Log, Recovery, StoreError},
     web::{
         answers::{BadBody, Denied, Missing, NotDone},
         auth::Owner,
         body,
         error::ApiError,
+        once::Repeatable,
     },
 };
 use axum::{
@@ -28,6 +29,7 @@ use axum::{
     body::Body,
     extract::{Path, State},
     http::StatusCode,
+    response::Response,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -71,9 +73,7 @@ pub async fn resend(
     let tenant = owner.tenant(&catalog, &app)?;
     let (record, dead) = find(&log, &tenant, &message).await?;
     let only = named(&tenant, which.endpoint.as_deref())?.map(|endpoint| endpoint.id);
-    if record.message.payload.is_empty() {
-        return Err(ApiError::conflict("the message's content is gone"));
-    }
+    messages::check_content(&record)?;
     let mut again: Vec<_> = dead
         .iter()
         .filter(|delivery| only.is_none_or(|only| only == delivery.key.endpoint))
@@ -124,10 +124,8 @@ struct Draft {
 
 impl Draft {
     fn wanted(&self, mode: Mode) -> Result<Wanted, ApiError> {
-        let (since, until) = (self.since.unwrap_or(0), self.until);
-        if until.is_some_and(|until| since > until) {
-            return Err(ApiError::field("/until", "must not be before since"));
-        }
+        let since = self.since.unwrap_or(0);
+        let until = recovery::until(since, self.until)?;
         let event_types = self.event_types.clone().unwrap_or_default();
         let channels = self.channels.clone().unwrap_or_default();
         Ok(Wanted { mode, since, until, event_types, channels })
@@ -144,7 +142,7 @@ pub struct Begun {
 }
 
 /// Dead letters that are left where they are.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 #[schema(as = SkippedDeadLetters)]
 pub struct Skipped {
     /// Of this endpoint; null: dead messages.
@@ -176,9 +174,10 @@ pub async fn resend_all(
     State(log): State<Arc<dyn Log>>,
     State(recovery): State<Arc<dyn Recovery>>,
     owner: Owner,
+    repeatable: Repeatable,
     Path(app): Path<String>,
     body: Body,
-) -> Result<(StatusCode, Json<Begun>), ApiError> {
+) -> Result<Response, ApiError> {
     let draft: Draft = body::optional(body, BODY, "operation").await?;
     let tenant = owner.tenant(&catalog, &app)?;
     let of: Vec<Option<Arc<Endpoint>>> = match named(&tenant, draft.endpoint.as_deref())? {
@@ -186,7 +185,7 @@ pub async fn resend_all(
         None => tenant.endpoints.values().cloned().map(Some).chain([None]).collect(),
     };
     let dry_run = draft.dry_run.unwrap_or(false);
-    let mut begun = Begun { data: Vec::new(), skipped: Vec::new() };
+    let (mut operations, mut disabled) = (Vec::new(), Vec::new());
     for endpoint in of {
         let id = endpoint.as_ref().map(|endpoint| endpoint.id);
         let mode = match id {
@@ -197,22 +196,40 @@ pub async fn resend_all(
         if !has_some(&log, &tenant.application, id, &wanted).await? {
             continue;
         }
-        let mut skip = |reason: String, operation| {
-            begun.skipped.push(Skipped { endpoint: id, reason, operation });
-        };
         if endpoint.is_some_and(|endpoint| !endpoint.enabled) && !dry_run {
-            skip("the endpoint is disabled".to_owned(), None);
+            let reason = "the endpoint is disabled".to_owned();
+            disabled.push(Skipped { endpoint: id, reason, operation: None });
             continue;
         }
-        let operation = recovery::operation(&*recovery, &tenant.application, id, (wanted, dry_run));
-        match recovery.again(Vec::new(), Some(operation.clone())).await {
-            Ok(_) => begun.data.push(operation.into()),
-            Err(error @ StoreError::UnderWay(other)) => skip(error.to_string(), Some(other)),
-            Err(error @ StoreError::TooManyOperations) => skip(error.to_string(), None),
-            Err(error) => return Err(error.into()),
-        }
+        let of = (wanted, dry_run);
+        operations.push(recovery::operation(&*recovery, &tenant.application, id, of));
     }
-    Ok((StatusCode::ACCEPTED, Json(begun)))
+    let answer = {
+        let (operations, disabled) = (operations.clone(), disabled.clone());
+        let body = move |each: &[Began]| begun(&operations, &disabled, each);
+        repeatable.answer_by(StatusCode::ACCEPTED, body)
+    };
+    let each = recovery.begin(operations.clone(), answer).await?;
+    let begun = begun(&operations, &disabled, &each);
+    Ok(repeatable.kept((StatusCode::ACCEPTED, Json(begun))))
+}
+
+/// What came of these operations, and which endpoints were left alone before.
+fn begun(operations: &[Operation], disabled: &[Skipped], each: &[Began]) -> Begun {
+    let mut begun = Begun { data: Vec::new(), skipped: disabled.to_vec() };
+    for (operation, began) in operations.iter().zip(each) {
+        let Err(refusal) = began else {
+            begun.data.push(operation.clone().into());
+            continue;
+        };
+        let other = match refusal {
+            StoreError::UnderWay(other) => Some(*other),
+            _ => None,
+        };
+        let (endpoint, reason) = (operation.endpoint, refusal.to_string());
+        begun.skipped.push(Skipped { endpoint, reason, operation: other });
+    }
+    begun
 }
 
 /// Whether the endpoint has dead letters, or the application messages that died.

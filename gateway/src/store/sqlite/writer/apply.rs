@@ -17,7 +17,8 @@ use crate::{
         operation::Operation,
     },
     store::{
-        Accepted, Again, BatchAnswer, Forgotten, HealthNote, KeptAnswer, Settlement, Submission,
+        self, Accepted, Again, AnswerBy, BatchAnswer, Began, Forgotten, HealthNote, KeptAnswer,
+        Settlement, Submission,
         front::Front,
         handover::{Found, Handover, Resent, follows},
         onward::onward,
@@ -71,6 +72,29 @@ pub fn resend(
         recovery::put(c, &operation.after(due.len() as u64, busy.map(|one| one.message())))?;
     }
     Ok(Applied::Resent(due))
+}
+
+/// Begins those of these operations that may, and keeps the answer that says which.
+pub fn begin(
+    c: &Connection,
+    vault: &Vault,
+    (operations, answer): (&[Operation], Option<&AnswerBy<Began>>),
+    now: Millis,
+) -> rusqlite::Result<Applied> {
+    let mut running = recovery::running(c)?;
+    let mut began = Vec::with_capacity(operations.len());
+    for operation in operations {
+        let refusal = store::recovery::refusal(operation, &running);
+        if refusal.is_none() {
+            recovery::put(c, operation)?;
+            running.push(operation.clone());
+        }
+        began.push(refusal.map_or(Ok(()), Err));
+    }
+    if let Some(answer) = answer {
+        answers::put(c, vault, &answer.kept(&began), None, now)?;
+    }
+    Ok(Applied::Began(began))
 }
 
 /// Appends messages, from the number `next` on, and keeps the answer to all of them.

@@ -52,6 +52,7 @@ impl Writer {
                     answer(reply, Ok(count));
                 }
                 (Op::Again(_, _, _, reply), Applied::Refused(error)) => answer(reply, Err(error)),
+                (Op::Begin(_, _, reply), Applied::Began(began)) => answer(reply, Ok(began)),
                 (Op::Settle(settlement), Applied::Settled(follows, told, onward)) => {
                     let message = settlement.notice.clone();
                     committed.extend(told.zip(message));
@@ -109,6 +110,7 @@ pub fn refuse(op: Op, error: &rusqlite::Error) {
         }
         Op::Remember(_, reply) => answer(reply, Err(failure(error))),
         Op::Cancel(_, reply) => answer(reply, Err(failure(error))),
+        Op::Begin(_, _, reply) => answer(reply, Err(failure(error))),
         Op::Forget(_, _, _, reply)
         | Op::ForgetAnswers(_, _, reply)
         | Op::ForgetValues(_, _, reply)
