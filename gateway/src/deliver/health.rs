@@ -188,14 +188,7 @@ impl Health {
     /// Whether it is that of an endpoint which nothing is known of.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.failing.is_none() && !self.kept && self.narrowed().is_none()
-    }
-
-    /// How many requests may be under way, if it is not as many as may be anyway.
-    #[must_use]
-    pub fn narrowed(&self) -> Option<usize> {
-        let limit = self.in_flight();
-        (limit < self.adapt.most()).then_some(limit)
+        self.failing.is_none() && !self.kept && self.in_flight() == self.adapt.most().max(1)
     }
 
     /// How many requests may be under way.

@@ -36,8 +36,6 @@ pub struct Lane {
     /// What was counted of what is in memory, in deliveries and in bytes.
     counted: (usize, usize),
     in_flight: usize,
-    /// How many of `limits.in_flight` may be used, where the receiver was found to bear less.
-    narrowed: Option<usize>,
     /// Nothing is sent before.
     paused: Option<Instant>,
     /// What its attempts tell of the receiver. Kept here, since it counts with every attempt's end.
@@ -67,7 +65,6 @@ impl Lane {
             chains: None,
             counted: (0, 0),
             in_flight: 0,
-            narrowed: None,
             paused: None,
             health: Health::new(limits.renewed, limits.in_flight),
         }
@@ -148,10 +145,10 @@ impl Lane {
         self.in_flight
     }
 
-    /// How many may be under way at once, as things are.
+    /// How many may be under way at once, as things are: as many as are good for the receiver.
     #[must_use]
     pub fn in_flight_limit(&self) -> usize {
-        self.narrowed.map_or(self.limits.in_flight, |most| most.clamp(1, self.limits.in_flight))
+        self.health.in_flight().clamp(1, self.limits.in_flight.max(1))
     }
 
     /// Whether as many are under way as may be.
@@ -166,17 +163,11 @@ impl Lane {
         self.limits
     }
 
-    /// Does what its health says: as many are under way as are good for the receiver, and none before it may be asked.
+    /// Does what its health says: nothing is sent before the receiver may be asked.
     pub fn heed(&mut self, now: Instant) {
-        self.narrowed = self.health.narrowed();
         if let Some(until) = self.health.open_until(now) {
             self.pause_until(until);
         }
-    }
-
-    /// Of the endpoint's own limit so many may be used, from now on; at least one. None: all.
-    pub fn set_in_flight(&mut self, most: Option<usize>) {
-        self.narrowed = most;
     }
 
     /// Nothing is sent before that time, nor before one it was told earlier. What is under way ends as it would.
@@ -196,7 +187,6 @@ impl Lane {
         }
         if self.health.set(limits.renewed, limits.in_flight) {
             self.resume();
-            self.narrowed = None;
         }
         self.limits = limits;
     }
@@ -212,7 +202,6 @@ impl Lane {
             && self.in_flight == 0
             && rested
             && !paused
-            && self.narrowed.is_none()
             && self.health.is_plain()
     }
 }

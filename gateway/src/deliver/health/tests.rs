@@ -138,7 +138,7 @@ fn a_run_of_failures_leaves_the_receiver_alone_and_then_tries_it_with_one() {
         warned: None,
     };
     assert_eq!(orders.keep, Some(expected));
-    assert_eq!((scene.health.in_flight(), scene.health.narrowed()), (1, Some(1)));
+    assert_eq!(scene.health.in_flight(), 1);
     let shown = scene.health.shown(scene.now());
     assert_eq!((shown.breaker, shown.until), (health::Breaker::Open, Some(1_003)));
     let orders = scene.ends(1_000, Sign::Bad);

@@ -7,6 +7,10 @@ use super::{
 };
 use crate::{
     clock,
+    deliver::{
+        breaker,
+        health::{Ended, Policy, Sign},
+    },
     model::{endpoint::Per, id::ApplicationId, message::Sequence, sample},
 };
 use proptest::prelude::*;
@@ -138,26 +142,48 @@ fn a_paused_lane_sends_nothing_until_then_or_until_it_goes_on() {
     assert_eq!(send(&mut lane, now + 2 * second), Some(2));
 }
 
+/// An attempt that began now says that of its receiver, and is not over yet.
+fn says(lane: &mut Lane, sign: Sign, now: Instant) {
+    let breaker = breaker::Options { failures: 3, open_ms: 1_000, open_max_ms: 8_000 };
+    let policy = Policy { longest_asked: 0, breaker, adaptive: true, disable_after: 0 };
+    let took = Duration::ZERO;
+    let ended = Ended { started: now, took, now, at: 0, full: true, chance: 0.0 };
+    let _orders = lane.health.ended(&policy, sign, ended);
+    lane.heed(now);
+}
+
 #[test]
-fn a_narrowed_lane_has_fewer_under_way_but_at_least_one() {
+fn a_lane_has_no_more_under_way_than_its_receiver_bears_and_at_least_one() {
     let now = clock::instant();
-    let mut lane = lane(limits(None, 3), 0..9);
-    lane.set_in_flight(Some(0));
-    assert_eq!(send(&mut lane, now), Some(0));
-    assert_eq!((lane.ready(now), lane.in_flight_limit()), (Ready::No, 1));
-    lane.set_in_flight(Some(2));
-    assert_eq!(send(&mut lane, now), Some(1));
-    assert_eq!(lane.ready(now), Ready::No);
-    lane.set_in_flight(Some(100));
-    assert_eq!(send(&mut lane, now), Some(2));
-    assert_eq!(lane.ready(now), Ready::No, "never beyond the endpoint's own");
-    lane.set_in_flight(Some(1));
+    let mut lane = lane(limits(None, 4), 0..9);
+    for expected in 0..4 {
+        assert_eq!(send(&mut lane, now), Some(expected));
+    }
+    says(&mut lane, Sign::Pushback(None), now);
+    assert_eq!(lane.in_flight_limit(), 2);
+    end(&mut lane);
     end(&mut lane);
     assert_eq!(lane.ready(now), Ready::No, "two are under way still");
-    lane.set_limits(limits(None, 5));
-    assert_eq!(lane.in_flight_limit(), 1, "changed limits do not widen it");
-    lane.set_in_flight(None);
-    assert_eq!(send(&mut lane, now), Some(3));
+    lane.set_limits(limits(None, 9));
+    assert_eq!(lane.in_flight_limit(), 2, "changed limits do not widen it");
+    end(&mut lane);
+    assert_eq!(send(&mut lane, now), Some(4));
+    lane.set_limits(limits(None, 1));
+    assert_eq!(lane.in_flight_limit(), 1, "never beyond the endpoint's own");
+}
+
+#[test]
+fn a_limit_that_is_raised_while_the_breaker_is_open_lets_no_second_trial_out() {
+    let now = clock::instant();
+    let mut lane = lane(limits(None, 1), 0..9);
+    assert_eq!(send(&mut lane, now), Some(0));
+    (0..3).for_each(|_| says(&mut lane, Sign::Bad, now));
+    end(&mut lane);
+    lane.set_limits(limits(None, 9));
+    let later = now + Duration::from_secs(2);
+    assert_eq!(lane.ready(now), Ready::At(now + Duration::from_secs(1)));
+    assert_eq!(send(&mut lane, later), Some(1));
+    assert_eq!((lane.ready(later), lane.in_flight_limit()), (Ready::No, 1));
 }
 
 #[test]
