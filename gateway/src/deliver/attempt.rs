@@ -63,7 +63,7 @@ impl Deliver {
             class: Failure::Internal,
             detail: "the gateway failed while sending; its log says why".into(),
         });
-        let took = start.elapsed();
+        let took = clock::instant().saturating_duration_since(start);
         let attempt = Attempt {
             number: delivery.attempts + 1,
             at,
