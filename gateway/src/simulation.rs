@@ -2,16 +2,22 @@
 //! from one seed. For tests, and for whoever looks for a fault that only some order of events brings out:
 //! `cargo xtask sim --seed N` plays one again.
 //!
-//! A [`World`] has applications and endpoints, and does one thing after the other: publishes, sometimes twice; changes what
-//! receivers do ([`receivers`]) and what endpoints may take; disables and enables; sends again; sets the clock; kills the
-//! gateway between a request and its record ([`slow`] writes late), or stops it ([`life`]). After every step what must hold
-//! is looked at ([`books`]). In the end all receivers are well, and everything that was accepted must have come to an end.
-//! Each seed is played twice, and has to come out the same.
+//! A [`World`] has applications and endpoints, some with plugins ([`plugins`]), and a gateway that is configured as drawn
+//! ([`dice`]: breaker, adaptive limits, a rate of its own). It does one thing after the other: publishes, sometimes twice;
+//! changes what receivers do ([`receivers`]) and what endpoints may take; disables and enables; sends again; sets the clock;
+//! kills the gateway between a request and its record ([`slow`] writes late), or stops it ([`life`]). After every step what
+//! must hold is looked at ([`books`], [`rest`]). In the end all receivers are well and plugins let through what they failed
+//! on, and everything that was accepted must have come to an end ([`ends`]). Each seed is played twice, and has to come out
+//! the same.
 
 mod books;
+mod dice;
+mod ends;
 mod life;
 mod panics;
+mod plugins;
 mod receivers;
+mod rest;
 mod slow;
 mod world;
 

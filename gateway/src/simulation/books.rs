@@ -1,5 +1,6 @@
 //! What a simulation knows of what happened: what is sent, under way and answered, and whether that may be.
 
+use super::rest::Rest;
 use crate::{
     clock::{self, simulated},
     model::{
@@ -41,6 +42,11 @@ pub struct Books {
     under_way: BTreeMap<EndpointId, usize>,
     /// Limits that were lowered at that moment: until it is over, what was let through before may come.
     lowered: BTreeMap<EndpointId, (Duration, usize)>,
+    /// How many requests the gateway would have under way: at one moment, the most of it.
+    learnt: BTreeMap<EndpointId, (Duration, usize)>,
+    pub rest: Rest,
+    /// The gateway's limit, and when its requests began.
+    gateway: Option<(RateLimit, VecDeque<Duration>)>,
     /// When requests began, since the rate was changed or the gateway was started.
     starts: BTreeMap<EndpointId, (Option<RateLimit>, VecDeque<Duration>)>,
     /// Applications' limits, and when their requests began.
@@ -124,6 +130,14 @@ impl Books {
             let count = *count;
             self.wrong(format!("{shown}: {count} under way of {most}"));
         }
+        let learnt = self.learnt.get(&endpoint.id).map_or(usize::MAX, |(_, most)| *most);
+        let count = self.under_way.get(&endpoint.id).copied().unwrap_or_default();
+        if count > learnt {
+            self.wrong(format!("{shown}: {count} under way, where {learnt} would be good"));
+        }
+        if let Some(wrong) = self.rest.starts(key, now) {
+            self.wrong(format!("{shown} {wrong}"));
+        }
         self.in_order(endpoint, delivery, &shown);
         self.within_rate(endpoint, &shown, now);
     }
@@ -164,7 +178,9 @@ impl Books {
         let own = if changed { None } else { rate.and_then(|rate| over(rate, starts, now)) };
         let shared = self.rates.get_mut(&endpoint.application);
         let shared = shared.and_then(|(rate, starts)| over(*rate, starts, now));
-        for (count, most) in own.into_iter().chain(shared) {
+        let all = self.gateway.as_mut();
+        let all = all.and_then(|(rate, starts)| over(*rate, starts, now));
+        for (count, most) in own.into_iter().chain(shared).chain(all) {
             self.wrong(format!("{shown}: {count} requests in a window, where {most} may be"));
         }
     }
@@ -172,6 +188,19 @@ impl Books {
     /// The application has that rate limit, always.
     pub fn limit(&mut self, application: ApplicationId, rate: RateLimit) {
         self.rates.insert(application, (rate, VecDeque::new()));
+    }
+
+    /// The gateway has that rate limit, always.
+    pub fn limit_all(&mut self, rate: RateLimit) {
+        self.gateway = Some((rate, VecDeque::new()));
+    }
+
+    /// So many requests the gateway would have under way now.
+    pub fn bears(&mut self, endpoint: EndpointId, limit: usize) {
+        let now = elapsed();
+        let (at, most) = self.learnt.entry(endpoint).or_insert((now, limit));
+        *most = if *at == now { limit.max(*most) } else { limit };
+        *at = now;
     }
 
     /// A request has its answer, or has none.
@@ -182,6 +211,7 @@ impl Books {
         };
         let shown = self.shown(key);
         self.note(format!("{shown} came to {came}"));
+        self.rest.ends(key, outcome, elapsed());
         if outcome.delivered() {
             self.delivered.insert(key);
         }
@@ -218,9 +248,17 @@ impl Books {
         self.is_done(key);
     }
 
+    /// Somebody sets the wall clock.
+    pub fn jumped(&mut self) {
+        self.rest.jumped(elapsed());
+    }
+
     /// The gateway was killed: what was only in its memory is gone.
     pub fn killed(&mut self) {
         self.under_way.clear();
+        self.learnt.clear();
+        self.rest.killed(elapsed());
+        self.gateway.iter_mut().for_each(|(_, starts)| starts.clear());
         self.starts.clear();
         self.rates.values_mut().for_each(|(_, starts)| starts.clear());
         self.delivered.clear();

@@ -1,10 +1,10 @@
 //! One life of the gateway: from its start over a store to a kill or a stop. The real stages, on a runtime of their own
 //! whose time is paused; it goes with everything that is under way.
 
-use super::{books::IN_FLIGHT, receivers::Receivers, slow::Slow};
+use super::{dice::Settings, plugins, receivers::Receivers, slow::Slow};
 use crate::{
     clock::{self, simulated::Simulated},
-    deliver::{self, Deliver, guests::Guests, schedule::RetryOptions, wires::Wires},
+    deliver::{Deliver, guests::Guests, wires::Wires},
     dispatch::Dispatcher,
     plugin::{Host, Options, Registry},
     store::{Queue, memory::Memory},
@@ -24,8 +24,8 @@ pub struct Life {
     deliver: Arc<Deliver>,
 }
 
-/// Of plugins there are none: it is made once, since it reserves memory.
-fn host() -> &'static Host {
+/// Runs no code, but transforms without: it is made once, since it reserves memory.
+pub fn host() -> &'static Host {
     static HOST: OnceLock<Host> = OnceLock::new();
     HOST.get_or_init(|| {
         let options = Options { concurrency: 1, per_application: 1, ..Options::default() };
@@ -33,30 +33,25 @@ fn host() -> &'static Host {
     })
 }
 
-/// Short enough that dead letters are made.
-fn options() -> deliver::Options {
-    let retry =
-        RetryOptions { waits_seconds: vec![1.0, 5.0, 60.0, 1800.0], ..RetryOptions::default() };
-    deliver::Options { max_in_flight: IN_FLIGHT, retry, ..deliver::Options::default() }
-}
-
 impl Life {
-    /// Starts a gateway over the store, that may have that many requests under way.
+    /// Starts a gateway over the store, configured like that.
     pub fn begin(
         time: &Simulated,
         store: &Arc<Memory>,
         receivers: &Arc<Receivers>,
-        requests: usize,
+        settings: &Settings,
     ) -> Self {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
         let queue = Arc::new(Slow::over(store.clone(), receivers.books.clone()));
         let (registry, trials) = (Arc::new(Registry::default()), Arc::new(Trials::default()));
+        registry.insert(plugins::loaded());
         let handle = runtime.handle().clone();
         let guests = Guests::new(store.clone(), host(), &registry, &trials, handle.clone());
         let wires = Wires::Simulated(receivers.clone());
-        let deliver =
-            Deliver::new(queue.clone(), store.clone(), (wires, guests), options(), requests);
+        let (ways, options) = ((wires, guests), settings.options());
+        let deliver = Deliver::new(queue.clone(), store.clone(), ways, options, settings.requests);
+        receivers.watch(&deliver);
         let dispatcher =
             Dispatcher::new(queue.clone(), store.clone(), host(), &registry, &trials, handle);
         {
@@ -107,6 +102,8 @@ impl Life {
     pub fn is_quiet(&self) -> bool {
         let depths = self.queue.depths();
         let waits = depths.undispatched + depths.unsettled + depths.waiting + depths.aside;
-        self.queue.pending() == 0 && waits + depths.scheduled == 0
+        // What has a row and was taken is counted by its lane alone.
+        let (_, in_lanes, under_way) = self.deliver.depths();
+        self.queue.pending() + in_lanes + under_way == 0 && waits + depths.scheduled == 0
     }
 }

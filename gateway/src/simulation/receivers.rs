@@ -3,6 +3,7 @@
 use super::books::Shared;
 use crate::{
     clock::simulated,
+    deliver::Deliver,
     model::{
         attempt::{Answer, Failure, Outcome},
         delivery::Delivery,
@@ -12,7 +13,8 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -40,14 +42,21 @@ pub enum Mood {
 }
 
 /// All receivers.
-#[derive(Debug)]
 pub struct Receivers {
     pub books: Shared,
+    /// What sends to them, which says how many requests it would have under way.
+    sender: Mutex<Weak<Deliver>>,
     moods: Mutex<BTreeMap<EndpointId, Mood>>,
 }
 
 /// A request under way, until it is dropped.
 struct UnderWay<'r>(&'r Receivers, EndpointId);
+
+impl fmt::Debug for Receivers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receivers").finish_non_exhaustive()
+    }
+}
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
@@ -103,7 +112,21 @@ impl Mood {
 
 impl Receivers {
     pub fn new(books: Shared) -> Self {
-        Self { books, moods: Mutex::default() }
+        Self { books, sender: Mutex::default(), moods: Mutex::default() }
+    }
+
+    /// This sends to them from now on.
+    pub fn watch(&self, sender: &Arc<Deliver>) {
+        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(sender);
+    }
+
+    /// Notes how many requests may be under way to the endpoint at this moment, as the gateway has learnt.
+    pub fn note_limit(&self, endpoint: &Endpoint) {
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(sender) = sender {
+            let limit = sender.health(endpoint).in_flight_limit;
+            self.books.lock().bears(endpoint.id, limit);
+        }
     }
 
     /// From now on the endpoint's receiver does that.
@@ -113,6 +136,7 @@ impl Receivers {
 
     /// One try, in place of the wires.
     pub async fn send(&self, endpoint: &Endpoint, delivery: &Delivery) -> Outcome {
+        self.note_limit(endpoint);
         self.books.lock().starts(endpoint, delivery);
         let under_way = UnderWay(self, endpoint.id);
         let mood = {
@@ -122,6 +146,8 @@ impl Receivers {
         let (time, outcome) = mood.answer();
         tokio::time::sleep(time).await;
         drop(under_way);
+        // Before the gateway learns from it.
+        self.note_limit(endpoint);
         self.books.lock().ends(delivery.key, &outcome);
         outcome
     }

@@ -3,21 +3,19 @@
 use super::{
     Played,
     books::Shared,
+    dice::{Settings, number, one_in, rate, some},
     life::Life,
     panics,
+    plugins::{self, Fate},
     receivers::{Mood, Receivers},
 };
 use crate::{
-    clock::{
-        self,
-        simulated::{Simulated, draw},
-    },
+    clock::{self, simulated::Simulated},
     model::{
         application::Application,
         catalog::Change,
-        dead_letter::is_onward,
-        delivery::{DeliveryKey, State},
-        endpoint::{Endpoint, Order, Per, RateLimit},
+        delivery::DeliveryKey,
+        endpoint::{Endpoint, Order, Per},
         id::{ApplicationId, EndpointId, EnvironmentId, MessageId},
         message::{Message, Sequence},
         name::{OrderingKey, Uid},
@@ -27,7 +25,6 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -38,32 +35,24 @@ const HOURS: u32 = 24 * 14;
 /// Applications, their endpoints, and a gateway.
 pub struct World {
     time: Simulated,
-    books: Shared,
+    pub(super) books: Shared,
     receivers: Arc<Receivers>,
-    endpoints: Vec<(ApplicationId, EndpointId)>,
+    pub(super) endpoints: Vec<(ApplicationId, EndpointId)>,
     /// What was accepted, by its number.
-    accepted: BTreeMap<Sequence, (ApplicationId, Arc<Message>)>,
+    pub(super) accepted: BTreeMap<Sequence, (ApplicationId, Arc<Message>)>,
     /// Endpoints that were disabled at some time: what came then is not theirs.
-    disabled: BTreeSet<EndpointId>,
+    pub(super) disabled: BTreeSet<EndpointId>,
     life: Option<Life>,
-    requests: usize,
+    settings: Settings,
+    /// Those that have a plugin.
+    pub(super) plugged: BTreeSet<ApplicationId>,
     panics: usize,
 }
 
-fn number(range: std::ops::Range<u64>) -> u64 {
-    draw(range).unwrap_or_default()
-}
-
-fn one_in(count: u64) -> bool {
-    number(0..count) == 0
-}
-
-fn some(range: std::ops::Range<u64>) -> NonZeroU32 {
-    u32::try_from(number(range)).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
-}
-
-fn rate(per: Per) -> RateLimit {
-    RateLimit { limit: some(1..40), per, burst: some(1..6) }
+/// The endpoint enabled or not, as the API makes it: one that is enabled again begins anew.
+fn switched(old: &Endpoint, enabled: bool) -> Endpoint {
+    let renewed = if enabled && !old.enabled { old.revision + 1 } else { old.renewed };
+    Endpoint { enabled, disabled: None, renewed, ..old.clone() }
 }
 
 impl World {
@@ -74,9 +63,10 @@ impl World {
         let books = Shared::default();
         let receivers = Arc::new(Receivers::new(books.clone()));
         let store = Memory::new();
-        // Where they are few, applications wait for each other's requests.
-        let requests = if one_in(3) { 12 } else { 1000 };
-        let life = Life::begin(&time, &store, &receivers, requests);
+        let settings = Settings::drawn();
+        books.lock().rest.breaker = settings.breaker;
+        settings.rate.into_iter().for_each(|rate| books.lock().limit_all(rate));
+        let life = Life::begin(&time, &store, &receivers, &settings);
         let mut world = Self {
             time,
             books,
@@ -85,9 +75,11 @@ impl World {
             accepted: BTreeMap::new(),
             disabled: BTreeSet::new(),
             life: Some(life),
-            requests,
+            settings,
+            plugged: BTreeSet::new(),
             panics: panics::seen(),
         };
+        world.note(format!("{settings:?}"));
         for _ in 0..2 {
             world.tenant(2 + number(0..2));
         }
@@ -116,13 +108,17 @@ impl World {
             };
             self.change(Change::PutEndpoint(endpoint));
         }
+        if one_in(3) {
+            self.change(Change::PutPlugin(plugins::plugin(id), None));
+            self.plugged.insert(id);
+        }
     }
 
-    fn life(&self) -> &Life {
+    pub(super) fn life(&self) -> &Life {
         self.life.as_ref().expect("it lives")
     }
 
-    fn note(&self, line: impl AsRef<str>) {
+    pub(super) fn note(&self, line: impl AsRef<str>) {
         self.life().during(async { self.books.lock().note(line) });
     }
 
@@ -130,7 +126,7 @@ impl World {
         !self.books.lock().broken.is_empty()
     }
 
-    fn change(&self, change: Change) {
+    pub(super) fn change(&self, change: Change) {
         let store = self.life().store.clone();
         self.life().during(async { store.change(change).await }).expect("is changed");
     }
@@ -145,7 +141,10 @@ impl World {
         let key = DeliveryKey { message: Sequence(0), ordinal: 0, endpoint: old.id };
         let shown = self.books.lock().shown(key);
         self.note(format!("{what} {shown}"));
-        self.life().during(async { self.books.lock().changes(old) });
+        self.life().during(async {
+            self.receivers.note_limit(old);
+            self.books.lock().changes(old);
+        });
         self.change(Change::PutEndpoint(Endpoint { revision: old.revision + 1, ..new }));
     }
 
@@ -157,7 +156,9 @@ impl World {
             40..=54 => self.mood(),
             55..=64 => self.limit(),
             65..=70 => self.switch(),
-            71..=78 => self.resend(),
+            71..=76 => self.resend(),
+            77 => self.revive(),
+            78 => self.plug(),
             79..=83 => self.jump(),
             84..=90 => self.kill(),
             91..=93 => self.stop(),
@@ -204,8 +205,10 @@ impl World {
         let (deliver_at, expires_at) = (later(1_800_000), later(3_600_000));
         let ordering_key = (!one_in(3)).then(|| OrderingKey::new(&format!("k{}", number(0..3))));
         let ordering_key = ordering_key.map(|key| key.expect("legal"));
-        let message = sample::message(application);
-        Arc::new(Message { id, uid, accepted, deliver_at, expires_at, ordering_key, ..message })
+        let (payload, message) = (Fate::drawn().payload(), sample::message(application));
+        let message =
+            Message { id, uid, accepted, deliver_at, expires_at, ordering_key, ..message };
+        Arc::new(Message { payload, ..message })
     }
 
     fn sequence(&self, application: ApplicationId, id: MessageId) -> Option<Sequence> {
@@ -233,8 +236,9 @@ impl World {
         let old = self.endpoint();
         self.disabled.insert(old.id);
         self.books.lock().off(old.id);
-        let new = Endpoint { enabled: !old.enabled, ..Endpoint::clone(&old) };
+        let new = switched(&old, !old.enabled);
         self.alter(if new.enabled { "enabled" } else { "disabled" }, &old, new);
+        self.books.lock().rest.renewed(old.id);
     }
 
     fn resend(&self) {
@@ -258,6 +262,7 @@ impl World {
     fn jump(&self) {
         let by = i64::try_from(number(0..7_200_000)).unwrap_or(0) - 3_600_000;
         self.time.jump(by);
+        self.life().during(async { self.books.lock().jumped() });
         self.note(format!("the clock is set by {by} ms"));
     }
 
@@ -277,14 +282,14 @@ impl World {
 
     fn begin(&mut self, store: &Arc<Memory>) {
         self.books.lock().killed();
-        let life = Life::begin(&self.time, store, &self.receivers, self.requests);
+        let life = Life::begin(&self.time, store, &self.receivers, &self.settings);
         self.life = Some(life);
         // Before anything is sent: what was recorded must stay.
         self.look();
     }
 
     /// What is recorded of all deliveries.
-    fn records(&self) -> Vec<DeliveryRecord> {
+    pub(super) fn records(&self) -> Vec<DeliveryRecord> {
         let store = self.life().store.clone();
         self.life().during(async {
             let mut records = Vec::new();
@@ -313,6 +318,7 @@ impl World {
                 books.wrong("something panicked".to_owned());
             }
         });
+        self.look_at_held(&records);
         let off = self
             .endpoints
             .iter()
@@ -323,6 +329,14 @@ impl World {
         }
     }
 
+    /// Whether in the end nothing is to be done any more.
+    fn comes_to_rest(&self) -> bool {
+        (0..HOURS).any(|_| {
+            self.life().pass(Duration::from_secs(3600));
+            self.life().is_quiet()
+        })
+    }
+
     /// All receivers are well and all endpoints enabled, and everything comes to an end.
     pub fn end(mut self) -> Played {
         if !self.is_broken() {
@@ -330,12 +344,16 @@ impl World {
             for (_, id) in self.endpoints.clone() {
                 self.receivers.set(id, Mood::Well);
                 let old = self.life().store.snapshot().endpoint(id).cloned().expect("is there");
-                self.alter("well", &old, Endpoint { enabled: true, ..Endpoint::clone(&old) });
+                self.alter("well", &old, switched(&old, true));
+                if !old.enabled {
+                    self.books.lock().rest.renewed(id);
+                }
             }
-            let quiet = (0..HOURS).any(|_| {
-                self.life().pass(Duration::from_secs(3600));
-                self.life().is_quiet()
-            });
+            self.let_through();
+            let first = self.comes_to_rest();
+            // What died and was not settled yet is by now.
+            self.revive();
+            let quiet = first && self.comes_to_rest();
             self.look();
             if !quiet {
                 let depths = self.life().queue.depths();
@@ -349,37 +367,5 @@ impl World {
         let (trace, broken) = (std::mem::take(&mut books.trace), std::mem::take(&mut books.broken));
         drop(books);
         Played { trace, broken }
-    }
-
-    /// Nothing that was accepted is lost: each message has one delivery to each endpoint, which has ended; each dead
-    /// letter that goes on went.
-    fn all_ended(&mut self) {
-        let mut by_key: BTreeMap<DeliveryKey, State> = BTreeMap::new();
-        for record in self.records() {
-            by_key.extend(record.state.map(|state| (record.key, state)));
-        }
-        let mut lost = Vec::new();
-        for (sequence, (application, message)) in &self.accepted {
-            let own: Vec<_> = self.endpoints.iter().filter(|(of, _)| of == application).collect();
-            for (index, (_, endpoint)) in own.iter().enumerate() {
-                let key = DeliveryKey { message: *sequence, ordinal: 0, endpoint: *endpoint };
-                let state = by_key.get(&key).copied();
-                let ended = state.map(State::is_final);
-                // What expires before it is dispatched is for nobody.
-                let expected = !self.disabled.contains(endpoint) && message.expires_at.is_none();
-                if ended == Some(false) || (ended.is_none() && expected) {
-                    lost.push(format!("{key:?} is {state:?}"));
-                }
-                let onward = by_key.keys().any(|key| {
-                    key.message == *sequence && key.endpoint == own[1].1 && is_onward(key.ordinal)
-                });
-                if index == 0 && state == Some(State::Failed) && !onward {
-                    lost.push(format!("the dead letter {key:?} did not go on"));
-                }
-            }
-        }
-        let mut books = self.books.lock();
-        books.trace.extend(by_key.iter().map(|(key, state)| format!("{key:?} {state:?}")));
-        books.broken.extend(lost);
     }
 }
