@@ -21,6 +21,7 @@ mod fuel;
 mod outside;
 mod apart;
 mod engine;
+mod ticker;
 mod host;
 mod compile;
 mod compiler;

@@ -7,6 +7,7 @@ use super::{
     compile::{self, Loaded, Made, Rejected},
     host::{Host, Inner, outcome, within},
     limits::Meter,
+    long,
     state::NOT_GRANTED,
 };
 use crate::{
@@ -217,12 +218,19 @@ impl Host {
         for _ in 0..PROBES {
             let _turn = self.turn(PROBING).await;
             let meter = Arc::new(Meter::new(clock::instant()));
-            let mut store = self.store(&call, &meter);
+            let mut seat = self.seat(&call, &meter).await;
             let limit = Duration::from_millis(options.timeout_ms);
-            let made = within(&meter, limit, ready.instantiate(&mut store)).await;
+            let (ready, own) = (Arc::clone(ready), Arc::clone(&meter));
+            let made = long::run(&self.0.long, async move {
+                let made = within(&own, limit, ready.instantiate(&mut seat.store)).await;
+                (made, seat)
+            });
+            let Some((made, seat)) = made.await else {
+                return Err(CallFailure::Other("the gateway failed in this call".into()));
+            };
             if let Some(made) = made {
                 let done = made.map(|()| Ok(Done::Verdict(Verdict::Pass)));
-                return outcome(done, store.data(), options).map(drop);
+                return outcome(done, seat.store.data(), options).map(drop);
             }
         }
         Err(CallFailure::Timeout(options.timeout_ms))

@@ -47,14 +47,14 @@ pub struct Loaded {
 /// What is called.
 pub(super) enum Made {
     /// Somebody's code.
-    Component(Ready),
+    Component(Arc<Ready>),
     /// A transform without code.
     Builtin(Arc<Definition>),
 }
 
 impl Made {
     /// Whether it says what its settings must look like.
-    pub(super) const fn is_configured(&self) -> bool {
+    pub(super) fn is_configured(&self) -> bool {
         match self {
             Self::Component(ready) => ready.is_configured(),
             Self::Builtin(_) => false,
@@ -224,7 +224,7 @@ pub(super) fn load(
     let linked = linker.instantiate_pre(&component);
     let ready = linked.and_then(|linked| Ready::new(kind, configured, linked));
     let ready = ready.map_err(|error| Rejected::Mismatch(format!("{error:#}")))?;
-    let made = Made::Component(ready);
+    let made = Made::Component(Arc::new(ready));
     let code = bytes_of_code as u64;
     Ok(Loaded { digest, size, code, compiled_in, kind, capabilities, schema, made })
 }

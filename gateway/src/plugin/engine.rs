@@ -1,9 +1,8 @@
-//! The engine's configuration, and the clock that guests feel. Code runs only where it was made for the same engine, so that
+//! The engine's configuration. Code runs only where it was made for the same engine, so that
 //! what decides the code is said once, for the host and for the child that compiles.
 
-use super::limits::{self, Options, TICK};
-use std::thread;
-use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+use super::limits::{self, Options};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// What decides the code: the same where it is made and where it runs.
 pub(super) fn code() -> Config {
@@ -46,13 +45,4 @@ pub(super) fn config(options: &Options) -> Config {
     let mut config = code();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
-}
-
-/// Advances the engine's epoch for as long as there is one.
-pub(super) fn tick(engine: &EngineWeak) {
-    while let Some(engine) = engine.upgrade() {
-        engine.increment_epoch();
-        drop(engine);
-        thread::sleep(TICK);
-    }
 }

@@ -1,19 +1,20 @@
-//! The host: one engine with its pool of instances, and one fresh store per call. Guests run on the runtime
-//! of whoever calls, which must have its timer on; a guest gives its thread back every [`TICK`], and
-//! `dispatch` calls from a small runtime of its own, so that guests never delay acceptance or delivery.
+//! The host: one engine with its pool of instances, and one fresh store per call. Guests run on the runtime of whoever calls,
+//! which must have its timer on; a guest gives its thread back with every tick, and `dispatch` calls from a small runtime of
+//! its own, so that guests never delay acceptance or delivery.
 
 use super::{
     admission::Compiles,
     cache::Cache,
-    call::{Call, CallFailure, Called, Cost, Done, Task, ToClassify, ToSign, cut, reason},
+    call::{Call, CallFailure, Called, Cost, Done, Task, ToClassify, ToSign},
     check, compile,
     compile::{Loaded, Made, Rejected},
     compiler::Compiler,
     engine, fuel,
-    limits::{self, Meter, Options, Refused, TABLE_ELEMENTS},
-    long::{self, Place},
-    outside::{NotGranted, Nothing, Outlet, Outside},
+    limits::{self, Meter, Options},
+    long,
+    outside::{Nothing, Outlet, Outside},
     state::State,
+    ticker::Ticker,
     v1, wasi,
 };
 use crate::{
@@ -27,12 +28,19 @@ use crate::{
         id::{ApplicationId, Digest},
     },
 };
-use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, thread, time::Duration};
-use tokio::{runtime::Handle, sync::Semaphore};
-use wasmtime::{Config, Engine, Store, Trap, UpdateDeadline, WasmBacktrace, component::Linker};
+use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use wasmtime::{Config, Engine, Store, UpdateDeadline, component::Linker};
 
 mod beside;
+mod outcome;
 mod without_code;
+
+use outcome::OutOfCpu;
+pub(super) use outcome::outcome;
 
 /// Runs plugins. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +49,7 @@ pub struct Host(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) options: Options,
     pub(super) engine: Engine,
+    pub(super) ticker: Ticker,
     linker: Linker<State>,
     pub(super) cache: Option<Cache>,
     gate: Gate,
@@ -49,8 +58,10 @@ pub(super) struct Inner {
     /// Where guests run that nobody calls yet; where the caller runs, if there is none.
     pub(super) guests: Option<Handle>,
     outlet: Arc<Outlet>,
-    /// For calls that compute for long.
-    long: Arc<Semaphore>,
+    /// How many instances there may be: one that computed for long when its call was given up is there until its next tick.
+    instances: Arc<Semaphore>,
+    /// Where calls run that compute for long.
+    pub(super) long: Handle,
     /// For those of them that run no code, which are on threads of their own.
     codeless: Arc<Semaphore>,
     /// Whether calls say how much fuel they took.
@@ -75,15 +86,16 @@ pub enum HostError {
     /// No thread for the ticker.
     #[error("the plugin host's ticker could not be started")]
     Ticker(#[source] io::Error),
+    /// No threads for calls that compute for long.
+    #[error("the threads for plugins that compute for long could not be started")]
+    Threads(#[source] io::Error),
 }
 
-/// Stops a guest whose CPU time is used up.
-#[derive(Debug, thiserror::Error)]
-#[error("out of CPU time")]
-struct OutOfCpu;
-
-/// What an attempt to run a guest ends with, unless its time is up.
-pub(super) type Ran = wasmtime::Result<Result<Done, CallFailure>>;
+/// A call's store, and the room for its instance, which is free once the store is gone.
+pub(super) struct Seat {
+    pub(super) store: Store<State>,
+    pub(super) _room: Option<OwnedSemaphorePermit>,
+}
 
 /// What a host works with beside its options.
 pub struct Means {
@@ -139,11 +151,9 @@ impl Host {
         })?;
         let mut linker = Linker::new(&engine);
         v1::link(&mut linker).and_then(|()| wasi::link(&mut linker)).map_err(HostError::Link)?;
-        let weak = engine.weak();
-        thread::Builder::new()
-            .name("plugin-ticker".into())
-            .spawn(move || engine::tick(&weak))
-            .map_err(HostError::Ticker)?;
+        let instances = Semaphore::new(options.concurrency);
+        let long = long::threads().map_err(HostError::Threads)?;
+        let ticker = Ticker::start(&engine).map_err(HostError::Ticker)?;
         let gate = Gate::new(options.concurrency, options.per_application);
         let compiles = Compiles::new(options.compile_concurrency);
         let (places, share) =
@@ -153,6 +163,7 @@ impl Host {
         Ok(Self(Arc::new(Inner {
             options,
             engine,
+            ticker,
             linker,
             cache,
             gate,
@@ -160,7 +171,8 @@ impl Host {
             compiles,
             guests,
             outlet,
-            long: long::places(),
+            instances: Arc::new(instances),
+            long,
             codeless: long::places(),
             counts,
         })))
@@ -280,29 +292,41 @@ impl Host {
             }
         };
         let meter = Arc::new(Meter::new(start));
-        let mut store = self.store(&call, &meter);
+        let mut seat = self.seat(&call, &meter).await;
         if let Task::Sign(request) = &task {
-            store.data_mut().keys.clone_from(&request.keys);
+            seat.store.data_mut().keys.clone_from(&request.keys);
         }
         let limit = Duration::from_millis(options.timeout_ms);
-        let ran = within(&meter, limit, ready.call(&mut store, &task)).await;
+        let (ready, own) = (Arc::clone(ready), Arc::clone(&meter));
+        let computed = long::run(&self.0.long, async move {
+            let ran = within(&own, limit, ready.call(&mut seat.store, &task)).await;
+            (ran, seat)
+        });
+        let computed = computed.await;
+        let mut cost = Cost { wall: start.elapsed(), cpu: meter.total(), ..Cost::default() };
+        let Some((ran, Seat { store, _room })) = computed else {
+            let result = Err(CallFailure::Other("the gateway failed in this call".into()));
+            return Called { result, cost, log: Vec::new(), log_dropped: 0 };
+        };
         let result = match ran {
             None if meter.slept() * 2 >= limit => Err(CallFailure::Slept(options.timeout_ms)),
             None => Err(CallFailure::Timeout(options.timeout_ms)),
             Some(ran) => outcome(ran, store.data(), options),
         };
-        let fuel = self.0.counts.then(|| fuel::used(&store));
+        cost.fuel = self.0.counts.then(|| fuel::used(&store));
         let (memory_peak, log, log_dropped) = store.into_data().ended();
+        cost.memory_peak = memory_peak;
         drop(turn);
-        let (wall, cpu) = (start.elapsed(), meter.total());
-        let cost = Cost { wall, cpu, memory_peak, fuel };
         Called { result, cost, log, log_dropped }
     }
 
-    pub(super) fn store(&self, call: &Call, meter: &Arc<Meter>) -> Store<State> {
+    /// A store for a call, once there is room for its instance.
+    pub(super) async fn seat(&self, call: &Call, meter: &Arc<Meter>) -> Seat {
         let options = &self.0.options;
-        let place = Place::new(&self.0.long);
-        let state = State::new(call, options, &self.0.outlet, (meter, &place));
+        // Never closed.
+        let room = Arc::clone(&self.0.instances).acquire_owned().await.ok();
+        let present = self.0.ticker.enter();
+        let state = State::new(call, options, &self.0.outlet, meter, present);
         let mut store = Store::new(&self.0.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(options.fuel());
@@ -316,54 +340,10 @@ impl Host {
             if used > budget {
                 return Err(wasmtime::Error::new(OutOfCpu));
             }
-            Ok(UpdateDeadline::YieldCustom(1, long::turn(used, &place, &meter)))
+            Ok(UpdateDeadline::YieldCustom(1, long::turn(used, &meter)))
         });
-        store
+        Seat { store, _room: room }
     }
-}
-
-/// Says whose doing it was that a call ended.
-pub(super) fn outcome(ran: Ran, state: &State, options: &Options) -> Result<Done, CallFailure> {
-    let error = match ran {
-        Ok(answer) => {
-            let done = answer?;
-            match &done {
-                Done::Verdict(verdict) => check::verdict(verdict, &state.tenant, options)?,
-                Done::Headers(headers) => check::signature(headers)?,
-                Done::Meaning(_) | Done::Schema(_) => {}
-            }
-            return Ok(done);
-        }
-        Err(error) => error,
-    };
-    Err(if let Some(NotGranted(grant)) = error.downcast_ref() {
-        CallFailure::NotGranted(grant)
-    } else if error.is::<OutOfCpu>() {
-        CallFailure::CpuLimit(options.cpu_ms)
-    } else if let Some(refused) = state.memory.refused {
-        match refused {
-            Refused::Memory => CallFailure::MemoryLimit(options.memory_bytes),
-            Refused::Table => CallFailure::TableLimit(TABLE_ELEMENTS),
-        }
-    } else if out_of_fuel(&error) {
-        CallFailure::OutputTooLarge(options.output_bytes)
-    } else {
-        let trap = error.downcast_ref::<Trap>().map(ToString::to_string);
-        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
-        CallFailure::Trap {
-            reason: reason(trap.unwrap_or_else(|| error.root_cause().to_string())),
-            backtrace: cut(backtrace.unwrap_or_default(), BACKTRACE),
-        }
-    })
-}
-
-/// Bytes kept of a backtrace.
-const BACKTRACE: usize = 4096;
-
-/// Whether the guest handed over more than [`Options::fuel`]. wasmtime has no name for this error; a test
-/// holds it to these words.
-fn out_of_fuel(error: &wasmtime::Error) -> bool {
-    error.root_cause().to_string().contains("fuel allocated for hostcalls")
 }
 
 /// Runs until it ends, or has had that much time of its own.

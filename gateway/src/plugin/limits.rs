@@ -135,7 +135,7 @@ impl Options {
 }
 
 /// How often the epoch advances: how long a plugin runs before it lets others run on its thread.
-pub(super) const TICK: Duration = Duration::from_millis(2);
+pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// Linear memories one component may have; composed ones have one per part.
 pub(super) const MEMORIES: u32 = 4;

@@ -1,94 +1,171 @@
-//! Calls that compute for long. All but one of the guests' threads may run them, in turn, so that there is always a thread
-//! for a call that comes: most calls end within a tick, and must not wait behind those that do not.
+//! Calls that compute for long. Most calls end within a tick, on the guests' threads. One that goes on moves to threads of
+//! its own, one fewer than there are cores, which the system runs when nobody else wants the core: whoever is woken
+//! meanwhile need not wait for the slice of a plugin that spins. All such calls take turns there, a tick each.
+//!
+//! Only guests' code runs there, which holds no lock of the gateway: what comes after a call goes on where the call began.
 
 use super::limits::Meter;
 use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, OnceLock},
+    task::Poll,
     thread,
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    sync::Semaphore,
+    task::{JoinSet, yield_now},
+};
 
-/// The CPU time that a call has for itself. Less than a tick, and more than most calls need.
-const OWN: Duration = Duration::from_millis(1);
+/// The CPU time that a call has on the guests' threads. More than most calls need.
+const OWN: Duration = Duration::from_micros(500);
+/// How nice these threads are: with a tenth of the weight of others, and preempted by whoever wakes; but never starved.
+const NICE: i32 = 10;
 
-/// The places for calls that take long, as many as the guests have threads but for one.
+thread_local! {
+    /// Whether the call that was just polled is to move.
+    static MOVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How many of these threads there are: one fewer than there are cores, but at least one.
+fn count() -> usize {
+    let cores = thread::available_parallelism().map_or(2, usize::from);
+    cores.saturating_sub(1).max(1)
+}
+
+/// Places for calls that run no code and compute for long: as many as there are threads for those that do.
 pub(super) fn places() -> Arc<Semaphore> {
-    let threads = thread::available_parallelism().map_or(2, usize::from);
-    Arc::new(Semaphore::new(threads.saturating_sub(1).max(1)))
+    Arc::new(Semaphore::new(count()))
+}
+
+/// The threads. Cores are the process's: all hosts share them.
+pub(super) fn threads() -> io::Result<Handle> {
+    static THREADS: OnceLock<Runtime> = OnceLock::new();
+    if THREADS.get().is_none() {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(count()).thread_name("plugin-long").enable_time();
+        let made = builder.on_thread_start(|| be_nice(NICE)).build()?;
+        if let Err(second) = THREADS.set(made) {
+            second.shutdown_background();
+        }
+    }
+    let threads = THREADS.get().map(|threads| threads.handle().clone());
+    threads.ok_or_else(|| io::Error::other("no threads"))
+}
+
+/// This thread is as nice as that.
+fn be_nice(nice: i32) {
+    // Elsewhere it would concern the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, nice) {
+        tracing::debug!(%error, "plugins that compute for long are as important as others");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _nobody = nice;
 }
 
 /// What a call that has used so much CPU time does before it goes on.
-pub(super) fn turn(
-    used: Duration,
-    place: &Arc<Place>,
-    meter: &Arc<Meter>,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    if used < OWN {
-        return Box::pin(tokio::task::yield_now());
-    }
-    let (place, meter) = (Arc::clone(place), Arc::clone(meter));
+pub(super) fn turn(used: Duration, meter: &Arc<Meter>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let meter = Arc::clone(meter);
     Box::pin(async move {
+        MOVES.set(used >= OWN);
         // What others compute for is not its own time.
         meter.wait();
-        place.again().await;
+        if used >= OWN {
+            // The system would let it go on to the end of its slice, which is longer than a tick.
+            thread::yield_now();
+        }
+        yield_now().await;
         meter.resume();
     })
 }
 
-/// One call's place, or the lack of one.
-#[derive(Debug)]
-pub(super) struct Place {
-    all: Arc<Semaphore>,
-    mine: Mutex<Option<OwnedSemaphorePermit>>,
-}
-
-impl Place {
-    pub(super) fn new(all: &Arc<Semaphore>) -> Arc<Self> {
-        Arc::new(Self { all: Arc::clone(all), mine: Mutex::default() })
+/// Runs a call here, and there if it takes long. Dropping this stops it, at its next tick.
+pub(super) async fn run<F>(threads: &Handle, call: F) -> Option<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut call = Box::pin(call);
+    let here = poll_fn(|context| {
+        MOVES.set(false);
+        match call.as_mut().poll(context) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending if MOVES.take() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    if let Some(ended) = here.await {
+        return Some(ended);
     }
-
-    fn mine(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
-        self.mine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets whoever waits go first, and waits for the next turn.
-    async fn again(&self) {
-        self.give_up();
-        tokio::task::yield_now().await;
-        // Never closed.
-        let permit = Arc::clone(&self.all).acquire_owned().await.ok();
-        *self.mine() = permit;
-    }
-
-    /// Gives the place back, for instance to wait for the world outside.
-    pub(super) fn give_up(&self) {
-        self.mine().take();
-    }
+    let mut there = JoinSet::new();
+    there.spawn_on(call, threads);
+    there.join_next().await?.ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
+    use crate::clock;
+
+    /// Where a call began and ended that used so much CPU time before its first turn.
+    async fn stations(used: Duration) -> (Option<String>, Option<String>) {
+        let name = || thread::current().name().map(str::to_owned);
+        let call = async move {
+            let begun = name();
+            turn(used, &Arc::new(Meter::new(clock::instant()))).await;
+            (begun, name())
+        };
+        run(&threads().expect("threads"), call).await.expect("an end")
+    }
 
     #[tokio::test]
-    async fn who_computes_for_long_does_so_in_turn() {
-        let all = Arc::new(Semaphore::new(1));
-        let [first, second] = [(); 2].map(|()| Place::new(&all));
-        first.again().await;
-        let mut waiting = Box::pin(second.again());
-        for _ in 0..3 {
-            assert!(waiting.as_mut().now_or_never().is_none(), "the other has the place");
-        }
-        let mut next = Box::pin(first.again());
-        assert!(next.as_mut().now_or_never().is_none());
-        waiting.await;
-        assert!(next.as_mut().now_or_never().is_none(), "it is behind the other now");
-        second.give_up();
-        next.await;
-        drop(first);
-        assert_eq!(all.available_permits(), 1);
+    async fn who_computes_for_long_goes_on_elsewhere() {
+        let (begun, ended) = stations(Duration::ZERO).await;
+        assert_eq!(begun, ended);
+        let (begun, ended) = stations(OWN).await;
+        assert_ne!(begun, ended);
+        assert_eq!(ended.as_deref(), Some("plugin-long"));
+    }
+
+    #[tokio::test]
+    async fn who_is_not_wanted_any_more_stops() {
+        let (sender, mut ended) = tokio::sync::oneshot::channel::<()>();
+        let call = async move {
+            let _open = sender;
+            loop {
+                turn(OWN, &Arc::new(Meter::new(clock::instant()))).await;
+            }
+        };
+        let threads = threads().expect("threads");
+        let given_up = tokio::time::timeout(Duration::from_millis(20), run(&threads, call)).await;
+        assert!(given_up.is_err());
+        // It is dropped.
+        assert!((&mut ended).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_comes_to_harm_harms_nobody() {
+        let call = async {
+            turn(OWN, &Arc::new(Meter::new(clock::instant()))).await;
+            panic!("on purpose");
+        };
+        assert_eq!(run(&threads().expect("threads"), call).await, None::<()>);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn these_threads_are_nice_and_no_others() {
+        let nice = || rustix::process::getpriority_process(None).expect("a number");
+        let usual = nice();
+        let call = async move {
+            turn(OWN, &Arc::new(Meter::new(clock::instant()))).await;
+            nice()
+        };
+        let there = run(&threads().expect("threads"), call).await;
+        assert_eq!((there, nice()), (Some(usual.max(NICE)), usual));
     }
 }

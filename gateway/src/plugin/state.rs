@@ -5,8 +5,8 @@ use super::{
     apart::Apart,
     call::{Call, Level, LogLine, Settings, cut},
     limits::{Memory, Meter, Options},
-    long::Place,
     outside::Outlet,
+    ticker::Present,
     wasi,
 };
 use crate::model::{catalog::Tenant, grants::Capabilities, message::Message, secret::Secret};
@@ -24,7 +24,8 @@ pub(super) struct State {
     pub(super) outlet: Arc<Outlet>,
     pub(super) spent: Spent,
     pub(super) meter: Arc<Meter>,
-    pub(super) place: Arc<Place>,
+    /// For as long as there is a store, its clock ticks.
+    _present: Present,
     log: Vec<LogLine>,
     log_dropped: u32,
     log_lines: usize,
@@ -55,7 +56,8 @@ impl State {
         call: &Call,
         options: &Options,
         outlet: &Arc<Outlet>,
-        (meter, place): (&Arc<Meter>, &Arc<Place>),
+        meter: &Arc<Meter>,
+        present: Present,
     ) -> Self {
         Self {
             memory: Memory::new(options.memory_bytes),
@@ -73,7 +75,7 @@ impl State {
             },
             spent: Spent::default(),
             meter: Arc::clone(meter),
-            place: Arc::clone(place),
+            _present: present,
             log: Vec::new(),
             log_dropped: 0,
             log_lines: options.log_lines,
@@ -97,10 +99,8 @@ impl State {
         limit: Duration,
         what: F,
     ) -> impl Future<Output = Option<F::Output>> + use<F> {
-        let (meter, place) = (Arc::clone(&self.meter), Arc::clone(&self.place));
+        let meter = Arc::clone(&self.meter);
         async move {
-            // Others may compute meanwhile.
-            place.give_up();
             meter.wait();
             let came = tokio::time::timeout(limit, what).await;
             meter.resume();

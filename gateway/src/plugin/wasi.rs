@@ -5,7 +5,7 @@
 //! Nobody sleeps on a clock that stands still: what waits for a time goes on at once, and the time has come. On a real one a
 //! guest may sleep, which is a part of its time limit, and its own doing.
 
-use super::{limits::Meter, long::Place, state::State};
+use super::{limits::Meter, state::State};
 use crate::{
     clock,
     model::{grants::Capabilities, message::Message},
@@ -142,12 +142,12 @@ impl monotonic_clock::Host for State {
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let (meter, place) = (Arc::clone(&self.meter), Arc::clone(&self.place));
+        let meter = Arc::clone(&self.meter);
         let Wasi { table, clock, .. } = self.wasi();
         let alarm = match clock {
             Clock::Stands(time) => Alarm::Come(Arc::clone(time), when),
             Clock::Runs(start) => {
-                Alarm::Sleep { until: start.checked_add(Duration::from_nanos(when)), meter, place }
+                Alarm::Sleep { until: start.checked_add(Duration::from_nanos(when)), meter }
             }
         };
         let alarm = table.push(alarm)?;
@@ -169,7 +169,6 @@ enum Alarm {
         /// None: never.
         until: Option<Instant>,
         meter: Arc<Meter>,
-        place: Arc<Place>,
     },
 }
 
@@ -180,12 +179,10 @@ impl Pollable for Alarm {
             Self::Come(time, when) => {
                 time.fetch_max(*when, Relaxed);
             }
-            Self::Sleep { until, meter, place } => {
+            Self::Sleep { until, meter } => {
                 if until.is_some_and(|until| until <= clock::instant()) {
                     return;
                 }
-                // Others may compute meanwhile.
-                place.give_up();
                 let _asleep = meter.sleeps(*until);
                 match until {
                     Some(until) => tokio::time::sleep_until((*until).into()).await,

@@ -29,7 +29,7 @@ const FENCES: [Fence; 9] = [
         only: &["deliver/client"],
     },
     Fence { names: &["TcpStream::connect", "lookup_host"], only: &["deliver/client/dial", "cli"] },
-    Fence { names: &["rustix"], only: &["clock", "descriptors", "plugin/compiler"] },
+    Fence { names: &["rustix"], only: &["clock", "descriptors", "plugin/compiler", "plugin/long"] },
     Fence { names: &["rand", "getrandom", "fastrand"], only: &["clock"] },
     Fence {
         names: &[

@@ -62,6 +62,23 @@ async fn a_guest_is_stopped_by_whichever_time_is_up_first() {
 }
 
 #[tokio::test]
+async fn the_clock_of_guests_sleeps_while_there_is_none_and_wakes_for_each() {
+    let options = Options { concurrency: 2, cpu_ms: 20, timeout_ms: 60_000, ..Options::default() };
+    let stage = Stage::with(options);
+    for _ in 0..3 {
+        for _ in 0..3000 {
+            if stage.host.0.ticker.sleeps() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(stage.host.0.ticker.sleeps(), "nobody is there");
+        let called = stage.run(&json!({ "do": "spin" })).await;
+        assert_eq!(called.result, Err(CallFailure::CpuLimit(20)), "it ticked");
+    }
+}
+
+#[tokio::test]
 async fn a_spinning_guest_shares_its_thread_and_leaves_room_in_the_pool() {
     let options = Options { concurrency: 4, per_application: 2, ..Options::default() };
     let stage = Stage::with(Options { cpu_ms: 60_000, timeout_ms: 600_000, ..options });
