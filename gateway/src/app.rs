@@ -176,7 +176,8 @@ impl App {
             catalog.clone(),
             (wires, endpoint_plugins),
             delivery,
-            descriptors.requests,
+            // A look-up has two sockets: who waits for names takes none from those who do not.
+            descriptors.requests / 2,
         );
         let simulator = Simulator::new(&host, &registry, &catalog, &log, guests.clone());
         let dispatcher =

@@ -31,8 +31,8 @@ impl Descriptors {
 
     fn of(granted: usize) -> Self {
         let share = (granted.saturating_sub(KEPT) / 2).clamp(16, MOST);
-        // More are under way at once to most endpoints than a new connection each would be worth.
-        Self { connections: share, requests: share, idle: (share / 8).clamp(4, 256) }
+        // As many as are under way at once to hosts that serve many endpoints: a new connection costs as much as several requests.
+        Self { connections: share, requests: share, idle: (share / 4).clamp(4, 2048) }
     }
 }
 
@@ -44,9 +44,9 @@ mod tests {
     fn everybody_gets_a_share() {
         assert_eq!(
             Descriptors::of(1024),
-            Descriptors { connections: 416, requests: 416, idle: 52 }
+            Descriptors { connections: 416, requests: 416, idle: 104 }
         );
-        let most = Descriptors { connections: MOST, requests: MOST, idle: 256 };
+        let most = Descriptors { connections: MOST, requests: MOST, idle: 2048 };
         assert_eq!(Descriptors::of(usize::MAX), most);
         assert_eq!(Descriptors::of(0).requests, 16);
     }

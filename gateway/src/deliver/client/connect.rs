@@ -232,8 +232,8 @@ impl Connector {
             .handshake(TokioIo::new(stream))
             .await;
         let (sender, connection) = made.map_err(|error| Trouble::of(&error, true))?;
-        self.pool.drive(connection, place);
-        Ok(self.pool.one(&route.host, sender))
+        let hold = self.pool.drive(connection, place);
+        Ok(self.pool.one(&route.host, (sender, hold)))
     }
 
     async fn http2<S>(&self, route: &Route<'_>, stream: S, place: Place) -> Result<Lease, Trouble>
@@ -250,8 +250,8 @@ impl Connector {
             .handshake(TokioIo::new(stream))
             .await;
         let (sender, connection) = made.map_err(|error| Trouble::of(&error, true))?;
-        self.pool.drive(connection, place);
-        Ok(self.pool.shared(&route.host, sender))
+        let hold = self.pool.drive(connection, place);
+        Ok(self.pool.shared(&route.host, (sender, hold)))
     }
 }
 

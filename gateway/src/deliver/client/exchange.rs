@@ -12,6 +12,9 @@ use hyper::body::Incoming;
 use std::time::Duration;
 use url::{Position, Url};
 
+/// How long a connection that is kept may take to be ready: it is at once, unless something is wrong with its other side.
+const READY: Duration = Duration::from_millis(250);
+
 /// A request, but for where it goes.
 pub struct Draft {
     /// The method.
@@ -39,6 +42,7 @@ impl Connector {
             return Err(trouble);
         }
         drop(lease);
+        self.pool.distrust(&route.host);
         metrics::counter!("octohooks_requests_again_total").increment(1);
         let mut lease = self.open(route).await?;
         let response = send(&mut lease, route.url, draft()).await?;
@@ -65,15 +69,12 @@ async fn send(lease: &mut Lease, url: &Url, draft: Draft) -> Result<Response<Inc
     };
     let mut request = Request::new(Body::new(body));
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
+    if !ready(lease).await {
+        return Err(Trouble { died: true, ..Trouble::new(Failure::Connect, "it was not ready") });
+    }
     let answered = match &mut lease.sender {
-        Sender::One(sender) => match sender.ready().await {
-            Ok(()) => sender.send_request(request).await,
-            Err(error) => Err(error),
-        },
-        Sender::Shared(sender, _) => match sender.ready().await {
-            Ok(()) => sender.send_request(request).await,
-            Err(error) => Err(error),
-        },
+        Sender::One(sender) => sender.send_request(request).await,
+        Sender::Shared(sender, _) => sender.send_request(request).await,
     };
     answered.map_err(|error| {
         let trouble = Trouble::of(&error, true);
@@ -82,6 +83,18 @@ async fn send(lease: &mut Lease, url: &Url, draft: Draft) -> Result<Response<Inc
         }
         trouble
     })
+}
+
+/// Whether the connection takes a request, soon if it was used before: its receiver may have answered the last one without
+/// reading it, and then it is written still. A connection that is dead says so when it is used.
+async fn ready(lease: &mut Lease) -> bool {
+    let becoming = async {
+        match &mut lease.sender {
+            Sender::One(sender) => drop(sender.ready().await),
+            Sender::Shared(sender, _) => drop(sender.ready().await),
+        }
+    };
+    tokio::time::timeout(READY, becoming).await.is_ok() || !lease.reused
 }
 
 /// How long a connection may be idle after this answer; none if it ends with it.

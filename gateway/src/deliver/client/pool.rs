@@ -15,28 +15,34 @@ use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use metrics::Gauge;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     future::Future,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{Mutex as Turn, Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// Shorter than what most receivers keep a connection open for; one that says less (`Keep-Alive: timeout=5`) is believed.
 pub const IDLE: Duration = Duration::from_secs(20);
 /// Then a connection serves no more: a name may mean another address by now.
 const AGE: Duration = Duration::from_secs(300);
+/// For how long a host whose kept connection died is asked on new ones alone.
+const DISTRUST: Duration = Duration::from_secs(10);
+/// How long a connection that nobody holds may take to close.
+const LINGER: Duration = Duration::from_millis(500);
 /// Requests at once on one HTTP/2 connection: what RFC 9113 asks receivers to allow. Where one allows fewer, some wait.
 const STREAMS: usize = 100;
 /// Hosts without connections that are remembered, since the next request is likely.
 const EMPTY: usize = 1024;
 
-pub use lease::{Lease, Sender, Use};
+use hosts::{Host, Idle, Mark, Shared, State};
+pub use lease::{Hold, Lease, Sender, Use};
 
+mod hosts;
 mod lease;
 
 /// A request's body.
@@ -44,40 +50,6 @@ pub type Body = Full<Bytes>;
 
 /// A socket that may be open.
 pub type Place = OwnedSemaphorePermit;
-
-/// When an idle connection is closed, and which it is.
-type Mark = (Instant, u64);
-
-struct Idle {
-    mark: Mark,
-    sender: http1::SendRequest<Body>,
-    born: Instant,
-}
-
-struct Shared {
-    number: u64,
-    sender: http2::SendRequest<Body>,
-    streams: usize,
-    born: Instant,
-    /// While nobody uses it.
-    idle: Option<Mark>,
-}
-
-struct Host {
-    name: Arc<str>,
-    /// The one used last is the last.
-    idle: VecDeque<Idle>,
-    shared: Vec<Shared>,
-    /// Who connects, where HTTP/2 is spoken.
-    turn: Option<Arc<Turn<()>>>,
-}
-
-#[derive(Default)]
-struct State {
-    hosts: HashMap<Arc<str>, Host>,
-    idle: BTreeMap<Mark, Arc<str>>,
-    number: u64,
-}
 
 /// All connections.
 pub struct Pool {
@@ -131,20 +103,29 @@ impl Pool {
         self.places.clone().try_acquire_many_owned(count).ok()
     }
 
-    /// Runs a connection until it is closed, and gives its place back then.
-    pub fn drive<E>(
+    /// Runs a connection until it is closed, or nobody holds it, and gives its place back then.
+    pub fn drive<E: Send>(
         &self,
         connection: impl Future<Output = Result<(), E>> + Send + 'static,
         place: Place,
-    ) {
+    ) -> Hold {
         let sockets = self.sockets.clone();
         sockets.increment(1);
+        let (hold, dropped) = Hold::new();
         tokio::spawn(async move {
+            let mut connection = pin!(connection);
             // How it ended is the request's to tell.
-            let _ended = connection.await;
+            tokio::select! {
+                _ended = &mut connection => {}
+                _dropped = dropped => {
+                    // A receiver that reads nothing would keep it, and its place, for ever.
+                    let _ended = tokio::time::timeout(LINGER, connection).await;
+                }
+            }
             drop(place);
             sockets.decrement(1);
         });
+        hold
     }
 
     /// A connection to that host, if there is one.
@@ -162,15 +143,17 @@ impl Pool {
                     idle.remove(&mark);
                 }
                 shared.streams += 1;
-                let (sender, born) = (shared.sender.clone(), shared.born);
+                let (sender, born, hold) =
+                    (shared.sender.clone(), shared.born, shared.hold.clone());
                 let sender = self.sender(sender, &host.name, shared.number);
-                return Some(self.lease(host.name.clone(), sender, born, true));
+                return Some(self.lease(host.name.clone(), (sender, hold), born, true));
             }
         }
-        while let Some(Idle { mark, sender, born }) = host.idle.pop_back() {
+        while let Some(Idle { mark, sender, born, hold }) = host.idle.pop_back() {
             idle.remove(&mark);
             if mark.0 > now && is_young(born) && !sender.is_closed() {
-                return Some(self.lease(host.name.clone(), Sender::One(sender), born, true));
+                let sender = (Sender::One(sender), hold);
+                return Some(self.lease(host.name.clone(), sender, born, true));
             }
         }
         None
@@ -183,12 +166,20 @@ impl Pool {
     }
 
     /// A new HTTP/1.1 connection.
-    pub fn one(self: &Arc<Self>, host: &str, sender: http1::SendRequest<Body>) -> Lease {
-        self.lease(host.into(), Sender::One(sender), clock::instant(), false)
+    pub fn one(
+        self: &Arc<Self>,
+        host: &str,
+        (sender, hold): (http1::SendRequest<Body>, Hold),
+    ) -> Lease {
+        self.lease(host.into(), (Sender::One(sender), hold), clock::instant(), false)
     }
 
     /// A new HTTP/2 connection, which others use as well; or the one that somebody else made meanwhile.
-    pub fn shared(self: &Arc<Self>, host: &str, sender: http2::SendRequest<Body>) -> Lease {
+    pub fn shared(
+        self: &Arc<Self>,
+        host: &str,
+        (sender, hold): (http2::SendRequest<Body>, Hold),
+    ) -> Lease {
         if let Some(lease) = self.take(host) {
             return lease;
         }
@@ -199,10 +190,10 @@ impl Pool {
         let name: Arc<str> = host.into();
         let host = state.hosts.entry(name).or_insert_with_key(|name| Host::new(name.clone()));
         host.turn.get_or_insert_default();
-        let new = Shared { number, sender: sender.clone(), streams: 1, born, idle: None };
-        host.shared.push(new);
-        let sender = self.sender(sender, &host.name, number);
-        self.lease(host.name.clone(), sender, born, false)
+        let (again, held) = (sender.clone(), hold.clone());
+        host.shared.push(Shared { number, sender, streams: 1, born, idle: None, hold });
+        let sender = self.sender(again, &host.name, number);
+        self.lease(host.name.clone(), (sender, held), born, false)
     }
 
     fn sender(
@@ -218,18 +209,18 @@ impl Pool {
     fn lease(
         self: &Arc<Self>,
         host: Arc<str>,
-        sender: Sender,
+        (sender, hold): (Sender, Hold),
         born: Instant,
         reused: bool,
     ) -> Lease {
-        Lease { pool: self.clone(), host, sender, born, reused }
+        Lease { pool: self.clone(), host, sender, born, reused, hold }
     }
 
     /// Keeps a connection for so long, unless somebody waits for its place.
     fn keep(
         &self,
         host: Arc<str>,
-        sender: http1::SendRequest<Body>,
+        (sender, hold): (http1::SendRequest<Body>, Hold),
         born: Instant,
         idle: Duration,
     ) {
@@ -240,14 +231,28 @@ impl Pool {
         let mark = state.mark(idle);
         let room = self.per_host.max(1);
         let entry = state.hosts.entry(host.clone());
-        let kept = &mut entry.or_insert_with_key(|name| Host::new(name.clone())).idle;
-        kept.push_back(Idle { mark, sender, born });
+        let entry = entry.or_insert_with_key(|name| Host::new(name.clone()));
+        if entry.distrusted.is_some_and(|until| clock::instant() < until) {
+            return;
+        }
+        let kept = &mut entry.idle;
+        kept.push_back(Idle { mark, sender, born, hold });
         let over = if kept.len() > room { kept.pop_front() } else { None };
         if let Some(over) = over {
             state.idle.remove(&over.mark);
         }
         state.idle.insert(mark, host);
         self.tell(&state, mark);
+    }
+
+    /// A connection that the host kept died under a request. For a while none is kept: a receiver that closes them like this
+    /// would see each request twice.
+    pub fn distrust(&self, host: &str) {
+        let mut state = self.state();
+        let State { hosts, idle, .. } = &mut *state;
+        let Some(host) = hosts.get_mut(host) else { return };
+        host.distrusted = Some(clock::instant() + DISTRUST);
+        host.idle.drain(..).for_each(|closed| drop(idle.remove(&closed.mark)));
     }
 
     /// A request less on a shared connection.
@@ -312,32 +317,6 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.changed.notify_one();
-    }
-}
-
-impl State {
-    fn mark(&mut self, idle: Duration) -> Mark {
-        self.number += 1;
-        (clock::instant() + idle, self.number)
-    }
-
-    fn close(&mut self, mark: Mark, name: &str) {
-        let Some(host) = self.hosts.get_mut(name) else { return };
-        host.idle.retain(|idle| idle.mark != mark);
-        host.shared.retain(|shared| shared.idle != Some(mark));
-        if host.is_empty() {
-            self.hosts.remove(name);
-        }
-    }
-}
-
-impl Host {
-    const fn new(name: Arc<str>) -> Self {
-        Self { name, idle: VecDeque::new(), shared: Vec::new(), turn: None }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.idle.is_empty() && self.shared.is_empty()
     }
 }
 

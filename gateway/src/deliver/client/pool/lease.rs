@@ -3,9 +3,25 @@
 use super::{Body, Pool};
 use hyper::client::conn::{http1, http2};
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::oneshot;
+
+/// That somebody has a connection, or may take it. When nobody does any more, it is closed, whatever its other side does.
+#[derive(Clone)]
+pub struct Hold {
+    _held: Arc<oneshot::Sender<Infallible>>,
+}
+
+impl Hold {
+    /// One hold, and what ends when it and its clones are dropped.
+    pub(super) fn new() -> (Self, impl Future<Output: Send>) {
+        let (held, dropped) = oneshot::channel();
+        (Self { _held: Arc::new(held) }, dropped)
+    }
+}
 
 /// A connection that one request may use. Dropped before [`done`](Self::done), it is not used again, but for one that is
 /// shared.
@@ -17,14 +33,15 @@ pub struct Lease {
     pub(super) born: Instant,
     /// Whether it has served before.
     pub reused: bool,
+    pub(super) hold: Hold,
 }
 
 impl Lease {
     /// The request's answer was read to its end: the connection may serve others, for so long.
     pub fn done(self, idle: Duration) {
-        let Self { pool, host, sender, born, .. } = self;
+        let Self { pool, host, sender, born, hold, .. } = self;
         if let Sender::One(sender) = sender {
-            pool.keep(host, sender, born, idle);
+            pool.keep(host, (sender, hold), born, idle);
         }
     }
 }

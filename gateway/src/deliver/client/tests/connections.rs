@@ -10,10 +10,16 @@ use crate::{
         client::{Client, Sockets, dial::Tcp},
         guard::{self, Guard},
     },
-    model::attempt::{Failure, Outcome},
+    model::{
+        attempt::{Failure, Outcome},
+        endpoint::Endpoint,
+        message::Sequence,
+        sample,
+    },
 };
 use futures_util::future::join_all;
 use std::{sync::Arc, time::Duration};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A guard that lets loopback through.
 pub fn loopback() -> guard::Options {
@@ -161,6 +167,63 @@ async fn sockets_idle_and_active_are_never_more_than_there_may_be() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), closed).await.expect("is closed");
+}
+
+/// Accepts what comes, says that as soon as a request begins and reads nothing of it; where.
+async fn deaf(says: &'static [u8]) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if !says.is_empty() {
+                stream.read_exact(&mut [0]).await.expect("comes");
+                stream.write_all(says).await.expect("is written");
+            }
+            held.push(stream);
+        }
+    });
+    url
+}
+
+/// What comes of a delivery to there that is longer than all buffers are.
+async fn send_much(client: &Client, url: &str) -> Outcome {
+    let endpoint = Endpoint { url: url.parse().expect("a URL"), ..sample::endpoint() };
+    let mut message = sample::message(endpoint.application);
+    message.payload = vec![b' '; 32 << 20].into();
+    let delivery = sample::delivery(&Arc::new(message), Sequence(1));
+    client.send(&endpoint, &delivery, 1, None).await
+}
+
+async fn all_closed(client: &Client) {
+    let closed = async {
+        while client.connector.pool.depths(64).0 > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(50), closed).await.expect("is closed");
+}
+
+#[tokio::test]
+async fn a_receiver_that_reads_nothing_keeps_no_socket() {
+    let url = deaf(b"").await;
+    let options = Options { timeout_ms: 100, ..Options::default() };
+    let client = client(loopback(), options, Arc::new(Tcp));
+    for outcome in join_all((0..3).map(|_| send_much(&client, &url))).await {
+        assert_eq!(failed(&outcome).0, Failure::Timeout);
+    }
+    all_closed(&client).await;
+}
+
+#[tokio::test]
+async fn who_answers_what_it_did_not_read_is_asked_on_another_connection() {
+    let url = deaf(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let client = here();
+    for _ in 0..3 {
+        let outcome = send_much(&client, &url).await;
+        assert_eq!(status(&outcome), Some(200), "{outcome:?}");
+    }
+    all_closed(&client).await;
 }
 
 #[tokio::test]
