@@ -54,10 +54,9 @@ pub enum Ready {
 }
 
 impl Lane {
-    /// An empty lane.
+    /// An empty lane, with the limiter of its rate.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        let limiter = limits.rate.map(Limiter::new);
+    pub fn new(limits: Limits, limiter: Option<Limiter>) -> Self {
         Self {
             limits,
             limiter,
@@ -181,9 +180,10 @@ impl Lane {
     }
 
     /// Takes over changed limits at once.
-    pub fn set_limits(&mut self, limits: Limits) {
+    pub fn set_limits(&mut self, limits: Limits, now: Instant) {
         if limits.rate != self.limits.rate {
-            self.limiter = limits.rate.map(|rate| Limiter::going_on(rate, self.limiter.as_ref()));
+            self.limiter =
+                limits.rate.map(|rate| Limiter::going_on(rate, self.limiter.as_ref(), now));
         }
         if self.health.set(limits.renewed, limits.in_flight) {
             self.resume();

@@ -54,6 +54,19 @@ pub struct Rules {
     pub places: usize,
     /// The same to one endpoint that does not say.
     pub in_flight: usize,
+    /// When the gateway began. What it let through before is not known, so that the bursts of all that was there by then are
+    /// taken for used.
+    pub began: (Instant, Millis),
+}
+
+impl Rules {
+    /// Such a limiter, of what was created at that time.
+    fn limiter(&self, rate: RateLimit, created: Millis) -> Limiter {
+        match created < self.began.1 {
+            true => Limiter::new(rate).spent(self.began.0),
+            false => Limiter::new(rate),
+        }
+    }
 }
 
 /// All lanes.
@@ -121,7 +134,7 @@ impl Lanes {
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
-            limiter: rules.rate.map(Limiter::new),
+            limiter: rules.rate.map(|rate| rules.limiter(rate, 0)),
             lanes: HashMap::new(),
             applications: HashMap::new(),
             turns: VecDeque::new(),
@@ -290,13 +303,16 @@ impl Lanes {
         lanes.entry(id).or_insert_with(|| {
             let of = applications
                 .entry(application)
-                .or_insert_with(|| Application::new(catalog.tenant(application)));
+                .or_insert_with(|| Application::new(catalog.tenant(application), rules));
             of.lanes.push(id);
             if ages.is_empty() {
                 timers.add(now + IDLE, Wake::Ages);
             }
             ages.push_back((now + IDLE, id));
-            let mut lane = Lane::new(limits(rules, endpoint));
+            let limits = limits(rules, endpoint);
+            let created = endpoint.map_or(0, |endpoint| endpoint.created);
+            let limiter = limits.rate.map(|rate| rules.limiter(rate, created));
+            let mut lane = Lane::new(limits, limiter);
             if let Some(order) = order(endpoint).filter(|order| *order != Order::None) {
                 // A new lane has nothing to set aside.
                 let _nothing = lane.set_order(order, 0);

@@ -39,12 +39,25 @@ impl Limiter {
         Self { interval, tolerance, late, due: None, awaited: false }
     }
 
-    /// The same, going on from what another limiter has let through: a changed limit does not give the burst again.
+    /// The same, with its burst used up just before `at`: nobody knows what was sent then.
     #[must_use]
-    pub fn going_on(rate: RateLimit, from: Option<&Self>) -> Self {
+    pub fn spent(self, at: Instant) -> Self {
+        Self { due: Some(at + self.tolerance + self.interval), ..self }
+    }
+
+    /// The same, going on from another limiter `now`: what that has let through ahead of its schedule still counts, each request
+    /// as one of this rate, so that a changed limit neither gives the burst again nor keeps anybody waiting for the old one.
+    #[must_use]
+    pub fn going_on(rate: RateLimit, from: Option<&Self>, now: Instant) -> Self {
         let mut limiter = Self::new(rate);
-        let last = from.and_then(|old| old.due?.checked_sub(old.interval));
-        limiter.due = last.map(|last| last + limiter.interval);
+        let ahead =
+            from.and_then(|old| Some((old.due?.checked_duration_since(now)?, old.interval)));
+        if let Some((ahead, interval)) = ahead {
+            // Any two of them are less than a day.
+            let requests = ahead.as_secs_f64() / interval.as_secs_f64().max(f64::MIN_POSITIVE);
+            let requests = requests.min(f64::from(rate.burst.get()));
+            limiter.due = Some(now + limiter.interval.mul_f64(requests));
+        }
         limiter
     }
 

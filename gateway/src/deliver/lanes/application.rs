@@ -1,6 +1,6 @@
 //! An application, as far as its lanes share something: its rate limit, its turns and its places.
 
-use super::Limiter;
+use super::{Limiter, Rules};
 use crate::model::{catalog::Tenant, id::EndpointId};
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -26,9 +26,13 @@ pub struct Application {
 impl Application {
     /// One without lanes.
     #[must_use]
-    pub fn new(tenant: Option<&Arc<Tenant>>) -> Self {
+    pub fn new(tenant: Option<&Arc<Tenant>>, rules: &Rules) -> Self {
+        let limiter = tenant.and_then(|tenant| {
+            let of = &tenant.application;
+            of.rate_limit.map(|rate| rules.limiter(rate, of.created))
+        });
         Self {
-            limiter: tenant.and_then(|tenant| tenant.application.rate_limit).map(Limiter::new),
+            limiter,
             tenant: tenant.cloned(),
             lanes: Vec::new(),
             ready: VecDeque::new(),
@@ -40,7 +44,7 @@ impl Application {
 
     /// Takes over the application as it is now; whether it was changed. A look at it costs next to nothing, since a
     /// change of the catalog makes a new one of each that it concerns, and of no other.
-    pub fn follow(&mut self, tenant: Option<&Arc<Tenant>>) -> bool {
+    pub fn follow(&mut self, tenant: Option<&Arc<Tenant>>, now: Instant) -> bool {
         let same = match (&self.tenant, tenant) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (old, new) => old.is_none() && new.is_none(),
@@ -51,7 +55,7 @@ impl Application {
         let rate = |tenant: Option<&Arc<Tenant>>| tenant?.application.rate_limit;
         let (old, new) = (rate(self.tenant.as_ref()), rate(tenant));
         if old != new {
-            self.limiter = new.map(|rate| Limiter::going_on(rate, self.limiter.as_ref()));
+            self.limiter = new.map(|rate| Limiter::going_on(rate, self.limiter.as_ref(), now));
         }
         self.tenant = tenant.cloned();
         true

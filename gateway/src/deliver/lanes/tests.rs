@@ -42,7 +42,7 @@ fn rate(limit: u32, burst: u32) -> RateLimit {
 }
 
 fn rules(places: usize) -> Rules {
-    Rules { rate: None, places, in_flight: 100 }
+    Rules { rate: None, places, in_flight: 100, began: (clock::instant(), 0) }
 }
 
 fn world(rules: Rules) -> World {
@@ -184,6 +184,33 @@ fn applications_take_turns_at_the_gateways_limit() {
     world.pass(10 * SECOND);
     assert!((249..=251).contains(&world.sent_to(single)), "{}", world.sent_to(single));
     assert!((500..=501).contains(&world.sent.len()), "{}", world.sent.len());
+}
+
+#[test]
+fn a_restart_does_not_give_the_bursts_again() {
+    let limit = Some(rate(20, 20));
+    let levels = [(limit, None, None), (None, limit, None), (None, None, limit)];
+    for ((gateway, application, endpoint), knows) in
+        levels.into_iter().flat_map(|level| [(level, true), (level, false)])
+    {
+        let now = clock::instant();
+        let began = (now, if knows { 0 } else { Millis::MAX });
+        let mut world = world(Rules { rate: gateway, began, ..rules(100) });
+        world.now = now;
+        let application = world.application(application);
+        let endpoint = world.endpoint(application, endpoint);
+        world.offer(endpoint, 100);
+        world.pass(SECOND);
+        let expected = if knows { 39..=41 } else { 19..=21 };
+        assert!(expected.contains(&world.sent.len()), "{knows} {}", world.sent.len());
+        // It comes back with time, as ever.
+        world.pass(60 * SECOND);
+        let before = world.sent.len();
+        world.offer(endpoint, 100);
+        world.pass(SECOND);
+        let sent = world.sent.len() - before;
+        assert!((39..=41).contains(&sent), "{sent}");
+    }
 }
 
 #[test]

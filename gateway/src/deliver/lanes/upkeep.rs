@@ -46,7 +46,7 @@ impl Lanes {
     pub fn follow(&mut self, catalog: &Snapshot, now: Instant) -> Vec<Arc<Delivery>> {
         let mut concerned = Vec::new();
         for (id, application) in &mut self.applications {
-            if application.follow(catalog.tenant(*id)) {
+            if application.follow(catalog.tenant(*id), now) {
                 concerned.push((*id, application.lanes.clone()));
             }
         }
@@ -59,7 +59,7 @@ impl Lanes {
                 let Some(entry) = self.lanes.get_mut(&id) else { continue };
                 match endpoint.filter(|endpoint| endpoint.enabled) {
                     Some(endpoint) => {
-                        entry.lane.set_limits(limits);
+                        entry.lane.set_limits(limits, now);
                         if endpoint.order != entry.lane.order() {
                             self.over.extend(entry.lane.set_order(endpoint.order, share));
                             self.orders += 1;

@@ -66,11 +66,39 @@ fn changed_rates_go_on_from_what_was_let_through() {
     let mut limiter = Limiter::new(rate(1, 1));
     limiter.take(now);
     assert_eq!(limiter.slot(now), now + SECOND);
-    let mut faster = Limiter::going_on(rate(10, 1), Some(&limiter));
+    let mut faster = Limiter::going_on(rate(10, 1), Some(&limiter), now);
     assert_eq!(faster.slot(now), now + SECOND / 10);
-    let mut slower = Limiter::going_on(rate(1, 1), Some(&faster));
+    let mut slower = Limiter::going_on(rate(1, 1), Some(&faster), now);
     assert_eq!(slower.slot(now), now + SECOND);
     assert!(!slower.is_rested(now) && slower.is_rested(now + SECOND));
+}
+
+#[test]
+fn nobody_waits_for_the_schedule_of_a_limit_that_is_no_more() {
+    let now = clock::instant();
+    let hourly = RateLimit { per: Per::Hour, ..rate(600, 600) };
+    let mut limiter = Limiter::new(hourly);
+    (0..600).for_each(|_| limiter.take(now));
+    assert!(limiter.slot(now) > now);
+    let mut faster = Limiter::going_on(rate(100, 1), Some(&limiter), now);
+    assert!(faster.slot(now) <= now + SECOND / 50, "and not for an hour");
+}
+
+#[test]
+fn a_limit_that_is_changed_to_and_fro_lets_no_more_through() {
+    let start = clock::instant();
+    let limits = [rate(50, 50), RateLimit { per: Per::Minute, ..rate(50, 50) }];
+    let mut limiter = Limiter::new(limits[0]);
+    let mut sent = Vec::new();
+    for step in 0..60 {
+        let now = start + step * SECOND / 20;
+        limiter = Limiter::going_on(limits[step as usize % 2], Some(&limiter), now);
+        while limiter.slot(now) <= now && sent.len() < 10_000 {
+            limiter.take(now);
+            sent.push(now);
+        }
+    }
+    assert!(window_maximum(&sent) <= 100, "{}", window_maximum(&sent));
 }
 
 #[test]
