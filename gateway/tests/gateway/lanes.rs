@@ -49,11 +49,9 @@ async fn what_a_full_lane_has_no_room_for_waits_on_disk_and_arrives_in_order() {
     gateway.post("/applications/hooli/endpoints", slow).await;
     let quick = json!({ "url": receiver.url("/ok/quick"), "uid": "quick" });
     gateway.post("/applications/hooli/endpoints", quick).await;
-    // The window is 1000, half of it is room for a fetch.
-    const COUNT: usize = 2600;
-    for n in 0..COUNT {
-        gateway.message("hooli", json!({ "n": n })).await;
-    }
+    // The window is 4096, half of it is room for a fetch.
+    const COUNT: usize = 7000;
+    publish(&gateway, COUNT).await;
     // Its neighbour has everything while the slow one has its first.
     receiver.wait_for("/ok/quick", COUNT).await;
     assert_eq!(receiver.received("/gate/slow").len(), 1);
@@ -71,10 +69,8 @@ async fn what_waits_on_disk_for_its_lane_survives_a_kill() {
     gateway.application("hooli", &[]).await;
     let slow = json!({ "url": receiver.url("/gate/slow"), "maxInFlight": 1 });
     gateway.post("/applications/hooli/endpoints", slow).await;
-    const COUNT: usize = 1500;
-    for n in 0..COUNT {
-        gateway.message("hooli", json!({ "n": n })).await;
-    }
+    const COUNT: usize = 5000;
+    publish(&gateway, COUNT).await;
     receiver.wait_for("/gate/slow", 1).await;
     gateway.restart().await;
     receiver.open_gate();
@@ -82,6 +78,16 @@ async fn what_waits_on_disk_for_its_lane_survives_a_kill() {
     let mut numbers = numbers(&received[1..]);
     numbers.sort_unstable();
     assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>(), "only what was in flight came twice");
+}
+
+/// So many messages, numbered by their `n`, a hundred at once.
+async fn publish(gateway: &Gateway, count: usize) {
+    for first in (0..count).step_by(100) {
+        let message = |n| json!({ "eventType": "sms.status", "payload": { "n": n } });
+        let messages: Vec<_> = (first..first + 100).map(message).collect();
+        let path = "/applications/hooli/messages/batch";
+        gateway.post(path, json!({ "messages": messages })).await;
+    }
 }
 
 /// The `n` of each payload.

@@ -2,7 +2,7 @@
 
 use super::{
     ordered::Fetch,
-    window::{BYTES, COUNT, OVERHEAD},
+    window::{BYTES, COUNT, FETCH, OVERHEAD},
     *,
 };
 use crate::{
@@ -34,7 +34,7 @@ fn limits(rate: Option<(u32, u32)>, in_flight: usize) -> Limits {
 
 /// A lane in which those wait.
 fn lane(limits: Limits, deliveries: std::ops::Range<u64>) -> Lane {
-    let mut lane = Lane::new(limits);
+    let mut lane = Lane::new(limits, limits.rate.map(Limiter::new));
     for sequence in deliveries {
         assert_eq!(lane.offer(delivery(sequence), BYTES), None);
     }
@@ -114,13 +114,13 @@ fn changed_limits_count_at_once_and_do_not_give_the_burst_again() {
     let mut lane = lane(limits(Some((1, 1)), 100), 0..9);
     assert_eq!(send(&mut lane, now), Some(0));
     assert_eq!(lane.ready(now), Ready::At(now + Duration::from_secs(1)));
-    lane.set_limits(limits(Some((50, 1)), 100));
+    lane.set_limits(limits(Some((50, 1)), 100), now);
     assert_eq!(lane.ready(now), Ready::At(now + Duration::from_millis(20)), "the burst is used");
-    lane.set_limits(limits(None, 3));
+    lane.set_limits(limits(None, 3), now);
     assert_eq!(send(&mut lane, now), Some(1));
     assert_eq!(send(&mut lane, now), Some(2));
     assert_eq!(lane.ready(now), Ready::No);
-    lane.set_limits(limits(None, 1));
+    lane.set_limits(limits(None, 1), now);
     end(&mut lane);
     end(&mut lane);
     assert_eq!(lane.ready(now), Ready::No, "one is under way still");
@@ -164,11 +164,11 @@ fn a_lane_has_no_more_under_way_than_its_receiver_bears_and_at_least_one() {
     end(&mut lane);
     end(&mut lane);
     assert_eq!(lane.ready(now), Ready::No, "two are under way still");
-    lane.set_limits(limits(None, 9));
+    lane.set_limits(limits(None, 9), now);
     assert_eq!(lane.in_flight_limit(), 2, "changed limits do not widen it");
     end(&mut lane);
     assert_eq!(send(&mut lane, now), Some(4));
-    lane.set_limits(limits(None, 1));
+    lane.set_limits(limits(None, 1), now);
     assert_eq!(lane.in_flight_limit(), 1, "never beyond the endpoint's own");
 }
 
@@ -179,7 +179,7 @@ fn a_limit_that_is_raised_while_the_breaker_is_open_lets_no_second_trial_out() {
     assert_eq!(send(&mut lane, now), Some(0));
     (0..3).for_each(|_| says(&mut lane, Sign::Bad, now));
     end(&mut lane);
-    lane.set_limits(limits(None, 9));
+    lane.set_limits(limits(None, 9), now);
     let later = now + Duration::from_secs(2);
     assert_eq!(lane.ready(now), Ready::At(now + Duration::from_secs(1)));
     assert_eq!(send(&mut lane, later), Some(1));
@@ -198,7 +198,7 @@ fn what_a_full_window_has_no_room_for_is_set_aside_and_fetched_in_order() {
     }
     let over = lane.offer(delivery(window + 1), BYTES);
     assert!(over.is_some(), "older ones are set aside");
-    assert_eq!(fetch(&mut lane), Some(COUNT / 2));
+    assert_eq!(fetch(&mut lane), Some(FETCH));
     assert_eq!(send(&mut lane, now), Some(window / 2), "it goes on meanwhile");
     fetched(&mut lane, Some(vec![delivery(window), delivery(window + 1)]));
     assert_eq!(fetch(&mut lane), None, "it is full again");
@@ -220,7 +220,7 @@ fn large_deliveries_fill_the_window_sooner() {
     message.payload = vec![b' '; BYTES / 4].into();
     let message = Arc::new(message);
     let large = |sequence| Arc::new(sample::delivery(&message, Sequence(sequence)));
-    let mut lane = Lane::new(limits(None, 10));
+    let mut lane = Lane::new(limits(None, 10), None);
     for sequence in 0..4 {
         assert_eq!(lane.offer(large(sequence), usize::MAX), None);
     }
@@ -240,7 +240,7 @@ fn large_deliveries_fill_the_window_sooner() {
 #[test]
 fn a_window_keeps_to_its_share_of_the_memory_but_has_always_one() {
     let now = clock::instant();
-    let mut lane = Lane::new(limits(None, 10));
+    let mut lane = Lane::new(limits(None, 10), None);
     assert_eq!(lane.offer(delivery(0), 0), None);
     assert!(lane.offer(delivery(1), 0).is_some());
     assert!(!lane.wants(0));
@@ -258,14 +258,14 @@ fn a_window_keeps_to_its_share_of_the_memory_but_has_always_one() {
 #[test]
 fn what_is_set_aside_during_a_fetch_is_not_forgotten() {
     let now = clock::instant();
-    let mut lane = Lane::new(limits(None, 10));
+    let mut lane = Lane::new(limits(None, 10), None);
     lane.set_aside();
-    assert_eq!(fetch(&mut lane), Some(COUNT));
+    assert_eq!(fetch(&mut lane), Some(FETCH));
     assert!(lane.offer(delivery(1), BYTES).is_some());
     fetched(&mut lane, Some(Vec::new()));
-    assert_eq!(fetch(&mut lane), Some(COUNT));
+    assert_eq!(fetch(&mut lane), Some(FETCH));
     fetched(&mut lane, None);
-    assert_eq!(fetch(&mut lane), Some(COUNT), "a failed fetch is made again");
+    assert_eq!(fetch(&mut lane), Some(FETCH), "a failed fetch is made again");
     fetched(&mut lane, Some(vec![delivery(1)]));
     assert!(fetch(&mut lane).is_some());
     assert!(!lane.is_idle(now));
@@ -295,7 +295,8 @@ proptest! {
         actions in prop::collection::vec(0_u8..4, 1..400)
     ) {
         let mut now = clock::instant();
-        let mut lane = Lane::new(limits(rated.then_some((200, 2)), limit));
+        let limits_then = limits(rated.then_some((200, 2)), limit);
+        let mut lane = Lane::new(limits_then, limits_then.rate.map(Limiter::new));
         let (mut store, mut offered, mut out) = (Vec::new(), 0_u64, Vec::new());
         let mut under_way = 0;
         let share = share * OVERHEAD;
@@ -326,7 +327,7 @@ proptest! {
             act(&mut lane, &mut store, &mut under_way, now);
             prop_assert!(under_way <= limit);
         }
-        lane.set_limits(limits(None, usize::MAX));
+        lane.set_limits(limits(None, usize::MAX), now);
         act(&mut lane, &mut store, &mut under_way, now);
         prop_assert_eq!(out, (0..offered).collect::<Vec<_>>());
     }

@@ -4,10 +4,12 @@
 use crate::model::{Millis, delivery::Delivery};
 use std::{collections::VecDeque, sync::Arc};
 
-/// How many deliveries a lane keeps in memory.
-pub const COUNT: usize = 1000;
+/// How many deliveries a lane keeps in memory: what is set aside costs two more statements.
+pub const COUNT: usize = 4096;
 /// How many bytes of them, unless it is one.
 pub const BYTES: usize = 8 << 20;
+/// How many are fetched at once: reading more would keep a core from others for longer than they should notice.
+pub const FETCH: usize = 128;
 /// What a delivery costs in memory beside its payload, in bytes: its own, its message's and their names.
 pub const OVERHEAD: usize = 1024;
 
@@ -78,7 +80,7 @@ impl Window {
         let (share, count) = (share.min(BYTES), self.queue.len());
         let room = count == 0 || (count <= COUNT / 2 && self.bytes <= share / 2);
         let more = share.saturating_sub(self.bytes) / OVERHEAD;
-        room.then(|| more.clamp(1, COUNT - count))
+        room.then(|| more.clamp(1, FETCH.min(COUNT - count)))
     }
 
     /// Whether it wants to fetch, where there may be `more`, and did not say so yet.
