@@ -16,6 +16,7 @@ use crate::{
     store::{Catalog, Queue, Settlement, StoreError},
 };
 use attempt::Tried;
+use futures_util::FutureExt;
 use guests::Guests;
 use health::Policy;
 use lane::ordered::Fetch;
@@ -24,6 +25,7 @@ use schedule::RetryOptions;
 use serde::{Deserialize, Serialize};
 use std::{
     num::NonZeroUsize,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -159,6 +161,7 @@ impl Deliver {
             rate: options.rate_limit,
             places: places(options.max_in_flight_total, requests),
             in_flight: options.max_in_flight,
+            began: (clock::instant(), clock::now()),
         };
         let meters = Meters {
             delivered: metrics::counter!("octohooks_attempts_total", "outcome" => "delivered"),
@@ -318,18 +321,19 @@ impl Deliver {
     /// One attempt, from its start to its record.
     async fn attempt(self: Arc<Self>, delivery: Arc<Delivery>) {
         let (id, attempted) = (delivery.key.endpoint, delivery.clone());
-        let found = self.catalog.snapshot().endpoint(id).cloned();
-        let Tried { settlement, disable, told } = match found.filter(|endpoint| endpoint.enabled) {
-            Some(_) if delivery.message.has_expired(clock::now()) => Tried::not(expired(delivery)),
-            Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
-            None => Tried::not(ended(delivery)),
-        };
-        let ends = !matches!(settlement.next, Next::RetryAt(_));
+        // A fault of ours must not hold the lane's place for ever.
+        let tried = AssertUnwindSafe(self.tried(delivery)).catch_unwind().await;
+        let tried = tried.unwrap_or_else(|_| Tried::not(again(attempted.clone())));
+        let Tried { settlement, disable, told } = tried;
+        let comes_again = matches!(settlement.next, Next::RetryAt(_));
         self.queue.settle(settlement);
         if let Some(why) = disable {
             self.disable(id, why).await;
         }
         let follows = self.change(|lanes| {
+            // Of one that is disabled nothing comes again, whatever was decided.
+            let is_enabled = self.catalog.snapshot().endpoint(id).is_some_and(|e| e.enabled);
+            let ends = !(comes_again && is_enabled);
             let lane = lanes.lane(id);
             let follows = lane.zip(told).and_then(|(lane, told)| self.heed(lane, told));
             lanes.finished(&attempted, ends, clock::instant());
@@ -340,6 +344,15 @@ impl Deliver {
         }
         if self.draining.load(Ordering::SeqCst) {
             self.ended.notify_one();
+        }
+    }
+
+    async fn tried(&self, delivery: Arc<Delivery>) -> Tried {
+        let found = self.catalog.snapshot().endpoint(delivery.key.endpoint).cloned();
+        match found.filter(|endpoint| endpoint.enabled) {
+            Some(_) if delivery.message.has_expired(clock::now()) => Tried::not(expired(delivery)),
+            Some(endpoint) => self.attempt_at(&endpoint, delivery).await,
+            None => Tried::not(ended(delivery)),
         }
     }
 
@@ -364,6 +377,15 @@ fn places(wanted: Option<NonZeroUsize>, descriptors: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let wanted = wanted.map_or(cores * PER_CORE, usize::from);
     wanted.min(descriptors).max(1)
+}
+
+/// After how long an attempt is made again that the gateway itself came to harm in, in milliseconds.
+const HARMED: u64 = 60_000;
+
+/// How a delivery goes on whose attempt is not known to have been made.
+fn again(delivery: Arc<Delivery>) -> Settlement {
+    let next = Next::RetryAt(clock::now() + HARMED);
+    Settlement { delivery, attempt: None, next, notice: None }
 }
 
 /// How a delivery ends whose endpoint is disabled or gone.

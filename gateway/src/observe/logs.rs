@@ -41,6 +41,8 @@ pub fn start(options: &Options) -> Result<(), String> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would be said on stderr too, and whoever says that where nobody reads comes to harm.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let started = match options.format {
         Format::Text => builder.with_target(false).try_init(),

@@ -43,6 +43,8 @@ impl Life {
     ) -> Self {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime");
+        let within = runtime.enter();
+        time.enter();
         let queue = Arc::new(Slow::over(store.clone(), receivers.books.clone()));
         let (registry, trials) = (Arc::new(Registry::default()), Arc::new(Trials::default()));
         registry.insert(plugins::loaded());
@@ -54,10 +56,7 @@ impl Life {
         receivers.watch(&deliver);
         let dispatcher =
             Dispatcher::new(queue.clone(), store.clone(), host(), &registry, &trials, handle);
-        {
-            let _within = runtime.enter();
-            time.enter();
-        }
+        drop(within);
         runtime.spawn(deliver.clone().run());
         runtime.spawn(dispatcher.run());
         Self { runtime, store: store.clone(), queue, deliver }

@@ -25,6 +25,7 @@ pub(crate) struct Gateway {
     base: String,
     client: Client,
     descriptors: Option<u32>,
+    unheard: bool,
 }
 
 /// A directory below the build directory.
@@ -77,6 +78,7 @@ impl Gateway {
             base: format!("http://{port}"),
             client: client(),
             descriptors: None,
+            unheard: false,
         };
         gateway.restart().await;
         gateway
@@ -95,8 +97,13 @@ impl Gateway {
             command.args(["-c", &limited]).arg(binary);
         }
         let output = log.try_clone().expect("a handle");
-        let child =
-            command.arg("serve").stdout(output).stderr(log).spawn().expect("the gateway starts");
+        command.arg("serve").stdout(output);
+        match self.unheard {
+            true => command.stderr(Stdio::piped()),
+            false => command.stderr(log),
+        };
+        let mut child = command.spawn().expect("the gateway starts");
+        drop(child.stderr.take());
         self.child = Some(child);
         let url = format!("{}/health", self.base);
         until("the gateway is ready", async || {
@@ -106,6 +113,11 @@ impl Gateway {
             self.client.get(&url).send().await.ok().filter(|answer| answer.status() == 200)
         })
         .await;
+    }
+
+    /// From the next start on nobody reads its log.
+    pub(crate) fn ignore_log(&mut self) {
+        self.unheard = true;
     }
 
     /// The next start may open that many files and sockets.

@@ -277,3 +277,22 @@ async fn help_says_what_there_is() {
     let gateway = Gateway::start(&[]).await;
     assert_eq!(gateway.call(Method::GET, "/nothing-here", None).await.0, 404);
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_stops_nothing() {
+    let (mut gateway, receiver) = (Gateway::start(&[]).await, Receiver::start().await);
+    gateway.ignore_log();
+    gateway.restart().await;
+    gateway.application("hooli", &[&receiver.url("/status/500")]).await;
+    let path = "/applications/hooli/endpoints/e0";
+    let one = json!({ "url": receiver.url("/status/500"), "maxInFlight": 1 });
+    gateway.put(path, one).await;
+    // Each failure is a line.
+    for n in 0..3 {
+        let message = gateway.message("hooli", json!({ "n": n })).await;
+        let deliveries = gateway.settled("hooli", &message).await;
+        assert_eq!(deliveries[0]["status"], "failed", "{deliveries:?}");
+    }
+    gateway.signal("TERM");
+    assert!(gateway.ended().await.success());
+}

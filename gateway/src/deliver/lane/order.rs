@@ -254,6 +254,21 @@ impl Chains {
         chains.into_iter().filter_map(|chain| self.next(chain)).collect()
     }
 
+    /// What is here, when all that waits has ended but for what is under way: those whose turn it is, unless they were among
+    /// `waited`, in the window. Nothing goes ahead of them.
+    #[must_use]
+    pub fn clear(&mut self, waited: &[Arc<Delivery>]) -> Vec<Arc<Delivery>> {
+        let waited = waited.iter().map(|delivery| delivery.place());
+        let waited: HashSet<Place> = waited.chain(std::mem::take(&mut self.wanted)).collect();
+        let known = Self::known(self.order);
+        let old = std::mem::replace(self, known);
+        for (chain, place) in old.turns.iter().filter(|(_, place)| !waited.contains(place)) {
+            self.turns.insert(*chain, *place);
+            self.put(*chain, *place, Whereabouts::Away);
+        }
+        old.dissolve()
+    }
+
     /// What is here, when the endpoint keeps another order, or none, or is gone.
     #[must_use]
     pub fn dissolve(self) -> Vec<Arc<Delivery>> {

@@ -133,10 +133,9 @@ impl Lane {
     #[must_use]
     pub fn clear(&mut self) -> Vec<Arc<Delivery>> {
         let mut cleared = self.window.clear();
-        if let Some(chains) = self.chains.take() {
-            let order = chains.order();
-            cleared.extend(chains.dissolve());
-            self.chains = Some(Box::new(Chains::known(order)));
+        if let Some(chains) = &mut self.chains {
+            let here = chains.clear(&cleared);
+            cleared.extend(here);
         }
         cleared
     }

@@ -32,6 +32,7 @@ use crate::{
 use rusqlite::Connection;
 use std::{
     collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc::Receiver},
     time::Duration,
 };
@@ -47,8 +48,9 @@ pub use apply::put_row;
 use apply::{alter, begin, forget, insert_messages, keep_health, remember, resend, settle, wait};
 pub use tell::failure;
 
-/// At most this many operations share a commit, beside those that are owed.
-const BATCH: usize = 1024;
+/// At most this many operations share a commit, beside those that are owed: some milliseconds of work, which is what a sender
+/// waits for beside somebody's flood. More would save little of what a commit costs.
+const BATCH: usize = 256;
 /// How long settlements wait for company.
 const LAZY: Duration = Duration::from_millis(8);
 /// How long the writer waits before it tries again what it owes.
@@ -189,8 +191,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Runs until told to stop, or until nobody can hand over any more.
-    pub fn run(mut self) {
+    /// Runs until told to stop, or until nobody can hand over any more. Should it come to harm, the process ends: nothing would be
+    /// accepted or recorded any more, and a start finds everything that is durable.
+    pub fn run(self) {
+        if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            tracing::error!("the store's writer failed: the gateway ends");
+            std::process::abort();
+        }
+    }
+
+    fn work(mut self) {
         let mut running = true;
         while running {
             self.read_ahead();

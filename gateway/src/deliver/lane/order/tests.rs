@@ -4,7 +4,11 @@
 use super::*;
 use crate::{
     clock,
-    deliver::lane::{Lane, Limits, Ready, ordered::Fetch, window::OVERHEAD},
+    deliver::lane::{
+        Lane, Limits, Ready,
+        ordered::Fetch,
+        window::{BYTES, OVERHEAD},
+    },
     model::{id::ApplicationId, message::Sequence, name::OrderingKey, sample},
 };
 use proptest::prelude::*;
@@ -37,7 +41,7 @@ fn delivery(number: u64, key: Option<&str>) -> Arc<Delivery> {
 impl World {
     fn new(order: Order, share: usize) -> Self {
         let mut world = Self {
-            lane: Lane::new(Limits { rate: None, in_flight: 3, renewed: 1 }),
+            lane: Lane::new(Limits { rate: None, in_flight: 3, renewed: 1 }, None),
             order,
             share,
             made: 0,
@@ -148,7 +152,7 @@ impl World {
 
     /// The process ends and starts again: what had no row comes again, and the rest is found.
     fn crash(&mut self) {
-        self.lane = Lane::new(Limits { rate: None, in_flight: 3, renewed: 1 });
+        self.lane = Lane::new(Limits { rate: None, in_flight: 3, renewed: 1 }, None);
         let over = self.lane.set_order(self.order, self.share);
         assert!(over.is_empty());
         self.under_way.clear();
@@ -311,4 +315,29 @@ proptest! {
         }
         world.finish();
     }
+}
+
+#[test]
+fn who_is_enabled_again_waits_for_what_is_under_way() {
+    let now = clock::instant();
+    let delivery = |number| {
+        let message = Arc::new(sample::message(ApplicationId(Uuid::nil())));
+        Arc::new(sample::delivery(&message, Sequence(number)))
+    };
+    let mut lane = Lane::new(Limits { rate: None, in_flight: 3, renewed: 1 }, None);
+    assert_eq!(lane.set_order(Order::Endpoint, BYTES), []);
+    lane.learn(Vec::new());
+    let [first, second, third] = [1, 2, 3].map(delivery);
+    assert_eq!(lane.offer(first.clone(), BYTES), None);
+    assert_eq!(lane.take(now), Some(first.clone()));
+    assert_eq!(lane.offer(second.clone(), BYTES), None);
+    assert_eq!(lane.clear(), [second], "the endpoint is disabled");
+    assert_eq!(lane.offer(third.clone(), BYTES), None);
+    assert_eq!(lane.ready(now), Ready::No, "the first is under way");
+    lane.finished(&first, false);
+    assert_eq!(lane.ready(now), Ready::No, "it comes again");
+    assert_eq!(lane.offer(first.clone(), BYTES), None);
+    assert_eq!(lane.take(now), Some(first.clone()));
+    lane.finished(&first, true);
+    assert_eq!(lane.take(now), Some(third));
 }
