@@ -141,7 +141,11 @@ impl Client {
         if let (401, Some((_, token))) = (response.status().as_u16(), &login) {
             self.tokens.refused(endpoint.id, token);
         }
-        read(response, lease).await
+        let mut answer = read(response, lease).await?;
+        if let (Some((_, sent)), Some(credentials)) = (&login, &endpoint.credentials) {
+            hide(&mut answer, sent, &credentials.secret.text);
+        }
+        Ok(answer)
     }
 
     /// The header that the endpoint's credentials set.
@@ -229,6 +233,34 @@ async fn read(response: Response<Incoming>, lease: Lease) -> Result<Answer, Trou
         lease.done(keep);
     }
     Ok(Answer { status, retry_after, headers, body })
+}
+
+/// A receiver that says what it was sent does not make that known: what an endpoint logs in with is never shown.
+fn hide(answer: &mut Answer, sent: &HeaderValue, secret: &str) {
+    const INSTEAD: &str = "(not shown)";
+    let sent = sent.to_str().unwrap_or_default();
+    // The scheme is no secret.
+    let value = sent.split_once(' ').map_or(sent, |(_, value)| value);
+    for secret in [value, secret].into_iter().filter(|secret| !secret.is_empty()) {
+        if answer.headers.contains(secret) {
+            answer.headers = answer.headers.replace(secret, INSTEAD);
+        }
+        answer.body = without(&answer.body, secret.as_bytes(), INSTEAD.as_bytes());
+    }
+    // It may have grown.
+    answer.body.truncate(ANSWER);
+}
+
+/// The bytes, with `instead` wherever they have those.
+fn without(bytes: &[u8], those: &[u8], instead: &[u8]) -> Vec<u8> {
+    let (mut without, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let Some(at) = rest.windows(those.len()).position(|part| part == those) {
+        without.extend_from_slice(&rest[..at]);
+        without.extend_from_slice(instead);
+        rest = &rest[at + those.len()..];
+    }
+    without.extend_from_slice(rest);
+    without
 }
 
 /// The headers that are recorded, as lines.

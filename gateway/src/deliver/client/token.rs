@@ -233,7 +233,11 @@ fn read(status: u16, body: &[u8], start: Instant) -> Result<Token, String> {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| answer[name].as_str();
     if status != 200 {
-        let code = text("error").filter(|code| code.len() <= 64).unwrap_or("no error code");
+        // Nothing that it may have got from us: the codes are words (RFC 6749, 5.2).
+        let is_word = |code: &&str| {
+            code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        let code = text("error").filter(is_word).unwrap_or("no error code");
         return Err(format!("the token endpoint answered {status}: {code}"));
     }
     let token = text("access_token").ok_or("the token endpoint's answer has no access_token")?;
@@ -284,6 +288,7 @@ mod tests {
         for (status, answer, says) in [
             (400, json!({ "error": "invalid_client" }), "answered 400: invalid_client"),
             (500, json!("x"), "answered 500: no error code"),
+            (401, json!({ "error": "bad Basic YzpT" }), "answered 401: no error code"),
             (200, json!({}), "no access_token"),
             (200, json!({ "access_token": "a\nb" }), "fits in no header"),
             (200, json!({ "access_token": "t", "token_type": "mac" }), "not a bearer"),

@@ -13,7 +13,7 @@ use crate::{
         client::{Client, dial::Tcp},
     },
     model::{
-        attempt::Failure,
+        attempt::{Failure, Outcome},
         credentials::{ClientAuthentication, ClientCertificate, Credentials, Kind, OAuth2},
         endpoint::{Endpoint, Method},
         sample,
@@ -56,6 +56,31 @@ fn token(name: &str, seconds: u32) -> Say {
 
 fn tokens_of(heard: &[Heard]) -> Vec<&str> {
     heard.iter().map(|heard| heard.header("authorization")).collect()
+}
+
+#[tokio::test]
+async fn what_an_endpoint_logs_in_with_is_not_recorded_where_its_receiver_says_it() {
+    let basic = Kind::Basic { username: "u".into() };
+    for (kind, secret, said) in [
+        (Kind::Bearer, "abc", "Bearer abc"),
+        (basic, "n", "Basic dTpu"),
+        (Kind::Bearer, "shown", "shown"),
+    ] {
+        let body = format!("{said}, {said}!").into_bytes();
+        let answer = Say::Answer(400, vec![("x-echo", said.to_owned())], body);
+        let receiver = Scripted::start([answer]).await;
+        let outcome = send(&here(), &endpoint(&receiver.url("/"), kind, secret)).await;
+        let Outcome::Answered(answer) = outcome else { panic!("{outcome:?}") };
+        let hidden = |text: &str| text.replace("(not shown)", "");
+        for text in [answer.headers, String::from_utf8(answer.body).expect("text")] {
+            assert!(text.contains("(not shown)"), "{text}");
+            let text = hidden(&text);
+            assert!(
+                !text.contains("abc") && !text.contains("dTpu") && !text.contains("shown"),
+                "{text}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
