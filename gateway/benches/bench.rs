@@ -94,6 +94,14 @@ struct Args {
     /// Endpoints with nothing to do; 0 leaves out all that is measured of lanes.
     #[arg(long, default_value_t = 10_000)]
     endpoints: usize,
+    /// What is measured of lanes.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "accuracy,fairness,waiting,endpoints"
+    )]
+    lanes: Vec<lanes::Part>,
     /// The scenarios to run.
     #[arg(
         long,
@@ -220,7 +228,7 @@ async fn measure(mut args: Args) -> Result<()> {
             if !args.json {
                 println!("… lanes: limits, neighbours who hang, {most} endpoints");
             }
-            lanes::measure(most, &plan, &launch).await.context("lanes")?
+            lanes::measure(&args.lanes, most, &plan, &launch).await.context("lanes")?
         }
     };
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use futures_util::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -34,15 +35,49 @@ const CALLS: usize = 16;
 /// What has not come after so long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Measures all of it, with so many endpoints at most.
-pub(crate) async fn measure(most: usize, plan: &Plan, launch: &Launch) -> Result<Vec<Figure>> {
+/// What is measured of lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// How exactly a rate limit is kept, and how much of it is used.
+    Accuracy,
+    /// The p99 of those who behave, beside those who do not.
+    Fairness,
+    /// What a backlog of a million costs in memory.
+    Waiting,
+    /// How many deliveries go to few endpoints and to many, and what those cost that have nothing to do.
+    Endpoints,
+}
+
+/// After so long without a message a gateway is idle: connections are closed and lanes are gone.
+const SETTLED: Duration = Duration::from_secs(150);
+
+/// Measures these of it, with so many endpoints at most.
+pub(crate) async fn measure(
+    parts: &[Part],
+    most: usize,
+    plan: &Plan,
+    launch: &Launch,
+) -> Result<Vec<Figure>> {
     let scale = if most < 10_000 { 10 } else { 1 };
     let mut figures = Vec::new();
-    figures.extend(accuracy(1_000, launch).await.context("accuracy")?);
-    figures.extend(accuracy(5_000, launch).await.context("accuracy")?);
-    figures.extend(fairness(plan, scale, launch).await.context("fairness")?);
-    figures.extend(waiting(100_000 / scale, launch).await.context("waiting deliveries")?);
-    figures.extend(endpoints(most, launch).await.context("many endpoints")?);
+    for part in parts {
+        match part {
+            Part::Accuracy => {
+                figures.extend(accuracy(1_000, launch).await.context("accuracy")?);
+                figures.extend(accuracy(5_000, launch).await.context("accuracy")?);
+            }
+            Part::Fairness => {
+                figures.extend(fairness(plan, scale, launch).await.context("fairness")?);
+            }
+            Part::Waiting => {
+                let few = 100_000 / scale;
+                figures.extend(waiting(few, launch).await.context("waiting deliveries")?);
+            }
+            Part::Endpoints => {
+                figures.extend(endpoints(most, launch).await.context("many endpoints")?);
+            }
+        }
+    }
     Ok(figures)
 }
 
@@ -261,23 +296,35 @@ async fn fairness(plan: &Plan, scale: usize, launch: &Launch) -> Result<[Figure;
     ])
 }
 
-/// What deliveries cost that wait for a receiver who does not answer.
-async fn waiting(count: usize, launch: &Launch) -> Result<[Figure; 1]> {
+/// What deliveries cost that wait for a receiver who does not answer: so many, and ten times as many.
+async fn waiting(few: usize, launch: &Launch) -> Result<[Figure; 2]> {
     let yard = Yard::open(launch).await?;
     yard.furnish(2, &json!({ "maxInFlight": 1 }), |n| ["/hang", "/ok"][n].into()).await?;
     // The store's and the writer's own memory is there before.
     yard.publish(20_000, |_| 1).await?;
     yard.arrived(20_000).await;
     let before = yard.memory()?;
-    yard.publish(count, |_| 0).await?;
-    sleep(Duration::from_secs(2)).await;
-    let memory = (yard.memory()? - before) * 100_000.0 / count as f64;
-    Ok([figure("waitingMebibytes", "memory of 100,000 waiting deliveries MiB", 1, Some(memory))])
+    let grown = async |more: usize| -> Result<f64> {
+        yard.publish(more, |_| 0).await?;
+        sleep(Duration::from_secs(2)).await;
+        Ok(yard.memory()? - before)
+    };
+    let some = grown(few).await?;
+    let many = grown(few * 9).await?;
+    Ok([
+        figure(
+            "waitingMebibytes",
+            format!("memory of {few} waiting deliveries MiB"),
+            1,
+            Some(some),
+        ),
+        figure("waitingMillionMebibytes", format!("  of {}", few * 10), 1, Some(many)),
+    ])
 }
 
 /// What endpoints cost that have nothing to do, and how many deliveries go to few and to many.
 async fn endpoints(most: usize, launch: &Launch) -> Result<Vec<Figure>> {
-    let mut figures = Vec::new();
+    let (mut figures, mut rates) = (Vec::new(), Vec::new());
     let messages = most * 4;
     for (key, count) in [("throughput1", 1), ("throughput100", 100), ("throughputMany", most)] {
         let yard = Yard::open(launch).await?;
@@ -294,9 +341,10 @@ async fn endpoints(most: usize, launch: &Launch) -> Result<Vec<Figure>> {
         yard.arrived(messages + messages / 4).await;
         let rate = messages as f64 / began.elapsed().as_secs_f64();
         figures.push(figure(key, format!("delivered/s to {count} endpoints"), 0, Some(rate)));
+        rates.push(rate);
         if count == most {
             let scaled = memory * 10_000.0 / most as f64;
-            sleep(Duration::from_secs(2)).await;
+            sleep(SETTLED).await;
             let before = Usage::of(yard.gateway.id())?.cpu;
             sleep(Duration::from_secs(10)).await;
             let cpu = (Usage::of(yard.gateway.id())?.cpu - before).as_secs_f64() / 10.0 * 100.0;
@@ -314,5 +362,10 @@ async fn endpoints(most: usize, launch: &Launch) -> Result<Vec<Figure>> {
             ));
         }
     }
+    let (least, most) = (
+        rates.iter().copied().fold(f64::INFINITY, f64::min),
+        rates.iter().copied().fold(0.0, f64::max),
+    );
+    figures.push(figure("throughputRatio", "  least of most", 2, Some(least / most)));
     Ok(figures)
 }

@@ -273,12 +273,35 @@ impl Report {
             ),
             target(
                 "others' p99 beside receivers who hang, of alone: at most 2",
-                self.lanes
-                    .iter()
-                    .find(|line| line.key == "fairnessRatio")
-                    .and_then(|line| line.value),
+                self.lane("fairnessRatio"),
                 |value, bound| value <= bound,
                 2.0,
+            ),
+            target(
+                "of a rate limit, used over 10 s, per cent: at least 98",
+                self.lane("used1000Percent")
+                    .zip(self.lane("used5000Percent"))
+                    .map(|(a, b)| a.min(b)),
+                |value, bound| value >= bound,
+                98.0,
+            ),
+            target(
+                "memory of a million waiting deliveries MiB: below 256",
+                self.lane("waitingMillionMebibytes"),
+                |value, bound| value < bound,
+                256.0,
+            ),
+            target(
+                "delivered/s to 1, 100 and many endpoints, least of most: at least 0.8",
+                self.lane("throughputRatio"),
+                |value, bound| value >= bound,
+                0.8,
+            ),
+            target(
+                "CPU with many idle endpoints, per cent: at most 0.1",
+                self.lane("idlePercent"),
+                |value, bound| value <= bound,
+                0.1,
             ),
             target(
                 "others' p99 beside a plugin that does harm, of alone: at most 1.5",
@@ -287,6 +310,10 @@ impl Report {
                 1.5,
             ),
         ]
+    }
+
+    fn lane(&self, key: &str) -> Option<f64> {
+        self.lanes.iter().find(|line| line.key == key).and_then(|line| line.value)
     }
 
     fn figure(&self, figure: &Figure, scenario: Scenario, subject: Subject) -> Option<f64> {
