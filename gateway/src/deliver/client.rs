@@ -2,7 +2,7 @@
 //! answer is recorded. No redirects, no proxy from the surroundings, only guarded addresses.
 //!
 //! [`exchange`] sends over a connection that [`pool`] keeps or [`connect`] opens: resolved by [`names`], checked by the
-//! guard, dialled by [`dial`], through the [`proxy`] where there is one, with [`tls`]. It is hyper's connections with a
+//! guard, dialled by [`dial`], through the [`proxy`] where there is one, with [`tls`], read with [`patience`]. It is hyper's connections with a
 //! pool of our own, because what counts here is no part of a client for everybody: a limit on all sockets, the address
 //! that was checked, and whether a connection was used before.
 
@@ -33,6 +33,7 @@ pub mod dial;
 mod exchange;
 mod fetch;
 pub mod names;
+mod patience;
 mod pool;
 pub mod proxy;
 pub mod tls;

@@ -4,6 +4,7 @@
 use super::{
     dial::Dial,
     names::Names,
+    patience::{Patience, Patient},
     pool::{Lease, Place, Pool},
     proxy::Proxy,
     tls::Tls,
@@ -226,13 +227,14 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let patience = Patience::default();
         let made = http1::Builder::new()
             .max_headers(HEADERS)
             .max_buf_size(HEAD)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Patient::new(stream, patience.clone())))
             .await;
         let (sender, connection) = made.map_err(|error| Trouble::of(&error, true))?;
-        let hold = self.pool.drive(connection, place);
+        let hold = self.pool.drive(connection, place, patience);
         Ok(self.pool.one(&route.host, (sender, hold)))
     }
 
@@ -250,7 +252,7 @@ impl Connector {
             .handshake(TokioIo::new(stream))
             .await;
         let (sender, connection) = made.map_err(|error| Trouble::of(&error, true))?;
-        let hold = self.pool.drive(connection, place);
+        let hold = self.pool.drive(connection, place, Patience::default());
         Ok(self.pool.shared(&route.host, (sender, hold)))
     }
 }

@@ -73,7 +73,12 @@ async fn send(lease: &mut Lease, url: &Url, draft: Draft) -> Result<Response<Inc
         return Err(Trouble { died: true, ..Trouble::new(Failure::Connect, "it was not ready") });
     }
     let answered = match &mut lease.sender {
-        Sender::One(sender) => sender.send_request(request).await,
+        Sender::One(sender) => {
+            lease.hold.patience.begin();
+            let answered = sender.send_request(request).await;
+            lease.hold.patience.end();
+            answered
+        }
         Sender::Shared(sender, _) => sender.send_request(request).await,
     };
     answered.map_err(|error| {

@@ -9,6 +9,7 @@
 //! What is not needed for correctness: that a connection taken is alive. Its receiver may be closing it, which is why a
 //! request that meets a dead one is made again (see [`Client`](super::Client)).
 
+use super::patience::Patience;
 use crate::clock;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -108,10 +109,11 @@ impl Pool {
         &self,
         connection: impl Future<Output = Result<(), E>> + Send + 'static,
         place: Place,
+        patience: Patience,
     ) -> Hold {
         let sockets = self.sockets.clone();
         sockets.increment(1);
-        let (hold, dropped) = Hold::new();
+        let (hold, dropped) = Hold::new(patience);
         tokio::spawn(async move {
             let mut connection = pin!(connection);
             // How it ended is the request's to tell.

@@ -1,5 +1,6 @@
 //! Why there is no answer: a class for whoever counts, a text for whoever reads.
 
+use super::patience::TooMuch;
 use crate::{
     deliver::guard::Refusal,
     model::attempt::{Failure, Outcome},
@@ -61,18 +62,31 @@ fn is_io(error: &hyper::Error) -> bool {
     causes(error).any(|cause| cause.is::<std::io::Error>())
 }
 
-/// Whether TLS ended it: a receiver may refuse our certificate only behind the handshake.
-fn is_tls(error: &hyper::Error) -> bool {
+/// Whether that is what reading or writing failed at.
+fn has_within<E: Error + 'static>(error: &hyper::Error) -> bool {
     let inner = |cause: &(dyn Error + 'static)| {
         let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        io.is_some_and(|inner| inner.is::<rustls::Error>())
+        io.is_some_and(|inner| inner.is::<E>())
     };
     causes(error).any(inner)
+}
+
+/// Whether TLS ended it: a receiver may refuse our certificate only behind the handshake.
+fn is_tls(error: &hyper::Error) -> bool {
+    has_within::<rustls::Error>(error)
+}
+
+/// Whether it said too much before it answered.
+fn is_too_much(error: &hyper::Error) -> bool {
+    has_within::<TooMuch>(error)
 }
 
 fn class(error: &hyper::Error) -> Failure {
     if is_tls(error) {
         return Failure::Tls;
+    }
+    if is_too_much(error) {
+        return Failure::Protocol;
     }
     let broken = error.is_incomplete_message()
         || error.is_canceled()
@@ -93,7 +107,7 @@ fn died(error: &hyper::Error) -> bool {
             error.is_incomplete_message()
                 || error.is_canceled()
                 || error.is_closed()
-                || is_io(error)
+                || (is_io(error) && !is_too_much(error))
         }
     }
 }

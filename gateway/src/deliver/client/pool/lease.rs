@@ -1,6 +1,6 @@
 //! A connection while a request has it.
 
-use super::{Body, Pool};
+use super::{super::patience::Patience, Body, Pool};
 use hyper::client::conn::{http1, http2};
 use std::{
     convert::Infallible,
@@ -13,13 +13,15 @@ use tokio::sync::oneshot;
 #[derive(Clone)]
 pub struct Hold {
     _held: Arc<oneshot::Sender<Infallible>>,
+    /// With its other side, where one request at a time is on it.
+    pub patience: Patience,
 }
 
 impl Hold {
     /// One hold, and what ends when it and its clones are dropped.
-    pub(super) fn new() -> (Self, impl Future<Output: Send>) {
+    pub(super) fn new(patience: Patience) -> (Self, impl Future<Output: Send>) {
         let (held, dropped) = oneshot::channel();
-        (Self { _held: Arc::new(held) }, dropped)
+        (Self { _held: Arc::new(held), patience }, dropped)
     }
 }
 
@@ -33,7 +35,8 @@ pub struct Lease {
     pub(super) born: Instant,
     /// Whether it has served before.
     pub reused: bool,
-    pub(super) hold: Hold,
+    /// What holds it.
+    pub hold: Hold,
 }
 
 impl Lease {

@@ -178,7 +178,8 @@ async fn deaf(says: &'static [u8]) -> String {
         while let Ok((mut stream, _)) = listener.accept().await {
             if !says.is_empty() {
                 stream.read_exact(&mut [0]).await.expect("comes");
-                stream.write_all(says).await.expect("is written");
+                // It may not be listened to.
+                let _written = stream.write_all(says).await;
             }
             held.push(stream);
         }
@@ -213,6 +214,18 @@ async fn a_receiver_that_reads_nothing_keeps_no_socket() {
         assert_eq!(failed(&outcome).0, Failure::Timeout);
     }
     all_closed(&client).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_says_everything_but_an_answer_is_not_listened_to_for_long() {
+    // Some informational answers are borne.
+    let few = ["HTTP/1.1 103 Early Hints\r\n\r\n"; 100].concat() + "HTTP/1.1 204 Well\r\n\r\n";
+    let url = deaf(few.leak().as_bytes()).await;
+    assert_eq!(status(&sent(&here(), &url).await), Some(204));
+    let many = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000);
+    let url = deaf(many.leak().as_bytes()).await;
+    let outcome = sent(&here(), &url).await;
+    assert_eq!(failed(&outcome), (Failure::Protocol, "more than 131072 bytes before the answer"));
 }
 
 #[tokio::test]
