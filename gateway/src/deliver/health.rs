@@ -29,6 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const JITTER: f64 = 0.2;
 /// An endpoint that fails for that long is kept as one that fails, in milliseconds.
 const LASTING: Millis = 60_000;
+/// A receiver that asks to be left alone for that long, in milliseconds, is also after a restart.
+const LONG: Millis = 10_000;
 
 /// What the delivery stage's options say of health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,8 @@ pub struct Health {
     throttle: Throttle,
     /// Since when, how many, and when its operators were warned.
     failing: Option<(Millis, u64, Option<Millis>)>,
+    /// Until when its receiver asked to be left alone, on the wall clock, if for long.
+    asked: Option<Millis>,
     kept: bool,
 }
 
@@ -142,7 +146,8 @@ impl Health {
     pub fn new(renewed: u64, most: usize) -> Self {
         let (adapt, breaker) = (Adapt::new(most), Breaker::default());
         let throttle = Throttle::default();
-        Self { renewed, adapt, breaker, until: 0, throttle, failing: None, kept: false }
+        let (failing, asked) = (None, None);
+        Self { renewed, adapt, breaker, until: 0, throttle, failing, asked, kept: false }
     }
 
     /// That of an endpoint of which this was kept, unless it was renewed since.
@@ -166,7 +171,8 @@ impl Health {
             times => Breaker::opened(failures, times, now + Duration::from_millis(left)),
         };
         let failing = trouble.failing_since.map(|since| (since, trouble.failures, trouble.warned));
-        Self { breaker, until: at + left, failing, kept: true, ..new }
+        let asked = trouble.asked.map(|until| until.min(at + policy.longest_asked));
+        Self { breaker, until: at + left, failing, asked, kept: true, ..new }
     }
 
     /// Its endpoint's `renewed`.
@@ -209,6 +215,12 @@ impl Health {
         }
     }
 
+    /// For how long its receiver still wants to be left alone, in milliseconds, if it asked for long.
+    #[must_use]
+    pub fn left_alone(&self, at: Millis) -> Option<Millis> {
+        self.asked.map(|until| until.saturating_sub(at)).filter(|left| *left > 0)
+    }
+
     /// How it is.
     #[must_use]
     pub fn shown(&self, now: Instant) -> health::Health {
@@ -230,6 +242,7 @@ impl Health {
     pub fn ended(&mut self, policy: &Policy, sign: Sign, ended: Ended) -> Orders {
         let Ended { started, took, now, at, full, chance } = ended;
         let mut orders = Orders::default();
+        let mut is_longer = false;
         match sign {
             Sign::Nothing => return orders,
             Sign::Good => {
@@ -240,6 +253,7 @@ impl Health {
                 self.throttle.forget(started);
                 let was_open = self.breaker.answered(started);
                 let was_failing = self.failing.take().is_some();
+                self.asked = None;
                 if (was_open || was_failing) && self.kept {
                     orders.keep = Some(self.trouble(now));
                 }
@@ -256,6 +270,12 @@ impl Health {
                 }
                 let asked = asked.map(|asked| asked.min(policy.longest_asked));
                 orders.pause = self.throttle.pause(started, now, asked, chance);
+                // Not once for each of those that were sent together.
+                let until = asked.filter(|asked| *asked >= LONG).map(|asked| at + asked);
+                is_longer = until.is_some_and(|until| self.asked.unwrap_or(0) + LONG <= until);
+                if is_longer {
+                    self.asked = until;
+                }
             }
             Sign::Bad => {}
         }
@@ -266,7 +286,7 @@ impl Health {
             let opened = self.breaker.failed(&policy.breaker, started, now, chance);
             orders.pause = orders.pause.max(opened);
             self.until = opened.map_or(self.until, |until| wall(until, now, at));
-            if lasts || opened.is_some() {
+            if lasts || opened.is_some() || is_longer {
                 orders.keep = Some(self.trouble(now));
             }
         } else if lasts {
@@ -307,6 +327,7 @@ impl Health {
             failing_since: since,
             failures,
             warned,
+            asked: self.asked,
         };
         self.kept = trouble.is_some();
         trouble

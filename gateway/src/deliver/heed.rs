@@ -112,6 +112,9 @@ impl Deliver {
                 let of = (endpoint.renewed, lane.limits().in_flight);
                 lane.health = Health::restored(of, trouble, &self.policy, (now, at));
                 lane.heed(now);
+                if let Some(left) = lane.health.left_alone(at) {
+                    lane.pause_until(now + Duration::from_millis(left));
+                }
             };
             lanes.at(&catalog, endpoint, restore, now);
         }

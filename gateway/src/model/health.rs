@@ -53,6 +53,8 @@ pub struct Trouble {
     pub failures: u64,
     /// When its operators were told that it will be disabled.
     pub warned: Option<Millis>,
+    /// Until when its receiver asked to be left alone.
+    pub asked: Option<Millis>,
 }
 
 impl Trouble {

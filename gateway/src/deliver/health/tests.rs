@@ -136,6 +136,7 @@ fn a_run_of_failures_leaves_the_receiver_alone_and_then_tries_it_with_one() {
         failing_since: Some(1),
         failures: 3,
         warned: None,
+        asked: None,
     };
     assert_eq!(orders.keep, Some(expected));
     assert_eq!(scene.health.in_flight(), 1);
@@ -231,6 +232,21 @@ fn what_was_kept_goes_on_after_a_restart_and_nothing_of_another_receiver() {
     let past = Health::restored((1, 16), kept, &POLICY, (now, at + 5_000));
     assert_eq!((past.open_until(now), past.in_flight()), (None, 1), "it is tried with one");
     assert!(Health::restored((2, 16), kept, &POLICY, (now, at)).is_plain());
+}
+
+#[test]
+fn a_receiver_that_asked_to_be_left_alone_for_long_is_after_a_restart_too() {
+    let mut scene = Scene::new();
+    scene.policy.longest_asked = 600_000;
+    assert_eq!(scene.ends(1, Sign::Pushback(Some(9_999))).keep, None, "that is not long");
+    let kept = scene.ends(1, Sign::Pushback(Some(3_600_000))).keep.expect("is kept");
+    assert_eq!(kept.asked, Some(scene.at + 600_000), "no longer than may be");
+    let (now, at) = (scene.now(), scene.at);
+    let later = Health::restored((1, 16), kept, &scene.policy, (now, at + 1_000));
+    assert_eq!(later.left_alone(at + 1_000), Some(599_000));
+    assert_eq!(later.left_alone(at + 600_000), None);
+    scene.ends(1, Sign::Good);
+    assert_eq!(scene.health.left_alone(scene.at), None);
 }
 
 #[test]

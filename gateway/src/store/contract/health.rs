@@ -14,7 +14,15 @@ on_every_engine![
 
 fn trouble(renewed: u64, openings: u32) -> Trouble {
     let failing_since = Some(7);
-    Trouble { renewed, openings, until: Some(9), failing_since, failures: 3, warned: None }
+    Trouble {
+        renewed,
+        openings,
+        until: Some(9),
+        failing_since,
+        failures: 3,
+        warned: None,
+        asked: Some(7),
+    }
 }
 
 fn note(store: &Store, endpoint: EndpointId, trouble: Trouble) {
