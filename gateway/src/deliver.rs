@@ -332,8 +332,8 @@ impl Deliver {
         }
         let follows = self.change(|lanes| {
             // Of one that is disabled nothing comes again, whatever was decided.
-            let is_enabled = self.catalog.snapshot().endpoint(id).is_some_and(|e| e.enabled);
-            let ends = !(comes_again && is_enabled);
+            let is_enabled = || self.catalog.snapshot().endpoint(id).is_some_and(|e| e.enabled);
+            let ends = !(comes_again && is_enabled());
             let lane = lanes.lane(id);
             let follows = lane.zip(told).and_then(|(lane, told)| self.heed(lane, told));
             lanes.finished(&attempted, ends, clock::instant());

@@ -311,6 +311,7 @@ async fn waiting(few: usize, launch: &Launch) -> Result<[Figure; 2]> {
     };
     let some = grown(few).await?;
     let many = grown(few * 9).await?;
+    let million = (few >= 100_000).then_some(many);
     Ok([
         figure(
             "waitingMebibytes",
@@ -318,7 +319,7 @@ async fn waiting(few: usize, launch: &Launch) -> Result<[Figure; 2]> {
             1,
             Some(some),
         ),
-        figure("waitingMillionMebibytes", format!("  of {}", few * 10), 1, Some(many)),
+        figure("waitingMillionMebibytes", format!("  of {}", few * 10), 1, million),
     ])
 }
 

@@ -60,12 +60,22 @@ impl Outside for Gateway {
         application: ApplicationId,
         key: String,
     ) -> Result<Option<Entry>, String> {
-        let found = self.get()?.values.value(application, key, clock::now()).await;
-        found.map_err(|error| error.to_string())
+        let open = self.get()?;
+        let values = open.values.clone();
+        // Not on a guest's thread, which others may keep waiting: what reads has a reader meanwhile, which the API shares.
+        let found = open.network.spawn(async move {
+            values.value(application, key, clock::now()).await.map_err(|error| error.to_string())
+        });
+        found.await.map_err(|error| error.to_string())?
     }
 
     async fn write(&self, write: Write) -> Result<Written, String> {
-        self.get()?.values.write(write).await.map_err(|error| error.to_string())
+        let open = self.get()?;
+        let values = open.values.clone();
+        let written = open
+            .network
+            .spawn(async move { values.write(write).await.map_err(|error| error.to_string()) });
+        written.await.map_err(|error| error.to_string())?
     }
 
     async fn send(&self, request: Request) -> Result<Response, Unsent> {

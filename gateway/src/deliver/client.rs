@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use names::Names;
 use pool::{Lease, Pool};
 use proxy::Proxy;
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, cmp::Reverse, sync::Arc, time::Duration};
 use tls::Tls;
 use token::{Tokens, basic, sensitive};
 use trouble::Trouble;
@@ -242,7 +242,10 @@ fn hide(answer: &mut Answer, sent: &HeaderValue, secret: &str) {
     let sent = sent.to_str().unwrap_or_default();
     // The scheme is no secret.
     let value = sent.split_once(' ').map_or(sent, |(_, value)| value);
-    for secret in [value, secret].into_iter().filter(|secret| !secret.is_empty()) {
+    let mut secrets = [value, secret];
+    // The longer first: the other may be a part of it.
+    secrets.sort_by_key(|secret| Reverse(secret.len()));
+    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
         if answer.headers.contains(secret) {
             answer.headers = answer.headers.replace(secret, INSTEAD);
         }

@@ -171,7 +171,7 @@ impl Health {
             times => Breaker::opened(failures, times, now + Duration::from_millis(left)),
         };
         let failing = trouble.failing_since.map(|since| (since, trouble.failures, trouble.warned));
-        let asked = trouble.asked.map(|until| until.min(at + policy.longest_asked));
+        let asked = trouble.asked.map(|until| until.min(at.saturating_add(policy.longest_asked)));
         Self { breaker, until: at + left, failing, asked, kept: true, ..new }
     }
 
@@ -250,11 +250,13 @@ impl Health {
                 if policy.adaptive {
                     self.adapt.answered(started, took, now, full);
                 }
+                let is_later = self.throttle.since.is_none_or(|since| started >= since);
                 self.throttle.forget(started);
                 let was_open = self.breaker.answered(started);
                 let was_failing = self.failing.take().is_some();
-                self.asked = None;
-                if (was_open || was_failing) && self.kept {
+                // What was sent before says nothing of what was asked for since.
+                let was_asked = is_later && self.asked.take().is_some();
+                if (was_open || was_failing || was_asked) && self.kept {
                     orders.keep = Some(self.trouble(now));
                 }
                 return orders;
@@ -271,8 +273,10 @@ impl Health {
                 let asked = asked.map(|asked| asked.min(policy.longest_asked));
                 orders.pause = self.throttle.pause(started, now, asked, chance);
                 // Not once for each of those that were sent together.
-                let until = asked.filter(|asked| *asked >= LONG).map(|asked| at + asked);
-                is_longer = until.is_some_and(|until| self.asked.unwrap_or(0) + LONG <= until);
+                let until =
+                    asked.filter(|asked| *asked >= LONG).map(|asked| at.saturating_add(asked));
+                is_longer = until
+                    .is_some_and(|until| self.asked.unwrap_or(0).saturating_add(LONG) <= until);
                 if is_longer {
                     self.asked = until;
                 }

@@ -61,7 +61,7 @@ impl Trouble {
     /// Whether there is any.
     #[must_use]
     pub const fn is_some(&self) -> bool {
-        self.openings > 0 || self.failing_since.is_some()
+        self.openings > 0 || self.failing_since.is_some() || self.asked.is_some()
     }
 }
 

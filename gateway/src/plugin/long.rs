@@ -2,7 +2,8 @@
 //! its own, one fewer than there are cores, which the system runs when nobody else wants the core: whoever is woken
 //! meanwhile need not wait for the slice of a plugin that spins. All such calls take turns there, a tick each.
 //!
-//! Only guests' code runs there, which holds no lock of the gateway: what comes after a call goes on where the call began.
+//! Only guests' code runs there and what is between them and the world outside, which holds no lock of the gateway for longer
+//! than it takes to count: what reads, writes and sends is elsewhere, and what comes after a call goes on where that began.
 
 use super::limits::Meter;
 use std::{

@@ -64,7 +64,8 @@ impl Ticker {
 impl Shared {
     fn tick(&self, engine: &EngineWeak) {
         let mut alone = 0;
-        while !self.ended.load(SeqCst) {
+        // Who was given up may be there for longer than the host.
+        while !self.ended.load(SeqCst) || self.guests.load(SeqCst) > 0 {
             thread::sleep(TICK);
             let Some(engine) = engine.upgrade() else { return };
             engine.increment_epoch();

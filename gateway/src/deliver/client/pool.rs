@@ -115,6 +115,8 @@ impl Pool {
         sockets.increment(1);
         let (hold, dropped) = Hold::new(patience);
         tokio::spawn(async move {
+            // Given back behind the socket.
+            let _place = place;
             let mut connection = pin!(connection);
             // How it ended is the request's to tell.
             tokio::select! {
@@ -124,7 +126,6 @@ impl Pool {
                     let _ended = tokio::time::timeout(LINGER, connection).await;
                 }
             }
-            drop(place);
             sockets.decrement(1);
         });
         hold
@@ -252,7 +253,7 @@ impl Pool {
     pub fn distrust(&self, host: &str) {
         let mut state = self.state();
         let State { hosts, idle, .. } = &mut *state;
-        let Some(host) = hosts.get_mut(host) else { return };
+        let host = hosts.entry(host.into()).or_insert_with_key(|name| Host::new(name.clone()));
         host.distrusted = Some(clock::instant() + DISTRUST);
         host.idle.drain(..).for_each(|closed| drop(idle.remove(&closed.mark)));
     }

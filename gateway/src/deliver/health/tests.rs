@@ -245,7 +245,11 @@ fn a_receiver_that_asked_to_be_left_alone_for_long_is_after_a_restart_too() {
     let later = Health::restored((1, 16), kept, &scene.policy, (now, at + 1_000));
     assert_eq!(later.left_alone(at + 1_000), Some(599_000));
     assert_eq!(later.left_alone(at + 600_000), None);
-    scene.ends(1, Sign::Good);
+    let before = scene.now();
+    let kept = scene.ends(50_000, Sign::Pushback(Some(600_000))).keep.expect("longer");
+    let earlier = scene.ends_from(before, Sign::Good);
+    assert_eq!(earlier.keep.and_then(|trouble| trouble.asked), kept.asked, "it was sent before");
+    assert_eq!(scene.ends(20_000, Sign::Good).keep.map(|trouble| trouble.is_some()), Some(false));
     assert_eq!(scene.health.left_alone(scene.at), None);
 }
 

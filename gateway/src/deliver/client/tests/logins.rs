@@ -61,10 +61,12 @@ fn tokens_of(heard: &[Heard]) -> Vec<&str> {
 #[tokio::test]
 async fn what_an_endpoint_logs_in_with_is_not_recorded_where_its_receiver_says_it() {
     let basic = Kind::Basic { username: "u".into() };
+    let key = Kind::ApiKey { header: "x-key".into() };
     for (kind, secret, said) in [
         (Kind::Bearer, "abc", "Bearer abc"),
         (basic, "n", "Basic dTpu"),
         (Kind::Bearer, "shown", "shown"),
+        (key, "dTpu abc", "dTpu abc"),
     ] {
         let body = format!("{said}, {said}!").into_bytes();
         let answer = Say::Answer(400, vec![("x-echo", said.to_owned())], body);
