@@ -28,7 +28,13 @@ use crate::{
         id::{ApplicationId, Digest},
     },
 };
-use std::{future::Future, future::poll_fn, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -39,8 +45,8 @@ mod beside;
 mod outcome;
 mod without_code;
 
-use outcome::OutOfCpu;
 pub(super) use outcome::outcome;
+use outcome::{OutOfCpu, Ran};
 
 /// Runs plugins. Cheap to clone.
 #[derive(Clone)]
@@ -297,26 +303,34 @@ impl Host {
             seat.store.data_mut().keys.clone_from(&request.keys);
         }
         let limit = Duration::from_millis(options.timeout_ms);
-        let (ready, own) = (Arc::clone(ready), Arc::clone(&meter));
-        let computed = long::run(&self.0.long, async move {
+        let (host, ready, own) = (self.clone(), Arc::clone(ready), Arc::clone(&meter));
+        let called = long::run(&self.0.long, async move {
             let ran = within(&own, limit, ready.call(&mut seat.store, &task)).await;
-            (ran, seat)
+            // There too: to give back what a guest has filled takes long.
+            host.ended(ran, seat, &own, start)
         });
-        let computed = computed.await;
-        let mut cost = Cost { wall: start.elapsed(), cpu: meter.total(), ..Cost::default() };
-        let Some((ran, Seat { store, _room })) = computed else {
+        let called = called.await;
+        drop(turn);
+        called.unwrap_or_else(|| {
             let result = Err(CallFailure::Other("the gateway failed in this call".into()));
-            return Called { result, cost, log: Vec::new(), log_dropped: 0 };
-        };
+            let cost = Cost { wall: start.elapsed(), cpu: meter.total(), ..Cost::default() };
+            Called { result, cost, log: Vec::new(), log_dropped: 0 }
+        })
+    }
+
+    /// What came of a call, whose instance goes.
+    fn ended(&self, ran: Option<Ran>, seat: Seat, meter: &Meter, start: Instant) -> Called<Done> {
+        let (options, Seat { store, _room }) = (&self.0.options, seat);
+        let (wall, cpu) = (start.elapsed(), meter.total());
+        let limit = Duration::from_millis(options.timeout_ms);
         let result = match ran {
             None if meter.slept() * 2 >= limit => Err(CallFailure::Slept(options.timeout_ms)),
             None => Err(CallFailure::Timeout(options.timeout_ms)),
             Some(ran) => outcome(ran, store.data(), options),
         };
-        cost.fuel = self.0.counts.then(|| fuel::used(&store));
+        let fuel = self.0.counts.then(|| fuel::used(&store));
         let (memory_peak, log, log_dropped) = store.into_data().ended();
-        cost.memory_peak = memory_peak;
-        drop(turn);
+        let cost = Cost { wall, cpu, memory_peak, fuel };
         Called { result, cost, log, log_dropped }
     }
 
