@@ -79,7 +79,9 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
         own("/event-types", json!({ "name": name })).await;
     }
     let recover = format!("{endpoints}/{endpoint}/recover");
-    let dead = dead(gateway, &receiver.replace("/ok", "/status/500")).await;
+    // One that is sent again is none for as long as that takes.
+    let failing = receiver.replace("/ok", "/status/500");
+    let (shown, again) = (dead(gateway, &failing).await, dead(gateway, &failing).await);
     json!({
         "keys": { "caller": KEY, "root": ROOT },
         "receiver": receiver,
@@ -104,8 +106,8 @@ async fn fixtures(gateway: &Gateway, receiver: &str) -> Value {
         "own": {
             "put /applications/{app}/endpoints/{endpoint}":
                 { "endpoint": own(&endpoints, json!({ "url": receiver })).await },
-            "get /applications/{app}/dead-letters/{message}": { "app": dead.0, "message": dead.1 },
-            "post /applications/{app}/dead-letters/{message}/resend": { "app": dead.0, "message": dead.1 },
+            "get /applications/{app}/dead-letters/{message}": { "app": shown.0, "message": shown.1 },
+            "post /applications/{app}/dead-letters/{message}/resend": { "app": again.0, "message": again.1 },
             "delete /applications/{app}": { "app": own("/applications", json!({ "name": "gone" })).await },
             "delete /applications/{app}/endpoints/{endpoint}":
                 { "endpoint": own(&endpoints, json!({ "url": receiver })).await },
