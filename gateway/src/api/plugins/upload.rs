@@ -112,7 +112,7 @@ pub async fn put(
     State(registry): State<Arc<Registry>>,
     caller: Caller,
     Path((app, name)): Path<(String, String)>,
-    Query(wanted): Query<Wanted>,
+    query: Result<Query<Wanted>, ApiError>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -120,6 +120,7 @@ pub async fn put(
     let tenant = place.tenant()?;
     let bytes = body::read(body, host.options().component_bytes, "component").await?;
     // With the body read, so that whoever sends it is there to be told.
+    let Query(wanted) = query?;
     let known = PluginName::new(&name);
     let known = known.map_err(|bad| ApiError::field("name", bad.to_string()))?;
     let digest = Digest(Sha256::digest(&bytes).into());
