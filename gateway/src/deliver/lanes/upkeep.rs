@@ -59,8 +59,11 @@ impl Lanes {
                 let Some(entry) = self.lanes.get_mut(&id) else { continue };
                 match endpoint.filter(|endpoint| endpoint.enabled) {
                     Some(endpoint) => {
+                        // It may have been disabled in between, and what waited has ended then.
+                        let is_renewed = limits.renewed != entry.lane.limits().renewed;
                         entry.lane.set_limits(limits, now);
-                        if endpoint.order != entry.lane.order() {
+                        let keeps = endpoint.order != Order::None && is_renewed;
+                        if endpoint.order != entry.lane.order() || keeps {
                             self.over.extend(entry.lane.set_order(endpoint.order, share));
                             self.orders += 1;
                             entry.orders = self.orders;
