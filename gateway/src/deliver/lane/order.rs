@@ -87,6 +87,12 @@ impl Chains {
         Self { learning: None, ..Self::new(order) }
     }
 
+    /// The same, where what waits is to be learnt again.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self { learning: Some(HashSet::new()), ..self }
+    }
+
     /// Which order it is.
     #[must_use]
     pub fn order(&self) -> Order {

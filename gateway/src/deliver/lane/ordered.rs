@@ -50,12 +50,17 @@ impl Lane {
         }
     }
 
-    /// Keeps that order from now on, of which nothing is known yet. What is here queues anew; what is to be set aside.
+    /// Keeps that order from now on, of which nothing is known yet but what is under way, where it is the same one. What is here
+    /// queues anew; what is to be set aside.
     #[must_use]
     pub fn set_order(&mut self, order: Order, share: usize) -> Vec<Arc<Delivery>> {
         let mut here = self.clear();
         here.sort_by_key(|delivery| delivery.place());
-        self.chains = (order != Order::None).then(|| Box::new(Chains::new(order)));
+        self.chains = match self.chains.take() {
+            _ if order == Order::None => None,
+            Some(chains) if chains.order() == order => Some(Box::new(chains.anew())),
+            _ => Some(Box::new(Chains::new(order))),
+        };
         let over = here.into_iter().filter_map(|delivery| self.offer(delivery, share)).collect();
         if order == Order::None {
             // What the chains knew to be in the store.

@@ -332,6 +332,9 @@ fn who_is_enabled_again_waits_for_what_is_under_way() {
     assert_eq!(lane.take(now), Some(first.clone()));
     assert_eq!(lane.offer(second.clone(), BYTES), None);
     assert_eq!(lane.clear(), [second], "the endpoint is disabled");
+    // And enabled: what waits is learnt again, of which the first is no part.
+    assert_eq!(lane.set_order(Order::Endpoint, BYTES), []);
+    lane.learn(Vec::new());
     assert_eq!(lane.offer(third.clone(), BYTES), None);
     assert_eq!(lane.ready(now), Ready::No, "the first is under way");
     lane.finished(&first, false);
