@@ -39,6 +39,7 @@ mod builtin;
 #[cfg(test)]
 mod tests;
 
+pub use admission::placeholder;
 pub use builtin::is_definition;
 pub use cache::Cache;
 pub use call::{Call, CallFailure, Called, Cost, Level, LogLine, Settings, ToClassify, ToSign};

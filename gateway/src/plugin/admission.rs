@@ -208,7 +208,7 @@ impl Host {
         let Made::Component(ready) = &loaded.made else { return Ok(()) };
         let Ok(event_type) = EventType::new("octohooks.probe") else { return Ok(()) };
         let call = Call {
-            message: Arc::new(message(&tenant, event_type)),
+            message: Arc::new(placeholder(&tenant, event_type)),
             tenant,
             settings: Arc::new(Settings::from(Map::new())),
             content_type: None,
@@ -249,8 +249,9 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| Rejected::Unavailable(error.to_string()))
 }
 
-/// What a guest sees that asks before it is called. No such message was ever sent.
-fn message(tenant: &Tenant, event_type: EventType) -> Message {
+/// What a guest sees that is called for no delivery. No such message was ever sent.
+#[must_use]
+pub fn placeholder(tenant: &Tenant, event_type: EventType) -> Message {
     Message {
         environment: tenant.application.environment,
         application: tenant.application.id,

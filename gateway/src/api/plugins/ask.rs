@@ -12,11 +12,11 @@ use crate::{
         catalog::Tenant,
         endpoint::Endpoint,
         id::{Digest, MessageId},
-        message::{JSON, Message},
+        message::JSON,
         name::EventType,
         plugin::{Kind, Plugin},
     },
-    plugin::{LogLine, ToClassify, ToSign},
+    plugin::{LogLine, ToClassify, ToSign, placeholder},
     store::Catalog,
     trials::{
         ask::{About, Question, Says, Told},
@@ -37,7 +37,6 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use std::sync::Arc;
@@ -232,7 +231,10 @@ impl Wanted {
         }
         let unknown = || ApiError::field("/endpoint", "must be the id or uid of an endpoint");
         let endpoint = tenant.endpoint(&self.endpoint).ok_or_else(unknown)?.clone();
-        let message = message(tenant)?;
+        // For whose delivery it is called.
+        let event_type = EventType::new("octohooks.question");
+        let event_type = event_type.map_err(|bad| ApiError::conflict(bad.to_string()))?;
+        let message = placeholder(tenant, event_type);
         let about = match (plugin.kind, self.request, self.answer) {
             (Kind::Sign, Some(request), None) => request.about(endpoint, message.id),
             (Kind::Classify, None, Some(answer)) => answer.about(endpoint, message.id)?,
@@ -253,26 +255,6 @@ impl Wanted {
         let (tenant, plugin, settings) = (tenant.clone(), plugin.clone(), self.settings);
         Ok(Question { tenant, plugin, candidate, settings, message: Arc::new(message), about })
     }
-}
-
-/// For whose delivery it is called: no such message was ever sent.
-fn message(tenant: &Tenant) -> Result<Message, ApiError> {
-    let event_type = EventType::new("octohooks.question");
-    Ok(Message {
-        environment: tenant.application.environment,
-        application: tenant.application.id,
-        id: MessageId(clock::id()),
-        uid: None,
-        event_type: event_type.map_err(|bad| ApiError::conflict(bad.to_string()))?,
-        channels: Vec::new(),
-        payload: Bytes::from_static(b"{}"),
-        attributes: Vec::new().into_iter().collect(),
-        accepted: clock::now(),
-        content_until: None,
-        deliver_at: None,
-        expires_at: None,
-        ordering_key: None,
-    })
 }
 
 /// Asks a version of a signer or a classifier, and the active one beside it.
