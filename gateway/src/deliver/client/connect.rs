@@ -242,6 +242,7 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let patience = Patience::of_many();
         let made = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -249,10 +250,10 @@ impl Connector {
             .max_header_list_size(u32::try_from(HEAD).unwrap_or(u32::MAX))
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Patient::new(stream, patience.clone())))
             .await;
         let (sender, connection) = made.map_err(|error| Trouble::of(&error, true))?;
-        let hold = self.pool.drive(connection, place, Patience::default());
+        let hold = self.pool.drive(connection, place, patience);
         Ok(self.pool.shared(&route.host, (sender, hold)))
     }
 }

@@ -79,7 +79,10 @@ async fn send(lease: &mut Lease, url: &Url, draft: Draft) -> Result<Response<Inc
             lease.hold.patience.end();
             answered
         }
-        Sender::Shared(sender, _) => sender.send_request(request).await,
+        Sender::Shared(sender, _) => {
+            lease.hold.patience.more();
+            sender.send_request(request).await
+        }
     };
     answered.map_err(|error| {
         let trouble = Trouble::of(&error, true);

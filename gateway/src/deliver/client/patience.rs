@@ -12,8 +12,11 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes may come before an answer's head has: twice what a head may have.
+/// How many bytes may come before an answer's head has: twice what a head may have. Over HTTP/2, how many may come for a
+/// request in all: what a head and a stream's window may have.
 const MOST: usize = 128 << 10;
+/// For how many requests' answers a connection that is shared is read at most beyond what came for those before.
+const SAVED: usize = 100;
 /// While no answer is waited for.
 const ANY: usize = usize::MAX;
 
@@ -28,6 +31,17 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// With a connection that many requests share: all that comes over it is counted, pings and settings too.
+    pub fn of_many() -> Self {
+        Self(Arc::new(AtomicUsize::new(MOST)))
+    }
+
+    /// One more request goes out over a connection that is shared.
+    pub fn more(&self) {
+        let more = |left: usize| Some(left.saturating_add(MOST).min(SAVED * MOST));
+        let _before = self.0.fetch_update(Relaxed, Relaxed, more);
+    }
+
     /// A request goes out: its answer's head is waited for.
     pub fn begin(&self) {
         self.0.store(MOST, Relaxed);
@@ -40,20 +54,21 @@ impl Patience {
 
     /// Whether so many bytes more are borne.
     fn bears(&self, bytes: usize) -> bool {
-        let left = self.0.load(Relaxed);
-        if left == ANY {
-            return true;
-        }
-        let rest = left.checked_sub(bytes);
-        self.0.store(rest.unwrap_or(0), Relaxed);
-        rest.is_some()
+        let less = |left: usize| match left {
+            ANY => Some(ANY),
+            _ => left.checked_sub(bytes),
+        };
+        self.0.fetch_update(Relaxed, Relaxed, less).is_ok()
     }
 }
 
-/// The receiver said too much before it answered.
+/// The receiver said too much before it answered, or beside what it answered.
 #[derive(Debug, thiserror::Error)]
-#[error("more than {MOST} bytes before the answer")]
-pub struct TooMuch;
+#[error("more than {MOST} bytes beside the answer")]
+struct TooMuch;
+
+/// What kind of error that is: of an error under HTTP/2 only the kind is left.
+pub const TOO_MUCH: io::ErrorKind = io::ErrorKind::QuotaExceeded;
 
 /// A connection that is read with patience.
 pub struct Patient<S> {
@@ -78,7 +93,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
         match self.patience.bears(into.filled().len() - before) {
             true => Poll::Ready(Ok(())),
-            false => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, TooMuch))),
+            false => Poll::Ready(Err(io::Error::new(TOO_MUCH, TooMuch))),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Why there is no answer: a class for whoever counts, a text for whoever reads.
 
-use super::patience::TooMuch;
+use super::patience::TOO_MUCH;
 use crate::{
     deliver::guard::Refusal,
     model::attempt::{Failure, Outcome},
 };
-use std::error::Error;
+use std::{error::Error, io};
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,27 +58,19 @@ fn h2(error: &hyper::Error) -> Option<&h2::Error> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-fn is_io(error: &hyper::Error) -> bool {
-    causes(error).any(|cause| cause.is::<std::io::Error>())
-}
-
-/// Whether that is what reading or writing failed at.
-fn has_within<E: Error + 'static>(error: &hyper::Error) -> bool {
-    let inner = |cause: &(dyn Error + 'static)| {
-        let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        io.is_some_and(|inner| inner.is::<E>())
-    };
-    causes(error).any(inner)
+/// What reading or writing failed at.
+fn io<'e>(error: &'e hyper::Error) -> impl Iterator<Item = &'e io::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref())
 }
 
 /// Whether TLS ended it: a receiver may refuse our certificate only behind the handshake.
 fn is_tls(error: &hyper::Error) -> bool {
-    has_within::<rustls::Error>(error)
+    io(error).filter_map(io::Error::get_ref).any(|inner| inner.is::<rustls::Error>())
 }
 
-/// Whether it said too much before it answered.
+/// Whether it said too much before it answered, or beside.
 fn is_too_much(error: &hyper::Error) -> bool {
-    has_within::<TooMuch>(error)
+    io(error).any(|error| error.kind() == TOO_MUCH)
 }
 
 fn class(error: &hyper::Error) -> Failure {
@@ -92,12 +84,16 @@ fn class(error: &hyper::Error) -> Failure {
         || error.is_canceled()
         || error.is_closed()
         || h2(error).is_some()
-        || is_io(error);
+        || io(error).next().is_some();
     if broken { Failure::Reset } else { Failure::Protocol }
 }
 
-/// Whether the connection ended, and not only this request: closed, reset, or going away.
+/// Whether the connection ended, and not only this request: closed, reset, or going away. Of one that says too much no other
+/// is tried at once.
 fn died(error: &hyper::Error) -> bool {
+    if is_too_much(error) {
+        return false;
+    }
     match h2(error) {
         Some(h2) => {
             let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM);
@@ -107,7 +103,7 @@ fn died(error: &hyper::Error) -> bool {
             error.is_incomplete_message()
                 || error.is_canceled()
                 || error.is_closed()
-                || (is_io(error) && !is_too_much(error))
+                || io(error).next().is_some()
         }
     }
 }

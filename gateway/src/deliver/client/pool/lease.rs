@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 #[derive(Clone)]
 pub struct Hold {
     _held: Arc<oneshot::Sender<Infallible>>,
-    /// With its other side, where one request at a time is on it.
+    /// With its other side.
     pub patience: Patience,
 }
 

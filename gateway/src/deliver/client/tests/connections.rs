@@ -225,7 +225,7 @@ async fn a_receiver_that_says_everything_but_an_answer_is_not_listened_to_for_lo
     let many = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000);
     let url = deaf(many.leak().as_bytes()).await;
     let outcome = sent(&here(), &url).await;
-    assert_eq!(failed(&outcome), (Failure::Protocol, "more than 131072 bytes before the answer"));
+    assert_eq!(failed(&outcome), (Failure::Protocol, "more than 131072 bytes beside the answer"));
 }
 
 #[tokio::test]

@@ -149,3 +149,50 @@ async fn many_that_meet_a_new_receiver_of_http_2_all_get_through() {
     let (_, idle) = client.connector.pool.depths(64);
     assert!((1..=2).contains(&idle), "{idle}");
 }
+
+/// A frame of HTTP/2 that says `:status` on a stream, and whether nothing follows.
+fn status_frame(stream: [u8; 4], status: &[u8], ends: bool) -> Vec<u8> {
+    let block = [&[0x08, 3], status].concat();
+    let length = u8::try_from(block.len()).expect("is short");
+    [&[0, 0, length, 1, 4 | u8::from(ends)][..], &stream, &block].concat()
+}
+
+/// A receiver that says `103` so many times before it answers, to one request.
+async fn hinting(tls: Arc<ServerConfig>, times: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}/", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("accepts");
+        let mut stream = TlsAcceptor::from(tls).accept(stream).await.expect("speaks TLS");
+        // Our settings, and theirs behind the preface.
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("writes");
+        stream.read_exact(&mut [0; 24]).await.expect("a preface");
+        let asked = loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.expect("a frame");
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut rest = vec![0; usize::try_from(length).expect("is short")];
+            stream.read_exact(&mut rest).await.expect("its rest");
+            if head[3] == 1 {
+                break [head[5], head[6], head[7], head[8]];
+            }
+        };
+        let hints = status_frame(asked, b"103", false).repeat(times);
+        let _given_up = stream.write_all(&hints).await;
+        let _given_up = stream.write_all(&status_frame(asked, b"204", true)).await;
+        let _closed = stream.read_to_end(&mut Vec::new()).await;
+    });
+    url
+}
+
+#[tokio::test]
+async fn who_says_everything_but_an_answer_over_http_2_is_not_listened_to_for_long() {
+    let authority = Authority::new();
+    let tls = authority.server("127.0.0.1", &["h2"], None);
+    let (options, _file) = trusting(&authority);
+    let client = client(loopback(), options, Arc::new(Tcp));
+    let outcome = sent(&client, &hinting(tls.clone(), 100).await).await;
+    assert_eq!(outcome.status(), Some(204), "{outcome:?}");
+    let outcome = sent(&client, &hinting(tls, 100_000).await).await;
+    assert_eq!(failed(&outcome), (Failure::Protocol, "more than 131072 bytes beside the answer"));
+}
