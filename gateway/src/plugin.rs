@@ -8,8 +8,7 @@
 //! plugin answers is checked and turned into the model's nouns before anyone else sees it.
 //!
 //! Who does what: `host` owns pool and calls, `engine` says what engine; `limits` counts, and `fuel` for trials; `long` lets calls
-//! that compute for long take turns; `state` is
-//! what one call has; `admission` takes uploads in turn; `compile` says whether a component may run, `surface` what it has
+//! that compute for long take turns, and `precedence` others go before them; `state` is what one call has; `admission` takes uploads in turn; `compile` says whether a component may run, `surface` what it has
 //! outside, `compiler` makes its code and `cache` keeps it; `builtin` transforms without code; `v1` speaks the contract's
 //! version 0.1, `wasi` the empty WASI behind it; `outside` is what capabilities lead to, and `apart` what a call without
 //! effects sees of that; `check` says whether an answer can be used, and `settings` whether a plugin can be configured so.
@@ -17,6 +16,7 @@
 mod call;
 mod limits;
 mod long;
+mod precedence;
 mod fuel;
 mod outside;
 mod apart;

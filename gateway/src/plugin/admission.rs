@@ -221,11 +221,11 @@ impl Host {
             let mut seat = self.seat(&call, &meter).await;
             let limit = Duration::from_millis(options.timeout_ms);
             let (ready, own) = (Arc::clone(ready), Arc::clone(&meter));
-            let made = long::run(&self.0.long, async move {
+            let making = async move {
                 let made = within(&own, limit, ready.instantiate(&mut seat.store)).await;
                 (made, seat)
-            });
-            let Some((made, seat)) = made.await else {
+            };
+            let Some((made, seat)) = long::run(&self.0.long, making, false).await else {
                 return Err(CallFailure::Other("the gateway failed in this call".into()));
             };
             if let Some(made) = made {

@@ -11,7 +11,7 @@ use super::{
     compiler::Compiler,
     engine, fuel,
     limits::{self, Meter, Options},
-    long,
+    long::{self, Lasting},
     outside::{Nothing, Outlet, Outside},
     state::State,
     ticker::Ticker,
@@ -68,6 +68,8 @@ pub(super) struct Inner {
     instances: Arc<Semaphore>,
     /// Where calls run that compute for long.
     pub(super) long: Handle,
+    /// Of whom that is expected.
+    pub(super) lasting: Lasting,
     /// For those of them that run no code, which are on threads of their own.
     codeless: Arc<Semaphore>,
     /// Whether calls say how much fuel they took.
@@ -179,6 +181,7 @@ impl Host {
             outlet,
             instances: Arc::new(instances),
             long,
+            lasting: Lasting::default(),
             codeless: long::places(),
             counts,
         })))
@@ -304,12 +307,15 @@ impl Host {
         }
         let limit = Duration::from_millis(options.timeout_ms);
         let (host, ready, own) = (self.clone(), Arc::clone(ready), Arc::clone(&meter));
-        let called = long::run(&self.0.long, async move {
+        let running = async move {
             let ran = within(&own, limit, ready.call(&mut seat.store, &task)).await;
             // There too: to give back what a guest has filled takes long.
             host.ended(ran, seat, &own, start)
-        });
-        let called = called.await;
+        };
+        let who = (call.tenant.application.id, loaded.digest);
+        let lasts = self.0.lasting.has(&who);
+        let called = long::run(&self.0.long, running, lasts).await;
+        self.0.lasting.learn(who, meter.total(), lasts);
         drop(turn);
         called.unwrap_or_else(|| {
             let result = Err(CallFailure::Other("the gateway failed in this call".into()));

@@ -1,7 +1,7 @@
 //! The clock that guests feel: the engine's epoch advances every [`TICK`] while any of them is there, and a thread that has
 //! nobody to tick for sleeps.
 
-use super::limits::TICK;
+use super::{limits::TICK, precedence};
 use std::{
     io,
     sync::{
@@ -40,7 +40,10 @@ impl Ticker {
         let (shared, engine) = (Arc::<Shared>::default(), engine.weak());
         let own = shared.clone();
         let name = "plugin-ticker".to_owned();
-        let thread = thread::Builder::new().name(name).spawn(move || own.tick(&engine))?;
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            precedence::first();
+            own.tick(&engine);
+        })?;
         Ok(Self { shared, thread: thread.thread().clone() })
     }
 

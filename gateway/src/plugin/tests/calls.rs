@@ -283,3 +283,16 @@ async fn nobody_sleeps_on_a_clock_that_stands_still_and_on_a_real_one_it_is_thei
     let short = patient.host.load(&sleeper(1_000_000)).expect("loads");
     assert_eq!(patient.host.call(&short, granted).await.result, Ok(Verdict::Pass));
 }
+
+#[tokio::test]
+async fn the_next_call_of_one_that_spins_begins_where_it_harms_nobody() {
+    let stage = Stage::new();
+    let application = call("{}").tenant.application.id;
+    let is_expected = |who| stage.host.0.lasting.has(&(who, stage.scripted.digest));
+    assert!(!is_expected(application));
+    let called = stage.run(&json!({ "do": "spin" })).await;
+    assert!(matches!(called.result, Err(CallFailure::CpuLimit(_))), "{called:?}");
+    assert_eq!((is_expected(application), is_expected(id(999))), (true, false));
+    stage.still_works().await;
+    assert!(!is_expected(application));
+}
