@@ -1,6 +1,6 @@
 //! Connections that read. A few: what reads at once is bounded by the disk, and each holds files and memory.
 
-use super::{rows, writer};
+use super::{rows, schema, writer};
 use crate::{
     model::delivery::{Delivery, DeliveryKey},
     store::StoreError,
@@ -52,8 +52,10 @@ impl Readers {
     }
 
     fn open(&self) -> rusqlite::Result<Connection> {
-        let connection =
-            Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // One thread at a time has it: there is nothing to lock.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        schema::plan_once(&connection)?;
         connection.execute_batch("PRAGMA query_only = TRUE; PRAGMA cache_size = -8192;")?;
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.set_prepared_statement_cache_capacity(32);

@@ -12,7 +12,7 @@ use crate::model::{
 use crate::store::{Accepted, Submission, waiting::ahead::Place};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use uuid::Uuid;
 
 /// SQLite's integers are signed; ours here never reach the sign.
@@ -333,14 +333,18 @@ pub fn place((due, key): Place<DeliveryKey>) -> (i64, i64, u32, Vec<u8>) {
     }
 }
 
-/// Reads a delivery's row back, to attempt it again. None if it has been deleted or has ended.
-pub fn read_delivery(c: &Connection, wanted: DeliveryKey) -> Result<Option<Arc<Delivery>>> {
-    let sql = format!(
+/// A delivery that has not ended.
+pub static READ_DELIVERY: LazyLock<String> = LazyLock::new(|| {
+    format!(
         "SELECT {MESSAGE}, d.attempts, d.due, d.plugin, d.content, d.payload, d.spent
          FROM delivery d JOIN message m ON m.sequence = d.message
          WHERE d.message = ? AND d.endpoint = ? AND d.ordinal = ? AND d.state < 2"
-    );
-    let mut statement = c.prepare_cached(&sql)?;
+    )
+});
+
+/// Reads a delivery's row back, to attempt it again. None if it has been deleted or has ended.
+pub fn read_delivery(c: &Connection, wanted: DeliveryKey) -> Result<Option<Arc<Delivery>>> {
+    let mut statement = c.prepare_cached(&READ_DELIVERY)?;
     let wanted_row =
         params![signed(wanted.message.0), wanted.endpoint.0.as_bytes(), wanted.ordinal];
     let delivery = statement.query_row(wanted_row, |row| {
