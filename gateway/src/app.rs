@@ -49,6 +49,7 @@ use axum::{
 use doors::Connections;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -371,19 +372,16 @@ fn stopping_signals() -> Result<Signals, Failure> {
     Ok(Signals::listen().context("cannot listen to signals")?)
 }
 
-/// Makes the first key, keeps its hash, and prints it this once.
+/// Makes the first key, prints it this once, and keeps its hash: one that nobody could read would lock everybody out.
 async fn make_key(catalog: &dyn Catalog) -> anyhow::Result<()> {
     let (environment, name) = (EnvironmentId::DEFAULT, "made at the first start".to_owned());
     let (key, text) = NewKey { environment, name, scope: Scope::Admin, expires: None }.make();
+    // To whoever starts the gateway, and never to a log.
+    let line = format!("API key of the default environment, shown only now: {text}\n");
+    let mut out = io::stdout().lock();
+    let shown = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    drop(out);
+    shown.context("the first API key cannot be shown on the standard output, so none is made")?;
     catalog.change(Change::PutKey(key)).await?;
-    print_key(&text);
     Ok(())
-}
-
-#[allow(
-    clippy::print_stdout,
-    reason = "shown once, to whoever starts the gateway, and never in a log"
-)]
-fn print_key(text: &str) {
-    println!("API key of the default environment, shown only now: {text}");
 }

@@ -17,11 +17,16 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use wasmtime::{Engine, component::Component};
 
 /// How the names of entries end.
 const ENDING: &str = ".cwasm";
+/// How the names end of what is being written.
+const UNFINISHED: &str = ".tmp";
+/// After how long nobody can be writing an entry any more.
+const LEFT: Duration = Duration::from_secs(3_600);
 /// The bytes of a tag, in front of the code.
 const TAG: usize = 32;
 
@@ -92,7 +97,8 @@ impl Cache {
         entry.extend_from_slice(code);
         fs::create_dir_all(&self.directory)?;
         let write = WRITES.fetch_add(1, Relaxed);
-        let temporary = self.directory.join(format!("{name}.{}-{write}.tmp", process::id()));
+        let temporary =
+            self.directory.join(format!("{name}.{}-{write}{UNFINISHED}", process::id()));
         let written = fs::write(&temporary, entry)
             .and_then(|()| fs::rename(&temporary, self.directory.join(&name)));
         match written {
@@ -132,7 +138,7 @@ impl Cache {
     }
 
     /// Removes the entries of components that are not wanted, and those that another engine has made; how many. What is
-    /// being written just now stays.
+    /// being written just now stays, and what a writer that was killed has left goes.
     pub(super) fn retain(
         &self,
         engine: &Engine,
@@ -140,7 +146,11 @@ impl Cache {
     ) -> io::Result<usize> {
         let mut removed = 0;
         for entry in fs::read_dir(&self.directory)? {
-            let file = entry?.file_name();
+            let entry = entry?;
+            let file = entry.file_name();
+            if file.to_str().is_some_and(|name| name.ends_with(UNFINISHED)) && is_left(&entry) {
+                fs::remove_file(entry.path())?;
+            }
             let Some(found) = file.to_str().filter(|name| name.ends_with(ENDING)) else { continue };
             if !of(found).is_some_and(|digest| wanted(&digest) && found == name(engine, &digest)) {
                 fs::remove_file(self.directory.join(found))?;
@@ -160,6 +170,12 @@ impl Cache {
         mac.update(code);
         mac
     }
+}
+
+/// Whether nobody can be writing that any more.
+fn is_left(entry: &fs::DirEntry) -> bool {
+    let modified = entry.metadata().and_then(|about| about.modified()).ok();
+    modified.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > LEFT)
 }
 
 /// Of which component an entry of that name is.

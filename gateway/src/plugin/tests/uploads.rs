@@ -1,7 +1,11 @@
 //! What `load` takes and refuses, and the cache of compiled code.
 
 use super::*;
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 #[test]
 fn what_is_not_a_plugin_is_refused_with_the_reason() {
@@ -164,6 +168,9 @@ fn what_was_compiled_of_components_that_nobody_wants_goes() {
     for path in [&of_another_engine, &directory.path().join("being-written.tmp")] {
         fs::write(path, "").expect("is written");
     }
+    let left = fs::File::create(directory.path().join("left-by-a-kill.tmp")).expect("is written");
+    let hours_ago = SystemTime::now() - Duration::from_secs(7_200);
+    left.set_modified(hours_ago).expect("is older");
     host.forget_compiled(|digest| *digest == wanted);
     assert!(host.load(&a).expect("loads").compiled_in.is_none(), "it is kept");
     assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 2);
