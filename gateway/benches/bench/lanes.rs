@@ -326,7 +326,7 @@ async fn waiting(few: usize, launch: &Launch) -> Result<[Figure; 2]> {
 /// What endpoints cost that have nothing to do, and how many deliveries go to few and to many.
 async fn endpoints(most: usize, launch: &Launch) -> Result<Vec<Figure>> {
     let (mut figures, mut rates) = (Vec::new(), Vec::new());
-    let messages = most * 4;
+    let messages = most * 10;
     for (key, count) in [("throughput1", 1), ("throughput100", 100), ("throughputMany", most)] {
         let yard = Yard::open(launch).await?;
         let empty = yard.memory()?;
