@@ -56,3 +56,9 @@ fn middle(index: usize) -> f64 {
     let width = 2f64.powi(shift as i32);
     low * width + (width - 1.0) / 2.0
 }
+
+/// The middle one of what was measured several times.
+pub(crate) fn median(mut of: Vec<f64>) -> Option<f64> {
+    of.sort_by(f64::total_cmp);
+    of.get(of.len() / 2).copied()
+}

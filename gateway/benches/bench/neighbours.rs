@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::histogram::Histogram;
+use super::histogram::{Histogram, median};
 use super::ledger::{Ledger, Shared};
 use super::load;
 use super::plugins::{Figure, figure, variant};
@@ -149,12 +149,6 @@ pub(crate) async fn harm(plan: &Plan, launch: &Launch) -> Result<(Option<f64>, V
         figures.push(figure(ratio_key, "  of alone", 2, ratio));
     }
     Ok((ratios.into_iter().reduce(f64::max), figures))
-}
-
-/// The middle one.
-fn median(mut of: Vec<f64>) -> Option<f64> {
-    of.sort_by(f64::total_cmp);
-    of.get(of.len() / 2).copied()
 }
 
 /// A gateway, one application with one endpoint, and its books.

@@ -212,7 +212,7 @@ pub enum Order {
     Key,
 }
 
-/// At most `limit` requests start per `per`, and up to `burst` more at once after a quiet time.
+/// At most `limit` requests start per `per`, and up to `burst` more at once after a quiet time, which a start of the gateway is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimit {

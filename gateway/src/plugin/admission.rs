@@ -221,10 +221,10 @@ impl Host {
             let mut seat = self.seat(&call, &meter).await;
             let limit = Duration::from_millis(options.timeout_ms);
             let (ready, own) = (Arc::clone(ready), Arc::clone(&meter));
-            let making = async move {
+            let making = Box::pin(async move {
                 let made = within(&own, limit, ready.instantiate(&mut seat.store)).await;
                 (made, seat)
-            };
+            });
             let Some((made, seat)) = long::run(&self.0.long, making, false).await else {
                 return Err(CallFailure::Other("the gateway failed in this call".into()));
             };

@@ -307,11 +307,11 @@ impl Host {
         }
         let limit = Duration::from_millis(options.timeout_ms);
         let (host, ready, own) = (self.clone(), Arc::clone(ready), Arc::clone(&meter));
-        let running = async move {
+        let running = Box::pin(async move {
             let ran = within(&own, limit, ready.call(&mut seat.store, &task)).await;
             // There too: to give back what a guest has filled takes long.
             host.ended(ran, seat, &own, start)
-        };
+        });
         let who = (call.tenant.application.id, loaded.digest);
         let lasts = self.0.lasting.has(&who);
         let called = long::run(&self.0.long, running, lasts).await;

@@ -110,11 +110,14 @@ pub(super) fn turn(used: Duration, meter: &Arc<Meter>) -> Pin<Box<dyn Future<Out
 }
 
 /// Runs a call here, and there if it takes long or is expected to. Dropping this stops it, at its next tick.
-pub(super) async fn run<F>(threads: &Handle, call: F, expected: bool) -> Option<F::Output>
+pub(super) async fn run<F>(
+    threads: &Handle,
+    mut call: Pin<Box<F>>,
+    expected: bool,
+) -> Option<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    let mut call = Box::pin(call);
     if expected {
         return go_on(threads, call).await;
     }
@@ -132,7 +135,7 @@ where
     go_on(threads, call).await
 }
 
-async fn go_on<F>(threads: &Handle, call: F) -> Option<F::Output>
+async fn go_on<F>(threads: &Handle, call: Pin<Box<F>>) -> Option<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -155,7 +158,7 @@ mod tests {
             turn(used, &Arc::new(Meter::new(clock::instant()))).await;
             (begun, name())
         };
-        run(&threads().expect("threads"), call, expected).await.expect("an end")
+        run(&threads().expect("threads"), Box::pin(call), expected).await.expect("an end")
     }
 
     #[tokio::test]
@@ -191,7 +194,8 @@ mod tests {
         };
         let threads = threads().expect("threads");
         let given_up =
-            tokio::time::timeout(Duration::from_millis(20), run(&threads, call, false)).await;
+            tokio::time::timeout(Duration::from_millis(20), run(&threads, Box::pin(call), false))
+                .await;
         assert!(given_up.is_err());
         // It is dropped.
         assert!((&mut ended).await.is_err());
@@ -203,7 +207,7 @@ mod tests {
             turn(OWN, &Arc::new(Meter::new(clock::instant()))).await;
             panic!("on purpose");
         };
-        assert_eq!(run(&threads().expect("threads"), call, false).await, None::<()>);
+        assert_eq!(run(&threads().expect("threads"), Box::pin(call), false).await, None::<()>);
     }
 
     #[cfg(target_os = "linux")]
@@ -215,7 +219,7 @@ mod tests {
             turn(OWN, &Arc::new(Meter::new(clock::instant()))).await;
             nice()
         };
-        let there = run(&threads().expect("threads"), call, false).await;
+        let there = run(&threads().expect("threads"), Box::pin(call), false).await;
         assert_eq!((there, nice()), (Some(usual.max(precedence::NICE)), usual));
     }
 }

@@ -14,7 +14,7 @@ struct Fence {
     only: &'static [&'static str],
 }
 
-const FENCES: [Fence; 9] = [
+const FENCES: [Fence; 10] = [
     Fence { names: &["rusqlite"], only: &["store/sqlite"] },
     Fence {
         names: &["async_nats"],
@@ -29,7 +29,11 @@ const FENCES: [Fence; 9] = [
         only: &["deliver/client"],
     },
     Fence { names: &["TcpStream::connect", "lookup_host"], only: &["deliver/client/dial", "cli"] },
-    Fence { names: &["rustix"], only: &["clock", "descriptors", "plugin/compiler", "plugin/long"] },
+    Fence {
+        names: &["rustix"],
+        only: &["clock", "descriptors", "plugin/compiler", "plugin/long", "plugin/precedence"],
+    },
+    Fence { names: &["libc"], only: &["plugin/precedence"] },
     Fence { names: &["rand", "getrandom", "fastrand"], only: &["clock"] },
     Fence {
         names: &[

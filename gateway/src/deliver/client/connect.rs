@@ -11,7 +11,7 @@ use super::{
     trouble::{Trouble, innermost},
 };
 use crate::{clock, deliver::guard::Guard, model::attempt::Failure};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -88,8 +88,13 @@ impl Connector {
         }
     }
 
-    /// A new connection to there. Waiting for a place takes none of its time.
-    pub async fn open(&self, route: &Route<'_>) -> Result<Lease, Trouble> {
+    /// A new connection to there. Waiting for a place takes none of its time. Boxed: what opens one is sixteen times as large as
+    /// what sends over one that is kept, and every attempt would have the room for it.
+    pub fn open<'a>(&'a self, route: &'a Route<'_>) -> BoxFuture<'a, Result<Lease, Trouble>> {
+        Box::pin(self.opened(route))
+    }
+
+    async fn opened(&self, route: &Route<'_>) -> Result<Lease, Trouble> {
         let start = clock::instant();
         let mut limit = route.connect;
         let port = route.url.port_or_known_default().unwrap_or_default();

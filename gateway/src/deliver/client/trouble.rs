@@ -59,7 +59,7 @@ fn h2(error: &hyper::Error) -> Option<&h2::Error> {
 }
 
 /// What reading or writing failed at.
-fn io<'e>(error: &'e hyper::Error) -> impl Iterator<Item = &'e io::Error> {
+fn io(error: &hyper::Error) -> impl Iterator<Item = &io::Error> {
     causes(error).filter_map(|cause| cause.downcast_ref())
 }
 

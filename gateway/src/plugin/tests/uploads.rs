@@ -4,7 +4,7 @@ use super::*;
 use std::{
     fs,
     path::Path,
-    time::{Duration, SystemTime},
+    time::{Duration, UNIX_EPOCH},
 };
 
 #[test]
@@ -169,7 +169,7 @@ fn what_was_compiled_of_components_that_nobody_wants_goes() {
         fs::write(path, "").expect("is written");
     }
     let left = fs::File::create(directory.path().join("left-by-a-kill.tmp")).expect("is written");
-    let hours_ago = SystemTime::now() - Duration::from_secs(7_200);
+    let hours_ago = UNIX_EPOCH + Duration::from_millis(crate::clock::now() - 7_200_000);
     left.set_modified(hours_ago).expect("is older");
     host.forget_compiled(|digest| *digest == wanted);
     assert!(host.load(&a).expect("loads").compiled_in.is_none(), "it is kept");

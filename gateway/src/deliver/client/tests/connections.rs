@@ -272,3 +272,12 @@ async fn a_connection_is_closed_before_its_receiver_would() {
     };
     tokio::time::timeout(Duration::from_secs(15), closed).await.expect("is closed");
 }
+
+#[tokio::test]
+async fn a_request_has_no_room_for_what_opens_a_connection() {
+    let (client, endpoint) = (here(), sample::endpoint());
+    let message = Arc::new(sample::message(endpoint.application));
+    let delivery = sample::delivery(&message, Sequence(1));
+    // Every attempt is moved and kept with it: with what opens connections it was 33 KiB.
+    assert!(size_of_val(&client.send(&endpoint, &delivery, 0, None)) < 4096);
+}
