@@ -115,9 +115,10 @@ pub(crate) async fn swap(component: &[u8], plan: &Plan, launch: &Launch) -> Resu
 /// An application at its pace, alone and beside each kind of harm: the largest ratio of its p99, and all figures.
 pub(crate) async fn harm(plan: &Plan, launch: &Launch) -> Result<(Option<f64>, Vec<Figure>)> {
     let stage = Stage::start(launch).await?;
-    stage.gateway.upload(APP, std::fs::read(&launch.plugin)?).await?;
+    let (good, scripted) = (std::fs::read(&launch.plugin)?, std::fs::read(SCRIPTED)?);
+    stage.gateway.upload(APP, good.clone()).await?;
     stage.gateway.application("harm").await?;
-    stage.gateway.upload("harm", std::fs::read(SCRIPTED)?).await?;
+    stage.gateway.upload("harm", scripted.clone()).await?;
     // What failed is not there again with the next version.
     let policy = json!({ "policy": "pass-through" }).to_string().into();
     stage.gateway.call(Method::PATCH, "/applications/harm/plugins/main", policy).await?;
@@ -133,9 +134,9 @@ pub(crate) async fn harm(plan: &Plan, launch: &Launch) -> Result<(Option<f64>, V
             };
             p99s.extend(beside);
             // What is under way ends, and what is crowded goes: the next is measured from rest.
-            stage.gateway.upload("harm", variant(&std::fs::read(&launch.plugin)?, 0)).await?;
+            stage.gateway.upload("harm", variant(&good, 0)).await?;
             sleep(Duration::from_secs(1)).await;
-            stage.gateway.upload("harm", std::fs::read(SCRIPTED)?).await?;
+            stage.gateway.upload("harm", scripted.clone()).await?;
         }
     }
     let alone = median(alone);

@@ -165,7 +165,7 @@ CREATE TABLE endpoint_health (endpoint BLOB PRIMARY KEY, document TEXT NOT NULL)
 ";
 
 /// A statement's plan does not depend on what is bound to it. Else SQLite plans many of ours anew each time they run, because a
-/// partial index might be of use for another value: reading a delivery back took twice the time. Ours say with
+/// partial index might be of use for another value: measured, an eighth of all CPU while a backlog is read back. Ours say with
 /// literals what such an index wants.
 pub fn plan_once(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
