@@ -76,7 +76,7 @@ pub struct New {
     /// What it is written in
     #[arg(long, value_enum)]
     lang: Language,
-    /// Rust: take the crate octohooks-plugin from this folder instead of crates.io
+    /// Rust: take the crate octohooks-plugin from this folder; without, the plugin gets a copy
     #[arg(long, value_name = "FOLDER")]
     sdk: Option<PathBuf>,
 }

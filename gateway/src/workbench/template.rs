@@ -1,5 +1,7 @@
 //! A new plugin's folder: for each language what builds and passes its case at once. For `octohooks plugin new`. The
 //! files are in `gateway/templates`, inside this program; `NAME` in them is the plugin's name.
+//!
+//! A plugin in Rust has the crate it is written with beside it, in `sdk`: this program's own, which is on no registry.
 
 use super::{
     Problem,
@@ -36,6 +38,43 @@ const CONTRACT: &[File] = &[
     contract!("types.wit"),
 ];
 
+macro_rules! sdk {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../plugins/sdk/", $name)))),+]
+    };
+}
+
+/// The crate `octohooks-plugin`, but for its manifest, which speaks of our workspace: `rust/sdk.toml` is there in its
+/// place. A test holds that it is the whole of it.
+const SDK: &[File] = sdk![
+    "README.md",
+    "src/classify.rs",
+    "src/heap.rs",
+    "src/host.rs",
+    "src/http.rs",
+    "src/keyvalue.rs",
+    "src/lib.rs",
+    "src/log.rs",
+    "src/message.rs",
+    "src/outside.rs",
+    "src/schema.rs",
+    "src/sign.rs",
+    "src/testing.rs",
+    "src/testing/outside.rs",
+    "src/v0_1.rs",
+    "src/v0_1/capabilities.rs",
+    "src/v0_1/classify.rs",
+    "src/v0_1/configuration.rs",
+    "src/v0_1/sign.rs",
+    "src/verdict.rs",
+];
+
+/// The manifest of that copy.
+const SDK_MANIFEST: &str = include_str!("../../templates/rust/sdk.toml");
+
+/// Where the crate's bindings find the contract: in our workspace, and in the copy.
+const CONTRACT_FROM_SDK: (&str, &str) = ("\"../../wit/since-v0.1\"", "\"wit\"");
+
 const RUST: &[File] = files!("rust":
     "Cargo.toml" = "Cargo.toml.txt", "src/lib.rs" = "lib.rs.txt", ".gitignore" = "gitignore",
     "plugin.toml" = "plugin.toml", "README.md" = "README.md",
@@ -53,7 +92,8 @@ const C: &[File] = files!("c":
     "plugin.toml" = "plugin.toml", "README.md" = "README.md",
     "cases/hello.json" = "hello.json", "cases/large.json" = "large.json");
 
-/// Makes the folder; what is there already is never overwritten. `sdk` is where the Rust crate is, if not on crates.io.
+/// Makes the folder; what is there already is never overwritten. `sdk` is the Rust crate's folder; without, the plugin
+/// gets a copy of its own.
 pub fn create(
     folder: &Path,
     name: &str,
@@ -64,17 +104,17 @@ pub fn create(
     if folder.exists() {
         return Err(Problem::new(format!("{} is there already", folder.display())));
     }
-    let sdk = match (language, sdk) {
+    let crate_path = match (language, sdk) {
         (Language::Rust, Some(path)) => {
             let path = fs::canonicalize(path)
                 .map_err(|error| Problem::new(error.to_string()).at(path.display()))?;
             if !path.join("Cargo.toml").is_file() {
                 return Err(Problem::new(format!("no crate in {}", path.display())));
             }
-            format!("{{ path = {:?} }}", path.display().to_string())
+            toml_text(&path.display().to_string())
         }
         (_, Some(_)) => return Err(Problem::new("--sdk is for Rust: other languages have none")),
-        (_, None) => format!("{:?}", env!("CARGO_PKG_VERSION")),
+        (_, None) => toml_text("sdk"),
     };
     let files = match language {
         Language::Rust => RUST,
@@ -83,12 +123,28 @@ pub fn create(
         Language::C => C,
     };
     for (path, text) in files {
-        write(&folder.join(path), &text.replace("NAME", name).replace("\"SDK\"", &sdk))?;
+        write(&folder.join(path), &text.replace("NAME", name).replace("\"SDK\"", &crate_path))?;
     }
-    match language {
-        Language::Rust => Ok(()),
+    match (language, sdk) {
+        (Language::Rust, Some(_)) => Ok(()),
+        (Language::Rust, None) => write_sdk(&folder.join("sdk")),
         _ => write_contract(&folder.join("wit")),
     }
+}
+
+/// Writes the crate that plugins in Rust are written with into that folder, and the contract into its `wit`.
+fn write_sdk(folder: &Path) -> Result<(), Problem> {
+    let (ours, copys) = CONTRACT_FROM_SDK;
+    write(&folder.join("Cargo.toml"), SDK_MANIFEST)?;
+    for (path, text) in SDK {
+        write(&folder.join(path), &text.replace(ours, copys))?;
+    }
+    write_contract(&folder.join("wit"))
+}
+
+/// In quotes: what JSON escapes, TOML reads.
+fn toml_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// Writes the contract into that folder.
@@ -139,20 +195,86 @@ mod tests {
         }
     }
 
+    /// All files below, by their paths from there.
+    fn below(folder: &Path, from: &Path) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            match path.is_dir() {
+                true => names.extend(below(&path, from)),
+                false => names.push(path.strip_prefix(from).expect("below").display().to_string()),
+            }
+        }
+        names.sort();
+        names
+    }
+
     #[test]
-    fn the_crate_comes_from_where_it_was_said_to_be() {
+    fn a_plugin_in_rust_has_the_whole_crate_beside_it() {
         let place = tempfile::tempdir().expect("a directory");
-        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/sdk");
-        let folder = place.path().join("a");
-        create(&folder, "a", Language::Rust, Some(&sdk)).expect("made");
+        let (folder, named) = (place.path().join("a"), place.path().join("a \"b\""));
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/sdk");
+        create(&folder, "a", Language::Rust, None).expect("made");
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("there");
-        assert!(manifest.contains("octohooks-plugin = { path = "), "{manifest}");
-        let folder = place.path().join("b");
-        create(&folder, "b", Language::Rust, None).expect("made");
-        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("there");
-        assert!(manifest.contains("octohooks-plugin = \"0.1.0\""), "{manifest}");
-        for (language, sdk) in [(Language::C, &*sdk), (Language::Rust, Path::new("/lost"))] {
-            assert!(create(&place.path().join("c"), "c", language, Some(sdk)).is_err());
+        assert!(manifest.contains(r#"octohooks-plugin = { path = "sdk" }"#), "{manifest}");
+        let sdk = folder.join("sdk");
+        let mut expected = below(&ours, &ours);
+        expected.extend(CONTRACT.iter().map(|(name, _)| format!("wit/{name}")));
+        expected.sort();
+        assert_eq!(
+            below(&sdk, &sdk),
+            expected,
+            "gateway/src/workbench/template.rs lists the crate's files"
+        );
+        let bindings = SDK.iter().filter(|(_, text)| text.contains("wit_bindgen::generate!"));
+        for (file, _) in bindings {
+            let text = fs::read_to_string(sdk.join(file)).expect("there");
+            assert!(text.contains(r#"path: "wit""#) && !text.contains("../"), "{text}");
+        }
+
+        let by_path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/sdk");
+        fs::create_dir(&named)
+            .and_then(|()| fs::write(named.join("Cargo.toml"), ""))
+            .expect("made");
+        for (name, sdk) in [("c", &by_path), ("d", &named)] {
+            let folder = place.path().join(name);
+            create(&folder, name, Language::Rust, Some(sdk)).expect("made");
+            let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("there");
+            let manifest: toml::Value = toml::from_str(&manifest).expect("TOML");
+            let path = manifest["dependencies"]["octohooks-plugin"]["path"].as_str();
+            assert_eq!(path.map(Path::new), fs::canonicalize(sdk).ok().as_deref());
+            assert!(!folder.join("sdk").exists());
+        }
+        for (language, sdk) in [(Language::C, &*by_path), (Language::Rust, Path::new("/lost"))] {
+            assert!(create(&place.path().join("e"), "e", language, Some(sdk)).is_err());
+        }
+    }
+
+    #[test]
+    fn the_copy_of_the_crate_needs_what_ours_needs() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let read = |file: &str| -> toml::Value {
+            toml::from_str(&fs::read_to_string(root.join(file)).expect("there")).expect("TOML")
+        };
+        let (workspace, ours) = (read("Cargo.toml"), read("plugins/sdk/Cargo.toml"));
+        let copy: toml::Value = toml::from_str(SDK_MANIFEST).expect("TOML");
+        let parts = |manifest: &toml::Value| -> [toml::Table; 2] {
+            let wasm = &manifest["target"]["cfg(target_arch = \"wasm32\")"]["dependencies"];
+            let parts = [&manifest["dependencies"], wasm];
+            parts.map(|part| part.as_table().expect("a table").clone())
+        };
+        for (ours, copy) in parts(&ours).iter().zip(parts(&copy)) {
+            assert_eq!(ours.len(), copy.len());
+            for (name, what) in copy {
+                assert_eq!(ours[&name]["workspace"].as_bool(), Some(true));
+                assert_eq!(workspace["workspace"]["dependencies"][&name], what, "{name}");
+            }
+        }
+        for about in ["name", "description"] {
+            assert_eq!(ours["package"][about], copy["package"][about]);
+        }
+        for about in ["version", "edition", "license"] {
+            assert_eq!(workspace["workspace"]["package"][about], copy["package"][about]);
         }
     }
 }
