@@ -1,7 +1,7 @@
 //! The one writer: a thread that takes what the stages hand over, in batches, and makes each batch durable with one
 //! commit and one fsync (group commit). How many senders wait decides the batch; nobody tunes it.
 //!
-//! Work that a sender waits for is written at once. Settlements alone are written a moment later (`LAZY`), since an
+//! Work that a sender waits for is written at once. Settlements alone are written a moment later ([`gather`]), since an
 //! accept or more settlements will usually share their commit; if the process dies in that moment, the deliveries
 //! are made again.
 //!
@@ -31,15 +31,14 @@ use crate::{
 };
 use rusqlite::Connection;
 use std::{
-    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc::Receiver},
-    time::Duration,
 };
 use tokio::sync::oneshot;
 
 mod apply;
 mod ahead;
+mod gather;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -47,14 +46,6 @@ mod tests;
 pub use apply::put_row;
 use apply::{alter, begin, forget, insert_messages, keep_health, remember, resend, settle, wait};
 pub use tell::failure;
-
-/// At most this many operations share a commit, beside those that are owed: some milliseconds of work, which is what a sender
-/// waits for beside somebody's flood. More would save little of what a commit costs.
-const BATCH: usize = 256;
-/// How long settlements wait for company.
-const LAZY: Duration = Duration::from_millis(8);
-/// How long the writer waits before it tries again what it owes.
-const OWED: Duration = Duration::from_millis(250);
 
 /// Who waits for an answer.
 pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -210,53 +201,6 @@ impl Writer {
             self.write(batch);
         }
         self.handover.close();
-    }
-
-    /// What is owed, and what was handed over: at least one, unless nobody is left to hand over.
-    fn gather(&mut self) -> Vec<Op> {
-        let mut batch = std::mem::take(&mut self.owed);
-        let limit = batch.len() + BATCH;
-        let mut until = (!batch.is_empty()).then(|| clock::instant() + OWED);
-        let mut urgent = false;
-        while batch.len() < limit {
-            let op = match self.ops.try_recv() {
-                Ok(op) => op,
-                Err(_) if urgent => break,
-                Err(_) => {
-                    let received = match until {
-                        None => self.receive(),
-                        Some(until) => {
-                            let left = until.saturating_duration_since(clock::instant());
-                            self.ops.recv_timeout(left)
-                        }
-                    };
-                    let Ok(op) = received else { break };
-                    op
-                }
-            };
-            urgent |= op.urgent();
-            // The first settlement sets how long all wait.
-            until = until.or_else(|| Some(clock::instant() + LAZY));
-            match op {
-                // It makes room for the rest.
-                Op::Forget(..) | Op::ForgetAnswers(..) | Op::ForgetValues(..) => {
-                    batch.insert(0, op);
-                }
-                op => batch.push(op),
-            }
-        }
-        batch
-    }
-
-    /// Deliveries that have held back the low-water mark for too long get rows, unless they get one anyway.
-    fn append_overdue(&self, batch: &mut Vec<Op>) {
-        let overdue = self.handover.front.overdue();
-        if overdue.is_empty() {
-            return;
-        }
-        let written: HashSet<DeliveryKey> = batch.iter().filter_map(Op::delivery).collect();
-        let missing = overdue.into_iter().filter(|delivery| !written.contains(&delivery.key));
-        batch.extend(missing.map(Op::Note));
     }
 
     /// Commits the batch and tells of it; or refuses what was asked for and keeps what is owed.

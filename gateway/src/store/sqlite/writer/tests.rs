@@ -1,12 +1,15 @@
 //! The writer's batches: what is in one, and when it ends.
 
-use super::*;
+use super::{gather::BATCH, *};
 use crate::model::delivery::Next;
 use crate::{
     model::sample,
     store::{front::Front, vault::MasterKey, waiting::Waiting},
 };
-use std::sync::mpsc::{Sender, channel};
+use std::{
+    sync::mpsc::{Sender, channel},
+    time::Duration,
+};
 
 fn writer() -> (Writer, Sender<Op>) {
     let (sender, ops) = channel();
@@ -76,4 +79,25 @@ fn a_batch_has_an_end() {
         sender.send(settlement()).expect("is sent");
     }
     assert_eq!(gathered(writer, sender).len(), BATCH);
+}
+
+#[test]
+fn what_an_operation_carries_counts() {
+    let message = |bytes: usize| {
+        let mut message = sample::message(sample::application().id);
+        message.payload = vec![b' '; bytes].into();
+        Submission::from(Arc::new(message))
+    };
+    // How many operations, of how many messages of so many bytes, share a commit.
+    for (messages, bytes, together) in [(1, 100, BATCH), (256, 100, 4), (1, 1 << 20, 8)] {
+        let (writer, sender) = writer();
+        let accept = || {
+            let messages = std::iter::repeat_with(|| message(bytes)).take(messages).collect();
+            Op::Accept(messages, None, oneshot::channel().0)
+        };
+        for _ in 0..2 * together {
+            sender.send(accept()).expect("is sent");
+        }
+        assert_eq!(gathered(writer, sender).len(), together, "{messages} of {bytes}");
+    }
 }
