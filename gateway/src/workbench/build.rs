@@ -25,9 +25,9 @@ pub fn build(plugin: &Manifest) -> Result<(), Problem> {
         .map_err(|error| Problem::new(error.to_string()).at(plugin.folder.display()))?;
     let bytes = match plugin.language {
         Language::Rust => rust::build(&folder)?,
-        Language::Javascript => javascript::build(&folder)?,
-        Language::Python => python::build(&folder)?,
-        Language::C => c::build(&folder)?,
+        Language::Javascript => javascript::build(&folder, &plugin.world)?,
+        Language::Python => python::build(&folder, &plugin.world)?,
+        Language::C => c::build(&folder, &plugin.world)?,
     };
     let at = |error: io::Error| Problem::new(error.to_string()).at(plugin.artifact.display());
     if let Some(parent) = plugin.artifact.parent() {

@@ -10,6 +10,8 @@ use std::{
 
 /// The file's name.
 pub const FILE: &str = "plugin.toml";
+/// The world of a plugin that does not say.
+const TRANSFORM: &str = "transform";
 
 /// A plugin's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Manifest {
     pub name: String,
     /// What it is written in.
     pub language: Language,
+    /// The world of the contract, or of the folder's own `wit`, that it is built for; in Rust the code says it.
+    pub world: String,
     /// The component, once it is built.
     pub artifact: PathBuf,
 }
@@ -50,6 +54,8 @@ struct Section {
     name: String,
     language: Language,
     #[serde(default)]
+    world: Option<String>,
+    #[serde(default)]
     artifact: Option<PathBuf>,
 }
 
@@ -74,6 +80,9 @@ impl Manifest {
         let File { plugin } = toml::from_str(text)
             .map_err(|error| Problem::new(error.to_string().trim_end().to_owned()))?;
         check_name(&plugin.name)?;
+        if let Some(world) = &plugin.world {
+            check_world(world, plugin.language)?;
+        }
         let artifact = plugin.artifact.unwrap_or_else(|| {
             let file = format!("{}.wasm", plugin.name);
             Path::new("build").join(file)
@@ -82,6 +91,7 @@ impl Manifest {
             folder: folder.to_owned(),
             name: plugin.name,
             language: plugin.language,
+            world: plugin.world.unwrap_or_else(|| TRANSFORM.to_owned()),
             artifact: folder.join(artifact),
         })
     }
@@ -99,6 +109,22 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     }
 }
 
+/// Whether a plugin in that language may be built for a world of that name.
+fn check_world(world: &str, language: Language) -> Result<(), Problem> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if language == Language::Rust {
+        return Err(Problem::new(
+            "`world` is for other languages: in Rust `export!`, `export_signer!` or `export_classifier!` says it",
+        ));
+    }
+    match world.starts_with(|c: char| c.is_ascii_lowercase()) && world.chars().all(legal) {
+        true => Ok(()),
+        false => Err(Problem::new(format!(
+            "`{world}` is no name of a world: `transform`, `sign`, `classify`, or one of your own in `wit`"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +135,9 @@ mod tests {
         let short = read("[plugin]\nname = \"orders\"\nlanguage = \"python\"\n").expect("good");
         assert_eq!(short.artifact, Path::new("a/build/orders.wasm"));
         assert_eq!((&*short.name, short.language), ("orders", Language::Python));
+        assert_eq!(short.world, "transform");
+        let signer = "[plugin]\nname = \"o\"\nlanguage = \"c\"\nworld = \"sign\"\n";
+        assert_eq!(read(signer).expect("good").world, "sign");
         let named = "[plugin]\nname = \"o\"\nlanguage = \"c\"\nartifact = \"out/o.wasm\"\n";
         assert_eq!(read(named).expect("good").artifact, Path::new("a/out/o.wasm"));
         let table = [
@@ -117,6 +146,11 @@ mod tests {
             ("[plugin]\nname = \"o\"\nlanguage = \"cobol\"\n", "unknown variant `cobol`"),
             ("[plugin]\nname = \"O\"\nlanguage = \"c\"\n", "`O` is no name for a plugin"),
             ("[plugin]\nname = \"o\"\nlanguage = \"c\"\nbuilt = 1\n", "unknown field `built`"),
+            ("[plugin]\nname = \"o\"\nlanguage = \"c\"\nworld = \"../a\"\n", "no name of a world"),
+            (
+                "[plugin]\nname = \"o\"\nlanguage = \"rust\"\nworld = \"sign\"\n",
+                "in Rust `export!`",
+            ),
         ];
         for (text, expected) in table {
             let said = read(text).expect_err(expected).to_string();

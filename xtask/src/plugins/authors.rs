@@ -168,11 +168,23 @@ impl Bench {
         let is_built = self.is_built(name, &source);
         if !is_built {
             let _none = fs::remove_dir_all(&folder);
-            for file in files(&source) {
-                let to = folder.join(file.strip_prefix(&source).expect("below"));
-                fs::create_dir_all(to.parent().expect("a folder")).expect("made");
-                fs::copy(&file, &to).expect("a file");
-            }
+            copy(&source, &folder);
+        }
+        self.test(name, &folder, &source, is_built);
+    }
+
+    /// A plugin in C for a world of its own, beside the contract in its folder: a classifier that remembers.
+    fn own_world_passes(&self) {
+        let (name, source) = ("own-world", root().join("plugins/test-guests/own-world"));
+        let folder = self.place.join(name);
+        let is_built = self.is_built(name, &source);
+        if !is_built {
+            let _none = fs::remove_dir_all(&folder);
+            let (made, said) =
+                ended(self.octohooks(&self.place).args(["new", name, "--lang", "c"]));
+            assert!(made, "{said}");
+            fs::remove_dir_all(folder.join("cases")).expect("removed");
+            copy(&source, &folder);
         }
         self.test(name, &folder, &source, is_built);
     }
@@ -213,6 +225,15 @@ fn state(source: &Path) -> String {
         });
     }
     format!("{:016x}", hasher.finish())
+}
+
+/// Copies all files below one folder into another.
+fn copy(from: &Path, into: &Path) {
+    for file in files(from) {
+        let to = into.join(file.strip_prefix(from).expect("below"));
+        fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+        fs::copy(&file, &to).expect("a file");
+    }
 }
 
 /// All files below a folder but what was built there.
@@ -282,6 +303,7 @@ fn javascript_plugins_pass_their_cases() {
         Ok(bench) => {
             bench.new_passes("javascript");
             bench.example_passes("github-slack");
+            bench.example_passes("stripe-signature");
         }
         Err(error) => skipped("the plugins in JavaScript", &error),
     }
@@ -293,6 +315,7 @@ fn python_plugins_pass_their_cases() {
         Ok(bench) => {
             bench.new_passes("python");
             bench.example_passes("versions");
+            bench.example_passes("result-codes");
         }
         Err(error) => skipped("the plugins in Python", &error),
     }
@@ -304,6 +327,7 @@ fn c_plugins_pass_their_cases() {
         Ok(bench) => {
             bench.new_passes("c");
             bench.example_passes("card-mask");
+            bench.own_world_passes();
         }
         Err(error) => skipped("the plugins in C", &error),
     }
@@ -317,7 +341,8 @@ fn every_example_is_tested() -> Result<()> {
         .collect();
     folders.sort();
     let mut tested: Vec<String> = Guest::examples(&root()).map(|guest| guest.name).collect();
-    tested.extend(["card-mask", "github-slack", "versions"].map(str::to_owned));
+    let others = ["card-mask", "github-slack", "result-codes", "stripe-signature", "versions"];
+    tested.extend(others.map(str::to_owned));
     tested.sort();
     assert_eq!(folders, tested);
     for folder in folders {
@@ -337,8 +362,10 @@ fn the_tools_have_one_version_everywhere() -> Result<()> {
     for (file, expected) in [
         ("gateway/templates/javascript/package.json", &*manifest),
         ("plugins/examples/github-slack/package.json", &manifest),
+        ("plugins/examples/stripe-signature/package.json", &manifest),
         ("gateway/templates/python/requirements.txt", PYPI),
         ("plugins/examples/versions/requirements.txt", PYPI),
+        ("plugins/examples/result-codes/requirements.txt", PYPI),
         ("gateway/src/workbench/build/python.rs", PYPI),
     ] {
         let text = fs::read_to_string(root.join(file))?;

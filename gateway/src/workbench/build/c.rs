@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-use wit_bindgen_core::{Files, wit_parser::Resolve};
+use wit_bindgen_core::{
+    Files,
+    wit_parser::{Resolve, WorldId},
+};
 
 /// How any of the compilers is got.
 const HOW: &str = "No C compiler here can compile for wasm32-wasi. Any of these can:\n  \
@@ -31,18 +34,25 @@ const FLAGS: [&str; 9] = [
 ];
 
 /// The bindings call this so that their object file with the types is linked; the types are put in afterwards instead.
-const TYPES: &str = "void __component_type_object_force_link_transform(void) {}\n";
+fn types_of(world: &str) -> String {
+    format!("void __component_type_object_force_link_{}(void) {{}}\n", in_c(world))
+}
 
-/// Builds the plugin in that folder: all `.c` files of it, and of `src` if there is one.
-pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Problem> {
+/// How C calls a world.
+fn in_c(world: &str) -> String {
+    world.replace('-', "_")
+}
+
+/// Builds the plugin in that folder for that world: all `.c` files of it, and of `src` if there is one.
+pub(super) fn build(folder: &Path, world: &str) -> Result<Vec<u8>, Problem> {
     let sources = sources(folder)?;
     let made = folder.join("build");
     fs::create_dir_all(&made)
         .map_err(|error| Problem::new(error.to_string()).at(made.display()))?;
     let wit = contract(folder)?;
-    let bound = bindings(&wit, &made)?;
-    let types = made.join("types.c");
-    fs::write(&types, TYPES)
+    let bound = bindings((&wit, world), &made)?;
+    let types = made.join("force-link.c");
+    fs::write(&types, types_of(world))
         .map_err(|error| Problem::new(error.to_string()).at(types.display()))?;
     let module = made.join("module.wasm");
     let mut compiler = compiler(&made)?;
@@ -50,7 +60,7 @@ pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Problem> {
     compiler.args(sources).args([bound, types]).current_dir(folder);
     run(&mut compiler, "the C compiler")?;
     let mut bytes = read(&module)?;
-    embed(&wit, &mut bytes)?;
+    embed((&wit, world), &mut bytes)?;
     component(bytes)
 }
 
@@ -67,19 +77,22 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     }
 }
 
-fn world(wit: &Path) -> Result<(Resolve, wit_bindgen_core::wit_parser::WorldId), Problem> {
+/// A folder with WIT, and the world in it.
+type World<'a> = (&'a Path, &'a str);
+
+fn resolved((wit, world): World<'_>) -> Result<(Resolve, WorldId), Problem> {
     let mut resolve = Resolve::default();
     let world = resolve.push_path(wit).and_then(|(package, _)| {
-        let world = resolve.select_world(&[package], Some("transform"))?;
+        let world = resolve.select_world(&[package], Some(world))?;
         Ok(world)
     });
     let world = world.map_err(|error| Problem::new(format!("{error:#}")).at(wit.display()))?;
     Ok((resolve, world))
 }
 
-/// Writes `transform.h` and `transform.c` into that folder: the second.
-fn bindings(wit: &Path, into: &Path) -> Result<PathBuf, Problem> {
-    let (mut resolve, world) = world(wit)?;
+/// Writes the world's `.h` and `.c` into that folder: the second.
+fn bindings(of: World<'_>, into: &Path) -> Result<PathBuf, Problem> {
+    let (mut resolve, world) = resolved(of)?;
     let options = wit_bindgen_c::Opts { no_object_file: true, ..Default::default() };
     let mut files = Files::default();
     let generated = options.build().generate(&mut resolve, world, &mut files);
@@ -89,11 +102,11 @@ fn bindings(wit: &Path, into: &Path) -> Result<PathBuf, Problem> {
         fs::write(&path, bytes)
             .map_err(|error| Problem::new(error.to_string()).at(path.display()))?;
     }
-    Ok(into.join("transform.c"))
+    Ok(into.join(format!("{}.c", in_c(of.1))))
 }
 
-fn embed(wit: &Path, module: &mut Vec<u8>) -> Result<(), Problem> {
-    let (resolve, world) = world(wit)?;
+fn embed(of: World<'_>, module: &mut Vec<u8>) -> Result<(), Problem> {
+    let (resolve, world) = resolved(of)?;
     embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| Problem::new(format!("the component's types: {error:#}")))
 }

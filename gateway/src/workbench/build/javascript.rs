@@ -9,8 +9,8 @@ const PACKAGE: &str = "node_modules/@bytecodealliance/componentize-js";
 /// Where `build.mjs` puts the component.
 const MADE: &str = "build/component.wasm";
 
-/// Builds the plugin in that folder.
-pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Problem> {
+/// Builds the plugin in that folder, for that world.
+pub(super) fn build(folder: &Path, world: &str) -> Result<Vec<u8>, Problem> {
     if !folder.join("build.mjs").is_file() {
         return Err(Problem::new(
             "no build.mjs, which makes the component; `octohooks plugin new --lang javascript` has one to copy",
@@ -27,6 +27,7 @@ pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Problem> {
     let made = folder.join(MADE);
     let _none = std::fs::remove_file(&made);
     let mut command = Command::new(node);
-    run(command.arg("build.mjs").arg(wit).current_dir(folder), "`node build.mjs`")?;
+    command.arg("build.mjs").arg(wit).arg(world).current_dir(folder);
+    run(&mut command, "`node build.mjs`")?;
     read(&made)
 }

@@ -15,10 +15,12 @@ const VERSION: &str = "componentize-py==0.25.1";
 const PACKAGES: &str = "build/python";
 const MADE: &str = "build/component.wasm";
 
-/// Builds the plugin in that folder.
-pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Problem> {
+/// Builds the plugin in that folder, for that world.
+pub(super) fn build(folder: &Path, world: &str) -> Result<Vec<u8>, Problem> {
     if !folder.join("plugin.py").is_file() {
-        return Err(Problem::new("no plugin.py, the module with the class Transformer"));
+        return Err(Problem::new(
+            "no plugin.py, the module with the class Transformer, or Signer or Classifier",
+        ));
     }
     let wit = contract(folder)?;
     let (tool, packages) = tool(folder)?;
@@ -26,7 +28,7 @@ pub(super) fn build(folder: &Path) -> Result<Vec<u8>, Problem> {
     std::fs::create_dir_all(folder.join("build"))
         .map_err(|error| Problem::new(error.to_string()).at(folder.display()))?;
     let mut command = Command::new(tool);
-    command.arg("--wit-path").arg(wit).args(["--world", "transform", "componentize"]);
+    command.arg("--wit-path").arg(wit).args(["--world", world, "componentize"]);
     command.args(["--stub-wasi", "plugin", "-o"]).arg(&made).current_dir(folder);
     if let Some(packages) = packages {
         command.env("PYTHONPATH", packages);
