@@ -323,7 +323,7 @@ impl Deliver {
         let (id, attempted) = (delivery.key.endpoint, delivery.clone());
         // A fault of ours must not hold the lane's place for ever.
         let tried = AssertUnwindSafe(self.tried(delivery)).catch_unwind().await;
-        let tried = tried.unwrap_or_else(|_| Tried::not(again(attempted.clone())));
+        let tried = tried.unwrap_or_else(|_| Tried::not(self.harmed(attempted.clone())));
         let Tried { settlement, disable, told } = tried;
         let comes_again = matches!(settlement.next, Next::RetryAt(_));
         self.queue.settle(settlement);
@@ -377,15 +377,6 @@ fn places(wanted: Option<NonZeroUsize>, descriptors: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let wanted = wanted.map_or(cores * PER_CORE, usize::from);
     wanted.min(descriptors).max(1)
-}
-
-/// After how long an attempt is made again that the gateway itself came to harm in, in milliseconds.
-const HARMED: u64 = 60_000;
-
-/// How a delivery goes on whose attempt is not known to have been made.
-fn again(delivery: Arc<Delivery>) -> Settlement {
-    let next = Next::RetryAt(clock::now() + HARMED);
-    Settlement { delivery, attempt: None, next, notice: None }
 }
 
 /// How a delivery ends whose endpoint is disabled or gone.

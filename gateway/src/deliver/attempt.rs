@@ -94,6 +94,14 @@ impl Deliver {
         Tried { settlement, disable, told }
     }
 
+    /// What follows where the gateway itself came to harm: it is not known whether the request was made, nor what was answered,
+    /// so that it counts as an attempt that failed, and whatever harms us does so as often as the schedule says.
+    pub(super) fn harmed(&self, delivery: Arc<Delivery>) -> Settlement {
+        let now = clock::now();
+        let (attempt, next) = decide::harmed(&delivery, &self.options.retry, now, clock::chance());
+        Settlement { delivery, attempt: Some(attempt), next, notice: None }
+    }
+
     /// Signs and sends. What a signer fails at is sent to nobody.
     async fn send(&self, endpoint: &Arc<Endpoint>, delivery: &Delivery, seconds: u64) -> Outcome {
         let signed = match &endpoint.signer {

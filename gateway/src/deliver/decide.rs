@@ -1,10 +1,10 @@
 //! Decides what follows an attempt. A function of its arguments.
 
-use super::schedule::Rules;
+use super::schedule::{RetryOptions, Rules};
 use crate::model::{
     Millis,
-    attempt::{Attempt, Meaning, Outcome},
-    delivery::Next,
+    attempt::{Attempt, Failure, Meaning, Outcome},
+    delivery::{Delivery, Next},
 };
 
 /// The status of a receiver that is gone for good.
@@ -47,16 +47,39 @@ pub fn decide(
     }
 }
 
+/// The attempt in which the gateway itself came to harm at `now`, and what follows it by the usual schedule.
+#[must_use]
+pub fn harmed(
+    delivery: &Delivery,
+    usual: &RetryOptions,
+    now: Millis,
+    chance: f64,
+) -> (Attempt, Next) {
+    let attempt = Attempt {
+        number: delivery.attempts + 1,
+        at: now,
+        latency: 0,
+        revision: None,
+        outcome: Outcome::Failed {
+            class: Failure::Internal,
+            detail: "the gateway failed; its log says why".into(),
+        },
+    };
+    let rules = Rules { endpoint: None, application: None, usual };
+    let next = decide(&attempt, None, attempt.number - delivery.spent, &rules, now, chance);
+    (attempt, next.unless_expired(&delivery.message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        deliver::schedule::RetryOptions,
-        model::{
-            attempt::{Answer, Failure},
-            retry::{Retry, Schedule},
-        },
+    use crate::model::{
+        attempt::Answer,
+        message::Sequence,
+        retry::{Retry, Schedule},
+        sample,
     };
+    use std::sync::Arc;
 
     fn answered(number: u32, status: u16, retry_after: Option<Millis>) -> Attempt {
         let outcome = Outcome::Answered(Answer { status, retry_after, ..Answer::default() });
@@ -129,6 +152,23 @@ mod tests {
         }
         for status in [200, 404, 500] {
             assert_eq!(usual_meaning(&answered(1, status, None).outcome), None);
+        }
+    }
+    #[test]
+    fn what_harms_us_does_so_as_often_as_the_schedule_says() {
+        let usual = RetryOptions::default();
+        let message = Arc::new(sample::message(sample::application().id));
+        let mut delivery = sample::delivery(&message, Sequence(1));
+        for (attempts, spent, expected) in [
+            (0, 0, Next::RetryAt(6000)),
+            (1, 0, Next::RetryAt(301_000)),
+            (7, 0, Next::DeadLetter),
+            (8, 8, Next::RetryAt(6000)),
+        ] {
+            (delivery.attempts, delivery.spent) = (attempts, spent);
+            let (attempt, next) = harmed(&delivery, &usual, 1000, 0.0);
+            assert_eq!((attempt.number, next), (attempts + 1, expected));
+            assert!(matches!(attempt.outcome, Outcome::Failed { class: Failure::Internal, .. }));
         }
     }
 }
