@@ -9,7 +9,8 @@
 //! So that there are places for whoever comes next, a lane may have half as many as are free, and much fewer once its
 //! application has as many as are free ([`may_have`]): a third of all where it is alone, and the less the more are held
 //! by others who are slow. Who has its share goes on when one of its own requests ends, so that nobody waits for
-//! strangers, and who has none goes on if there is any.
+//! strangers, and who has none goes on if there is any; unless its application holds three quarters of what it and nobody
+//! hold ([`leaves_room`]), whatever number of lanes it has or had: then one of its requests ends first.
 //! Memory is shared out by the same rule: a lane's window may grow to half of what all windows leave free.
 
 use super::{
@@ -123,6 +124,11 @@ pub enum Step {
     Learn(EndpointId, u64),
 }
 
+/// Whether an application that has so many requests under way may have another where so many places are free.
+const fn leaves_room(application: usize, free: usize) -> bool {
+    application < 3 * free
+}
+
 /// How many requests a lane may have under way, of those that are free, where its application has so many.
 const fn may_have(free: usize, application: usize) -> usize {
     free.div_ceil(if application < free { 2 } else { 16 })
@@ -199,6 +205,9 @@ impl Lanes {
         let free = self.free();
         let application = self.applications.get_mut(&id)?;
         application.in_turn = false;
+        if !leaves_room(application.in_flight, free) {
+            return None;
+        }
         if let Some(limiter) = &mut application.limiter {
             let slot = limiter.slot(now);
             if slot > now {

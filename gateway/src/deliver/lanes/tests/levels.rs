@@ -72,3 +72,36 @@ proptest! {
         prop_assert!(world.sent.len() as f64 >= least.min(offered), "{} of {least}", world.sent.len());
     }
 }
+
+#[test]
+fn an_application_leaves_places_to_others_whatever_its_lanes() {
+    let mut world = world(rules(208));
+    let bad = world.application(None);
+    let hang = |world: &mut World, count: usize, each: usize| {
+        for _ in 0..count {
+            let id = world.endpoint(bad, None);
+            world.takes.insert(id, 60 * SECOND);
+            world.offer(id, each);
+        }
+    };
+    // One takes its share first, many follow; then these are gone, and others come.
+    hang(&mut world, 1, 1000);
+    hang(&mut world, 300, 10);
+    assert_eq!(world.lanes.depths().2, 156);
+    let endpoints: Vec<_> = world.sent.iter().map(|(_, sent)| sent.key.endpoint).collect();
+    for id in endpoints {
+        world.catalog.apply(Change::DeleteEndpoint(bad, id));
+    }
+    let _cleared = world.lanes.follow(&world.catalog, world.now);
+    hang(&mut world, 300, 10);
+    assert_eq!(world.lanes.depths().2, 156);
+
+    let good = world.application(None);
+    let id = world.endpoint(good, None);
+    world.offer(id, 10);
+    assert_eq!(world.sent_to(id), 10);
+    // It goes on when its own end.
+    world.pass(61 * SECOND);
+    assert!(world.lanes.depths().2 <= 156);
+    assert!(world.sent.len() > 156 + 10 + 100, "{}", world.sent.len());
+}
