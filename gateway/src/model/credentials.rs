@@ -132,6 +132,12 @@ impl ClientCertificate {
     /// Whether they can be used, and belong to each other.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let (chain, key) = self.parsed()?;
+        // What is shown again: a key must not be among it.
+        let mut sections = self.certificate.split("-----BEGIN").skip(1);
+        if !sections.all(|section| section.starts_with(" CERTIFICATE-----")) {
+            let right = "must have certificates alone: the key is `key`, which is never shown";
+            return Err(("certificate", right.into()));
+        }
         match CertifiedKey::from_der(chain, key, &default_provider()) {
             Ok(_) => Ok(()),
             Err(rustls::Error::InconsistentKeys(_)) => {
@@ -140,7 +146,10 @@ impl ClientCertificate {
             Err(rustls::Error::InvalidCertificate(_)) => {
                 Err(("certificate", "must be certificates in PEM".into()))
             }
-            Err(_) => Err(("key", "must be an RSA, ECDSA or Ed25519 key".into())),
+            Err(_) => Err((
+                "key",
+                "must be an RSA key of 2048 to 4096 bits, an ECDSA key of P-256 or P-384, or an Ed25519 key".into(),
+            )),
         }
     }
 }
@@ -191,6 +200,7 @@ mod tests {
             (&certificate, &certificate, "key"),
             ("", &own.serialize_pem(), "certificate"),
             ("nothing", &own.serialize_pem(), "certificate"),
+            (&format!("{certificate}{}", own.serialize_pem()), &own.serialize_pem(), "certificate"),
             (&"x".repeat(PEM + 1), &own.serialize_pem(), "certificate"),
         ] {
             assert_eq!(with(certificate, key).expect_err("is bad").0, field);

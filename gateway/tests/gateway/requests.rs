@@ -76,6 +76,7 @@ async fn a_bad_request_of_an_endpoint_is_refused_with_its_place() {
     };
     let (one, other) = (Authority::new().certify("a"), Authority::new().certify("b"));
     let certificate = |certificate: &str, key: &str| json!({ "url": url, "clientCertificate": { "certificate": certificate, "key": key } });
+    let both = format!("{}{}", one.certificate, one.key);
     let plain = json!({
         "url": "http://example.com/",
         "clientCertificate": { "certificate": one.certificate, "key": one.key },
@@ -118,6 +119,7 @@ async fn a_bad_request_of_an_endpoint_is_refused_with_its_place() {
         (token("nats://hooks"), "/credentials/tokenUrl"),
         (token("nowhere"), "/credentials/tokenUrl"),
         (certificate("", &one.key), "/clientCertificate/certificate"),
+        (certificate(&both, &one.key), "/clientCertificate/certificate"),
         (certificate(&one.certificate, "hidden"), "/clientCertificate/key"),
         (certificate(&one.certificate, &other.key), "/clientCertificate/key"),
         (
@@ -137,9 +139,31 @@ async fn a_bad_request_of_an_endpoint_is_refused_with_its_place() {
         let (status, error) = gateway.call(Method::POST, ENDPOINTS, Some(&body)).await;
         assert_eq!((status.as_u16(), &error["code"]), (422, &json!("invalid")), "{body}: {error}");
         assert_eq!(error["details"][0]["path"], place, "{body}: {error}");
-        assert!(!error.to_string().contains("hidden"), "{error}");
+        let error = error.to_string();
+        assert!(!error.contains("hidden") && !error.contains("PRIVATE"), "{error}");
     }
     assert_eq!(gateway.get(ENDPOINTS).await["meta"]["count"], 0);
+}
+
+#[tokio::test]
+async fn a_certificate_does_not_stay_where_the_url_has_no_tls() {
+    let gateway = Gateway::start(&[]).await;
+    gateway.application("hooli", &[]).await;
+    let one = Authority::new().certify("a");
+    let certificate = json!({ "certificate": one.certificate, "key": one.key });
+    let made =
+        json!({ "url": "https://a.example/", "uid": "e0", "clientCertificate": certificate });
+    gateway.post(ENDPOINTS, made).await;
+    let path = format!("{ENDPOINTS}/e0");
+    gateway.put(&path, json!({ "url": "https://b.example/" })).await;
+    let (status, error) =
+        gateway.call(Method::PUT, &path, Some(&json!({ "url": "http://a.example/" }))).await;
+    assert_eq!(
+        (status.as_u16(), &error["details"][0]["path"]),
+        (422, &json!("/clientCertificate"))
+    );
+    let removed = json!({ "url": "http://a.example/", "clientCertificate": {} });
+    assert_eq!(gateway.put(&path, removed).await["clientCertificate"], Value::Null);
 }
 
 #[tokio::test]

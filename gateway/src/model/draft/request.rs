@@ -235,7 +235,17 @@ impl EndpointDraft {
         old: Option<&Endpoint>,
     ) -> Result<Option<Arc<ClientCertificate>>, Wrong> {
         let known = old.and_then(|old| old.client_certificate.clone());
-        let Some(draft) = &self.client_certificate else { return Ok(known) };
+        let Some(draft) = &self.client_certificate else {
+            let url = self.url.as_deref().or_else(|| old.map(|old| old.url.as_str()));
+            let is_tls = url.is_some_and(|url| url.to_ascii_lowercase().starts_with("https:"));
+            return match known.is_some() && !is_tls {
+                true => Err((
+                    "/clientCertificate".into(),
+                    "must be removed (as {}), since the URL is not https".into(),
+                )),
+                false => Ok(known),
+            };
+        };
         let wrong = |field: &str, text: String| (format!("/clientCertificate/{field}"), text);
         let Some(certificate) = draft.certificate.clone() else {
             return match draft.key {
