@@ -144,7 +144,10 @@ impl App {
     async fn assemble(config: Config, guests: Handle) -> Result<Self, Failure> {
         let metrics = observe::metrics::start().map_err(|line| anyhow!(line))?;
         let _installed = rustls::crypto::ring::default_provider().install_default();
+        // A file that may not grow is an error of the write from now on, and not the process's end.
+        let _handled = signal(SignalKind::from_raw(SIGXFSZ));
         // What is wrong with the configuration is said before the store is opened, and perhaps a master key made.
+        let descriptors = Descriptors::raise().map_err(Failure::Config)?;
         let (host, outside) = plugins::host(&config, &guests)?;
         let nats = Connections::open(&config).await?;
         let master = Master::new(config.data.master_key.clone(), &config.data.dir);
@@ -158,7 +161,6 @@ impl App {
         let keeper = keeper(&config, &store);
         let registry = Arc::new(Registry::default());
         let guard = Guard::new(config.guard.clone());
-        let descriptors = Descriptors::raise();
         let sockets = Sockets { all: descriptors.requests, idle: descriptors.idle };
         let http = Client::new(guard.clone(), &config.delivery, sockets, Arc::new(Tcp))
             .map_err(Failure::Config)?;
@@ -254,8 +256,6 @@ impl App {
 
     async fn serve_and_drain(self, mut signals: Signals, reload: Reload) -> Result<(), Failure> {
         let Server { listen, body_timeout_ms, drain_ms } = self.config.server;
-        // A file that may not grow is an error of the write then, and not the process's end.
-        let _handled = signal(SignalKind::from_raw(SIGXFSZ));
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;

@@ -5,6 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// For the store's files, what listens, logs and libraries.
 const KEPT: usize = 192;
+/// Fewer are not enough to begin with.
+const LEAST: usize = 256;
 /// More of a kind than anybody needs.
 const MOST: usize = 20_000;
 
@@ -20,19 +22,24 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Raises the process's limit as far as it may be raised, and shares out what there is.
-    #[must_use]
-    pub fn raise() -> Self {
+    /// Raises the process's limit as far as it may be raised, and shares out what there is; a line for the operator if that is
+    /// too little.
+    pub fn raise() -> Result<Self, String> {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
         let granted = if raised.is_ok() { maximum } else { current };
         Self::of(granted.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)))
     }
 
-    fn of(granted: usize) -> Self {
-        let share = (granted.saturating_sub(KEPT) / 2).clamp(16, MOST);
+    fn of(granted: usize) -> Result<Self, String> {
+        if granted < LEAST {
+            return Err(format!(
+                "the process may open {granted} files at once (`ulimit -n`): it needs {LEAST}, and some thousands for many receivers"
+            ));
+        }
+        let share = ((granted - KEPT) / 2).min(MOST);
         // As many as are under way at once to hosts that serve many endpoints: a new connection costs as much as several requests.
-        Self { connections: share, requests: share, idle: (share / 4).clamp(4, 2048) }
+        Ok(Self { connections: share, requests: share, idle: (share / 4).clamp(4, 2048) })
     }
 }
 
@@ -44,10 +51,12 @@ mod tests {
     fn everybody_gets_a_share() {
         assert_eq!(
             Descriptors::of(1024),
-            Descriptors { connections: 416, requests: 416, idle: 104 }
+            Ok(Descriptors { connections: 416, requests: 416, idle: 104 })
         );
         let most = Descriptors { connections: MOST, requests: MOST, idle: 2048 };
-        assert_eq!(Descriptors::of(usize::MAX), most);
-        assert_eq!(Descriptors::of(0).requests, 16);
+        assert_eq!(Descriptors::of(usize::MAX), Ok(most));
+        let least = Descriptors { connections: 32, requests: 32, idle: 8 };
+        assert_eq!(Descriptors::of(LEAST), Ok(least));
+        assert!(Descriptors::of(LEAST - 1).expect_err("too few").contains("ulimit -n"));
     }
 }

@@ -56,6 +56,26 @@ fn a_configuration_that_cannot_be_used_stops_the_start_with_one_clear_line() {
     }
 }
 
+#[test]
+fn limits_that_leave_no_room_to_begin_stop_the_start_with_a_line() {
+    for (limit, code, expected) in [
+        ("ulimit -n 200", 64, "at once (`ulimit -n`): it needs 256"),
+        // A file that may not grow is no signal that ends the process.
+        ("ulimit -f 50", 1, "the store: "),
+    ] {
+        let directory = directory();
+        let gateway = command(directory.path(), &[]);
+        let mut shell = std::process::Command::new("sh");
+        shell.arg("-c").arg(format!("{limit}; exec \"$0\" serve")).arg(gateway.get_program());
+        let given = gateway.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        shell.envs(given).current_dir(directory.path());
+        let output = shell.output().expect("runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{limit}: {said} {}", output.status);
+        assert!(said.contains(expected), "{limit}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn a_key_is_text_and_what_kubernetes_sets_is_not_ours() {
     let set = [("OCTOHOOKS_AUTH__API_KEY", "007"), ("OCTOHOOKS_SERVICE_HOST", "10.0.0.1")];
