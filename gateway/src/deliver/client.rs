@@ -13,9 +13,10 @@ use crate::model::{
     delivery::Delivery,
     endpoint::{self, Endpoint},
 };
-use connect::{Connector, Route};
+use connect::{Connector, EARLY_AT_ONCE, Route};
 use dial::Dial;
 use exchange::{Draft, idle};
+use hidden::without;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -25,6 +26,7 @@ use proxy::Proxy;
 use std::{borrow::Cow, cmp::Reverse, sync::Arc, time::Duration};
 use tls::Tls;
 use token::{Tokens, basic, sensitive};
+use tokio::sync::Semaphore;
 use trouble::Trouble;
 use url::{Position, Url};
 
@@ -32,6 +34,7 @@ pub mod connect;
 pub mod dial;
 mod exchange;
 mod fetch;
+mod hidden;
 pub mod names;
 mod patience;
 mod pool;
@@ -83,6 +86,7 @@ impl Client {
             proxy,
             tls: Tls::new(&options.tls)?,
             pool: Pool::new(sockets.all, sockets.idle),
+            early: Arc::new(Semaphore::new(EARLY_AT_ONCE)),
         };
         let timeout = Duration::from_millis(options.timeout_ms);
         let connect = Duration::from_millis(options.connect_timeout_ms);
@@ -246,25 +250,12 @@ fn hide(answer: &mut Answer, sent: &HeaderValue, secret: &str) {
     // The longer first: the other may be a part of it.
     secrets.sort_by_key(|secret| Reverse(secret.len()));
     for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
-        if answer.headers.contains(secret) {
-            answer.headers = answer.headers.replace(secret, INSTEAD);
-        }
-        answer.body = without(&answer.body, secret.as_bytes(), INSTEAD.as_bytes());
+        let headers = without(answer.headers.as_bytes(), secret, INSTEAD);
+        answer.headers = String::from_utf8_lossy(&headers).into_owned();
+        answer.body = without(&answer.body, secret, INSTEAD);
     }
     // It may have grown.
     answer.body.truncate(ANSWER);
-}
-
-/// The bytes, with `instead` wherever they have those.
-fn without(bytes: &[u8], those: &[u8], instead: &[u8]) -> Vec<u8> {
-    let (mut without, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
-    while let Some(at) = rest.windows(those.len()).position(|part| part == those) {
-        without.extend_from_slice(&rest[..at]);
-        without.extend_from_slice(instead);
-        rest = &rest[at + those.len()..];
-    }
-    without.extend_from_slice(rest);
-    without
 }
 
 /// The headers that are recorded, as lines.

@@ -26,6 +26,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::Semaphore,
 };
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
@@ -36,6 +37,8 @@ const TRIED: usize = 6;
 const STAGGER: Duration = Duration::from_millis(250);
 /// How long a name is looked up when nothing waits for its addresses: whoever writes a URL down is told early, or not.
 const EARLY: Duration = Duration::from_secs(2);
+/// How many names are looked up like that at once, so that whoever writes many down takes no sockets from deliveries.
+pub const EARLY_AT_ONCE: usize = 16;
 /// How much of an answer's head is read, in bytes, and how many headers.
 const HEAD: usize = 64 << 10;
 const HEADERS: usize = 100;
@@ -60,6 +63,8 @@ pub struct Connector {
     pub tls: Tls,
     /// Where connections are kept.
     pub pool: Arc<Pool>,
+    /// Who may look up names before anything is sent there.
+    pub early: Arc<Semaphore>,
 }
 
 /// Where to, as whom, and how long it may take.
@@ -117,10 +122,11 @@ impl Connector {
         Ok(lease)
     }
 
-    /// Whether what the URL's name means just now may be called. One that means nothing, or is slow to say, may: it is
-    /// asked again at every attempt.
+    /// Whether what the URL's name means just now may be called. One that means nothing, or is slow to say, may, and so may
+    /// all while many are looked up: they are asked again at every attempt.
     pub async fn check_name(&self, url: &Url) -> Result<(), Trouble> {
         let Some(Host::Domain(name)) = url.host() else { return Ok(()) };
+        let Ok(_early) = self.early.try_acquire() else { return Ok(()) };
         let resolved = async {
             let _places = self.places(2).await?;
             self.resolve(name).await
@@ -172,10 +178,12 @@ impl Connector {
     /// A connection to one of these addresses, through the proxy if it leads there.
     async fn tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Trouble> {
         let failed = |error: io::Error| Trouble::new(Failure::Connect, innermost(&error));
-        let through = |proxy: &&Proxy| addresses.iter().all(|to| proxy.leads_to(to.ip()));
-        let Some(proxy) = self.proxy.as_ref().filter(through) else {
+        let Some(proxy) = &self.proxy else { return self.race(addresses).await.map_err(failed) };
+        // Whoever owns a name must not choose the way past the proxy with an excepted address beside another one.
+        let through: Vec<_> = addresses.iter().filter(|to| proxy.leads_to(to.ip())).collect();
+        if through.is_empty() {
             return self.race(addresses).await.map_err(failed);
-        };
+        }
         let (host, port) = proxy.place();
         // Operators chose it: the guard has no say.
         let found = match host {
@@ -187,7 +195,7 @@ impl Connector {
         };
         let found: Vec<_> = found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
         let mut last = Trouble::new(Failure::Connect, "the name has no address");
-        for address in addresses {
+        for address in through {
             let stream = self.race(&found).await.map_err(|error| {
                 Trouble::new(Failure::Connect, format!("the proxy: {}", innermost(&error)))
             })?;

@@ -58,6 +58,9 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
     texts(deserializer)?.iter().map(net).collect()
 }
 
+/// How long user and password may be together over SOCKS5, in bytes: what the client's messages have room for.
+const SOCKS_LOGIN: usize = 240;
+
 /// A proxy that can be used.
 #[derive(Clone)]
 pub struct Proxy {
@@ -110,6 +113,13 @@ impl Proxy {
             }
             _ => return Err(("user", "given with a password, each of at most 255 bytes")),
         };
+        let length = login.as_ref().map_or(0, |(user, password)| user.len() + password.len());
+        if matches!(kind, Kind::Socks5) && length > SOCKS_LOGIN {
+            return Err((
+                "user",
+                "given with a password, for SOCKS5 of at most 240 bytes together",
+            ));
+        }
         let port = url.port().unwrap_or(usual);
         Ok(Some(Self { kind, host, port, login, except: except.clone() }))
     }
@@ -123,6 +133,7 @@ impl Proxy {
     /// Whether it is the way to that address.
     #[must_use]
     pub fn leads_to(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         !self.except.iter().any(|net| net.contains(&address))
     }
 
@@ -195,6 +206,7 @@ mod tests {
             (json!({ "user": "u" }), "url"),
             (json!({ "except": "10.0.0.0/8" }), "url"),
             (json!({ "url": "http://proxy", "user": "u" }), "user"),
+            (json!({ "url": "socks5://p", "user": "u", "password": "p".repeat(240) }), "user"),
             (json!({ "url": "http://proxy", "user": "u", "password": "p".repeat(256) }), "user"),
         ] {
             assert_eq!(proxy(options.clone()).expect_err("is bad").0, key, "{options}");
@@ -215,6 +227,7 @@ mod tests {
         let options = json!({ "url": "http://proxy", "except": "10.0.0.0/8" });
         let proxy = proxy(options).expect("is good").expect("one");
         assert!(!proxy.leads_to([10, 1, 2, 3].into()));
+        assert!(!proxy.leads_to("::ffff:10.1.2.3".parse().expect("an address")));
         assert!(proxy.leads_to([1, 1, 1, 1].into()));
     }
 }

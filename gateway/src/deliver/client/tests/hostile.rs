@@ -5,7 +5,7 @@ use super::{
     world::{Recorder, asking, client, failed, sent},
 };
 use crate::{
-    deliver::guard::Guard,
+    deliver::{client::connect::EARLY_AT_ONCE, guard::Guard},
     model::attempt::Failure,
     plugin::{Request, Unsent},
 };
@@ -86,6 +86,21 @@ async fn nor_for_a_plugin() {
         assert!(matches!(refused, Err(Unsent::Refused(_))), "{text:?}: {refused:?}");
         assert_eq!(dialer.take(), [], "{text:?}");
     }
+}
+
+#[tokio::test]
+async fn a_name_is_looked_up_early_unless_many_are() {
+    let zone = Zone::from([("inside.test".into(), vec![vec!["10.0.0.1".parse().expect("one")]])]);
+    let server = NameServer::start(zone).await;
+    let client = client(Default::default(), asking(&server), Arc::new(Recorder::default()));
+    let url = Url::parse("http://inside.test/").expect("a URL");
+    assert!(client.check_name(&url).await.is_err());
+    let early = client.connector.early.clone();
+    let many = u32::try_from(EARLY_AT_ONCE).expect("a number");
+    let others = early.acquire_many_owned(many).await.expect("all of them");
+    assert_eq!(client.check_name(&url).await, Ok(()), "nobody waits for others' look-ups");
+    drop(others);
+    assert!(client.check_name(&url).await.is_err());
 }
 
 /// The recorder does see what passes: with public addresses, and with what operators allow.

@@ -100,6 +100,10 @@ fn zone() -> Zone {
         ("inside.test".into(), one("10.0.0.1")),
         ("blocked.test".into(), one("9.9.9.9")),
         ("here.test".into(), one("127.0.0.1")),
+        (
+            "both.test".into(),
+            vec![["127.0.0.1", "1.1.1.1"].map(|a| a.parse().expect("one")).into()],
+        ),
     ])
 }
 
@@ -132,6 +136,9 @@ async fn a_proxy_is_given_the_address_that_was_checked_and_never_a_name() {
             assert_eq!(failed(&sent(&client, inside).await).0, Failure::Guard, "{inside}");
         }
         assert_eq!((proxy.take(), dialer.take()), (vec![], vec![]));
+        // An excepted address beside another one is no way past the proxy.
+        let _outcome = sent(&client, "http://both.test:8080/").await;
+        assert_eq!((proxy.take().len(), dialer.take()), (1, vec![proxy.address]));
         // What is excepted is dialled itself.
         let url = format!("http://here.test:{}/", receiver.port());
         let _outcome = sent(&client, &url).await;
