@@ -13,18 +13,22 @@ use crate::{
     model::{
         Millis,
         attempt::{Attempt, Failure, Meaning, Outcome},
-        catalog::{Change, Conflict},
+        catalog::{Change, Conflict, Snapshot},
         delivery::{Delivery, Next},
         endpoint::Endpoint,
         health::Disabled,
-        id::{EndpointId, MessageId},
+        id::{ApplicationId, EndpointId, MessageId},
         message::Message,
         notice,
     },
     store::{Settlement, StoreError},
 };
 use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 /// What became of a delivery that was its turn.
 pub(super) struct Tried {
@@ -97,9 +101,17 @@ impl Deliver {
     /// What follows where the gateway itself came to harm: it is not known whether the request was made, nor what was answered,
     /// so that it counts as an attempt that failed, and whatever harms us does so as often as the schedule says.
     pub(super) fn harmed(&self, delivery: Arc<Delivery>) -> Settlement {
-        let now = clock::now();
-        let (attempt, next) = decide::harmed(&delivery, &self.options.retry, now, clock::chance());
-        Settlement { delivery, attempt: Some(attempt), next, notice: None }
+        let (now, catalog) = (clock::now(), self.catalog.snapshot());
+        let endpoint = catalog.endpoint(delivery.key.endpoint);
+        let rules = self.rules(&catalog, delivery.message.application, endpoint.map(Arc::as_ref));
+        let (attempt, next) = decide::harmed(&delivery, &rules, now, clock::chance());
+        self.meters.failed.increment(1);
+        note_failure(&delivery, &attempt, next);
+        let number = attempt.number - delivery.spent;
+        let notice = || self.notice(endpoint?, &delivery, &attempt, number, next);
+        // Perhaps it is this that harms us.
+        let notice = catch_unwind(AssertUnwindSafe(notice)).unwrap_or_default();
+        Settlement { delivery, attempt: Some(attempt), next, notice }
     }
 
     /// Signs and sends. What a signer fails at is sent to nobody.
@@ -131,15 +143,25 @@ impl Deliver {
             return (Next::Delivered, Sign::Good);
         }
         let catalog = self.catalog.snapshot();
-        let tenant = catalog.tenant(endpoint.application);
-        let rules = Rules {
-            endpoint: endpoint.retry.as_ref(),
-            application: tenant.and_then(|tenant| tenant.application.retry.as_ref()),
-            usual: &self.options.retry,
-        };
+        let rules = self.rules(&catalog, endpoint.application, Some(endpoint));
         let is_final = attempt.outcome.status().is_some_and(|status| rules.is_final(status));
         let sign = health::sign(&attempt.outcome, meaning, is_final);
         (decide::decide(attempt, meaning, number, &rules, now, clock::chance()), sign)
+    }
+
+    /// Who has a say in the retries to that endpoint.
+    fn rules<'a>(
+        &'a self,
+        catalog: &'a Snapshot,
+        application: ApplicationId,
+        endpoint: Option<&'a Endpoint>,
+    ) -> Rules<'a> {
+        let tenant = catalog.tenant(application);
+        Rules {
+            endpoint: endpoint.and_then(|endpoint| endpoint.retry.as_ref()),
+            application: tenant.and_then(|tenant| tenant.application.retry.as_ref()),
+            usual: &self.options.retry,
+        }
     }
 
     /// What the endpoint's classifier says of an answer.

@@ -1,6 +1,6 @@
 //! Decides what follows an attempt. A function of its arguments.
 
-use super::schedule::{RetryOptions, Rules};
+use super::schedule::Rules;
 use crate::model::{
     Millis,
     attempt::{Attempt, Failure, Meaning, Outcome},
@@ -47,14 +47,9 @@ pub fn decide(
     }
 }
 
-/// The attempt in which the gateway itself came to harm at `now`, and what follows it by the usual schedule.
+/// The attempt in which the gateway itself came to harm at `now`, and what follows it.
 #[must_use]
-pub fn harmed(
-    delivery: &Delivery,
-    usual: &RetryOptions,
-    now: Millis,
-    chance: f64,
-) -> (Attempt, Next) {
+pub fn harmed(delivery: &Delivery, rules: &Rules<'_>, now: Millis, chance: f64) -> (Attempt, Next) {
     let attempt = Attempt {
         number: delivery.attempts + 1,
         at: now,
@@ -65,14 +60,14 @@ pub fn harmed(
             detail: "the gateway failed; its log says why".into(),
         },
     };
-    let rules = Rules { endpoint: None, application: None, usual };
-    let next = decide(&attempt, None, attempt.number - delivery.spent, &rules, now, chance);
+    let next = decide(&attempt, None, attempt.number - delivery.spent, rules, now, chance);
     (attempt, next.unless_expired(&delivery.message))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::schedule::RetryOptions;
     use crate::model::{
         attempt::Answer,
         message::Sequence,
@@ -154,6 +149,7 @@ mod tests {
             assert_eq!(usual_meaning(&answered(1, status, None).outcome), None);
         }
     }
+
     #[test]
     fn what_harms_us_does_so_as_often_as_the_schedule_says() {
         let usual = RetryOptions::default();
@@ -166,7 +162,8 @@ mod tests {
             (8, 8, Next::RetryAt(6000)),
         ] {
             (delivery.attempts, delivery.spent) = (attempts, spent);
-            let (attempt, next) = harmed(&delivery, &usual, 1000, 0.0);
+            let rules = Rules { endpoint: None, application: None, usual: &usual };
+            let (attempt, next) = harmed(&delivery, &rules, 1000, 0.0);
             assert_eq!((attempt.number, next), (attempts + 1, expected));
             assert!(matches!(attempt.outcome, Outcome::Failed { class: Failure::Internal, .. }));
         }

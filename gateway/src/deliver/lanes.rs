@@ -9,8 +9,8 @@
 //! So that there are places for whoever comes next, a lane may have half as many as are free, and much fewer once its
 //! application has as many as are free ([`may_have`]): a third of all where it is alone, and the less the more are held
 //! by others who are slow. Who has its share goes on when one of its own requests ends, so that nobody waits for
-//! strangers, and who has none goes on if there is any; unless its application holds three quarters of what it and nobody
-//! hold ([`leaves_room`]), whatever number of lanes it has or had: then one of its requests ends first.
+//! strangers, and who has none goes on if there is any; unless its application holds three times as many as are free
+//! ([`leaves_room`]), whatever number of lanes it has or had: then a request ends first, its own or a stranger's.
 //! Memory is shared out by the same rule: a lane's window may grow to half of what all windows leave free.
 
 use super::{
@@ -24,7 +24,7 @@ use crate::model::{
     endpoint::{Endpoint, Order, RateLimit},
     id::{ApplicationId, EndpointId},
 };
-use application::Application;
+use application::{Application, leaves_room, may_have};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -79,6 +79,8 @@ pub struct Lanes {
     applications: HashMap<ApplicationId, Application>,
     /// Those of which a lane may send, in turn.
     turns: VecDeque<ApplicationId>,
+    /// Those that leave the places that are free to others.
+    crowding: VecDeque<ApplicationId>,
     /// How many requests are under way.
     under_way: usize,
     /// What is in the windows, in deliveries and in bytes.
@@ -124,16 +126,6 @@ pub enum Step {
     Learn(EndpointId, u64),
 }
 
-/// Whether an application that has so many requests under way may have another where so many places are free.
-const fn leaves_room(application: usize, free: usize) -> bool {
-    application < 3 * free
-}
-
-/// How many requests a lane may have under way, of those that are free, where its application has so many.
-const fn may_have(free: usize, application: usize) -> usize {
-    free.div_ceil(if application < free { 2 } else { 16 })
-}
-
 impl Lanes {
     /// No lanes.
     #[must_use]
@@ -144,6 +136,7 @@ impl Lanes {
             lanes: HashMap::new(),
             applications: HashMap::new(),
             turns: VecDeque::new(),
+            crowding: VecDeque::new(),
             under_way: 0,
             waiting: 0,
             bytes: 0,
@@ -206,6 +199,9 @@ impl Lanes {
         let application = self.applications.get_mut(&id)?;
         application.in_turn = false;
         if !leaves_room(application.in_flight, free) {
+            if !std::mem::replace(&mut application.crowds, true) {
+                self.crowding.push_back(id);
+            }
             return None;
         }
         if let Some(limiter) = &mut application.limiter {
@@ -248,6 +244,7 @@ impl Lanes {
         }
         self.count(id, now);
         self.take_turns(application);
+        self.readmit();
         self.forget_application(application, now);
     }
 

@@ -11,7 +11,7 @@ use std::{
 /// The file's name.
 pub const FILE: &str = "plugin.toml";
 /// The world of a plugin that does not say.
-const TRANSFORM: &str = "transform";
+pub const TRANSFORM: &str = "transform";
 
 /// A plugin's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ fn check_world(world: &str, language: Language) -> Result<(), Problem> {
     match world.starts_with(|c: char| c.is_ascii_lowercase()) && world.chars().all(legal) {
         true => Ok(()),
         false => Err(Problem::new(format!(
-            "`{world}` is no name of a world: `transform`, `sign`, `classify`, or one of your own in `wit`"
+            "`{world}` is no name of a world in small letters: `transform`, `sign`, `classify`, or one of your own in `wit`"
         ))),
     }
 }

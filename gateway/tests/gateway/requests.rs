@@ -156,12 +156,14 @@ async fn a_certificate_does_not_stay_where_the_url_has_no_tls() {
     gateway.post(ENDPOINTS, made).await;
     let path = format!("{ENDPOINTS}/e0");
     gateway.put(&path, json!({ "url": "https://b.example/" })).await;
-    let (status, error) =
-        gateway.call(Method::PUT, &path, Some(&json!({ "url": "http://a.example/" }))).await;
-    assert_eq!(
-        (status.as_u16(), &error["details"][0]["path"]),
-        (422, &json!("/clientCertificate"))
-    );
+    for body in [
+        json!({ "url": "http://a.example/" }),
+        json!({ "url": " http://a.example/", "clientCertificate": certificate }),
+    ] {
+        let (status, error) = gateway.call(Method::PUT, &path, Some(&body)).await;
+        let place = (status.as_u16(), &error["details"][0]["path"]);
+        assert_eq!(place, (422, &json!("/clientCertificate")), "{error}");
+    }
     let removed = json!({ "url": "http://a.example/", "clientCertificate": {} });
     assert_eq!(gateway.put(&path, removed).await["clientCertificate"], Value::Null);
 }

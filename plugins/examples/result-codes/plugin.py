@@ -42,7 +42,7 @@ class Classifier(exports.Classifier):
             return Meaning_Success()
         if code in ways["retry"]:
             wait = said.get(ways["wait"])
-            return Meaning_RetryAfter(wait if isinstance(wait, int) and wait >= 0 else None)
+            return Meaning_RetryAfter(wait if type(wait) is int and 0 <= wait < 2**64 else None)
         if code in ways["fail"]:
             return Meaning_Fail()
         if code in ways["disable"]:

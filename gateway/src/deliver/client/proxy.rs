@@ -59,7 +59,7 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
 }
 
 /// How long user and password may be together over SOCKS5, in bytes: what the client's messages have room for.
-const SOCKS_LOGIN: usize = 240;
+const SOCKS_LOGIN: usize = 234;
 
 /// A proxy that can be used.
 #[derive(Clone)]
@@ -117,7 +117,7 @@ impl Proxy {
         if matches!(kind, Kind::Socks5) && length > SOCKS_LOGIN {
             return Err((
                 "user",
-                "given with a password, for SOCKS5 of at most 240 bytes together",
+                "given with a password, for SOCKS5 of at most 234 bytes together",
             ));
         }
         let port = url.port().unwrap_or(usual);
@@ -133,8 +133,8 @@ impl Proxy {
     /// Whether it is the way to that address.
     #[must_use]
     pub fn leads_to(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        !self.except.iter().any(|net| net.contains(&address))
+        let written = [address, address.to_canonical()];
+        !self.except.iter().any(|net| written.iter().any(|address| net.contains(address)))
     }
 
     /// Makes the connection to the proxy one to that address.
@@ -206,7 +206,7 @@ mod tests {
             (json!({ "user": "u" }), "url"),
             (json!({ "except": "10.0.0.0/8" }), "url"),
             (json!({ "url": "http://proxy", "user": "u" }), "user"),
-            (json!({ "url": "socks5://p", "user": "u", "password": "p".repeat(240) }), "user"),
+            (json!({ "url": "socks5://p", "user": "u", "password": "p".repeat(234) }), "user"),
             (json!({ "url": "http://proxy", "user": "u", "password": "p".repeat(256) }), "user"),
         ] {
             assert_eq!(proxy(options.clone()).expect_err("is bad").0, key, "{options}");

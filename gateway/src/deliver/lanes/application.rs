@@ -4,6 +4,16 @@ use super::{Limiter, Rules};
 use crate::model::{catalog::Tenant, id::EndpointId};
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
+/// Whether an application that has so many requests under way may have another where so many places are free.
+pub const fn leaves_room(application: usize, free: usize) -> bool {
+    application < 3 * free
+}
+
+/// How many requests a lane may have under way, of those that are free, where its application has so many.
+pub const fn may_have(free: usize, application: usize) -> usize {
+    free.div_ceil(if application < free { 2 } else { 16 })
+}
+
 /// What the lanes of an application share.
 #[derive(Debug)]
 pub struct Application {
@@ -19,6 +29,8 @@ pub struct Application {
     pub in_turn: bool,
     /// How many requests are under way to its endpoints.
     pub in_flight: usize,
+    /// Whether it has so many that it leaves what is free to others.
+    pub crowds: bool,
     /// Until when it waits for its next slot.
     pub timer: Option<Instant>,
 }
@@ -38,6 +50,7 @@ impl Application {
             ready: VecDeque::new(),
             in_turn: false,
             in_flight: 0,
+            crowds: false,
             timer: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Lanes follow the catalog, and go when they are idle and what they know counts no more.
 
-use super::{IDLE, LOOK, Lanes, limits, timers::Wake};
+use super::{IDLE, LOOK, Lanes, application::leaves_room, limits, timers::Wake};
 use crate::deliver::{health::Health, lane::Lane};
 use crate::model::{
     catalog::Snapshot,
@@ -109,6 +109,20 @@ impl Lanes {
     fn may_forget(&self, id: ApplicationId, now: Instant) -> bool {
         let application = self.applications.get(&id);
         application.is_none_or(|of| of.lanes.len() > 1 || of.is_rested(now))
+    }
+
+    /// Applications that left what was free to others have turns again, now that more is.
+    pub(super) fn readmit(&mut self) {
+        let free = self.free();
+        for _ in 0..self.crowding.len() {
+            let Some(id) = self.crowding.pop_front() else { return };
+            let Some(application) = self.applications.get_mut(&id) else { continue };
+            application.crowds = !leaves_room(application.in_flight, free);
+            match application.crowds {
+                true => self.crowding.push_back(id),
+                false => self.take_turns(id),
+            }
+        }
     }
 
     fn remove(&mut self, id: EndpointId) {

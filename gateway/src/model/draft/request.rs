@@ -196,8 +196,8 @@ impl EndpointDraft {
                 self.client_certificate.as_ref().is_some_and(|c| c.certificate.is_some()),
             ),
         ];
-        let scheme = self.url.as_deref().and_then(|url| url.split(':').next()).unwrap_or_default();
-        let (concerned, what) = match scheme.to_ascii_lowercase().as_str() {
+        let url = self.url.as_deref().and_then(|url| Url::parse(url).ok());
+        let (concerned, what) = match url.as_ref().map(Url::scheme).unwrap_or_default() {
             "nats" => (&given[..], "is for http and https URLs"),
             "http" => (&given[5..], "is for https URLs"),
             _ => (&given[..0], ""),
@@ -236,8 +236,9 @@ impl EndpointDraft {
     ) -> Result<Option<Arc<ClientCertificate>>, Wrong> {
         let known = old.and_then(|old| old.client_certificate.clone());
         let Some(draft) = &self.client_certificate else {
-            let url = self.url.as_deref().or_else(|| old.map(|old| old.url.as_str()));
-            let is_tls = url.is_some_and(|url| url.to_ascii_lowercase().starts_with("https:"));
+            let new = self.url.as_deref().and_then(|url| Url::parse(url).ok());
+            let url = new.as_ref().or_else(|| old.map(|old| &old.url));
+            let is_tls = url.is_some_and(|url| url.scheme() == "https");
             return match known.is_some() && !is_tls {
                 true => Err((
                     "/clientCertificate".into(),

@@ -2,6 +2,7 @@
 //! is not there.
 
 use super::{Problem, contract, needed, read, run};
+use crate::workbench::manifest::TRANSFORM;
 use std::{path::Path, process::Command};
 
 const NODE: &str = "Get Node.js 20 or newer from https://nodejs.org, or your system's packages.";
@@ -14,6 +15,12 @@ pub(super) fn build(folder: &Path, world: &str) -> Result<Vec<u8>, Problem> {
     if !folder.join("build.mjs").is_file() {
         return Err(Problem::new(
             "no build.mjs, which makes the component; `octohooks plugin new --lang javascript` has one to copy",
+        ));
+    }
+    if world != TRANSFORM && !read(&folder.join("build.mjs"))?.windows(7).any(|is| is == b"argv[3]")
+    {
+        return Err(Problem::new(
+            "build.mjs takes no world, as older ones do: it has to say `worldName: process.argv[3] ?? 'transform'`",
         ));
     }
     let wit = contract(folder)?;

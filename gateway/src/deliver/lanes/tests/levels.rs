@@ -100,8 +100,43 @@ fn an_application_leaves_places_to_others_whatever_its_lanes() {
     let id = world.endpoint(good, None);
     world.offer(id, 10);
     assert_eq!(world.sent_to(id), 10);
-    // It goes on when its own end.
+    // It goes on when its own end, and when others' do.
     world.pass(61 * SECOND);
     assert!(world.lanes.depths().2 <= 156);
     assert!(world.sent.len() > 156 + 10 + 100, "{}", world.sent.len());
+}
+
+#[test]
+fn an_application_that_left_room_goes_on_when_a_strangers_request_ends() {
+    let mut world = world(rules(5));
+    let (one, other) = (world.application(None), world.application(None));
+    let hanging: Vec<_> = (0..3).map(|_| world.endpoint(one, None)).collect();
+    for id in &hanging {
+        world.takes.insert(*id, 30 * SECOND);
+        world.offer(*id, 1);
+    }
+    let stranger = world.endpoint(other, None);
+    world.takes.insert(stranger, SECOND);
+    world.offer(stranger, 1);
+    let quick = world.endpoint(one, None);
+    world.offer(quick, 1);
+    assert_eq!((world.lanes.depths().2, world.sent_to(quick)), (4, 0), "one place is for others");
+    world.pass(2 * SECOND);
+    assert_eq!(world.sent_to(quick), 1);
+}
+
+#[test]
+fn one_application_has_three_quarters_of_all_places_rounded_up() {
+    for places in 1..=40 {
+        let mut world = world(rules(places));
+        let application = world.application(None);
+        for _ in 0..places {
+            let id = world.endpoint(application, None);
+            world.takes.insert(id, SECOND);
+            world.offer(id, 3);
+        }
+        assert_eq!(world.lanes.depths().2, (3 * places).div_ceil(4), "{places}");
+        world.pass(60 * SECOND);
+        assert_eq!(world.sent.len(), 3 * places);
+    }
 }

@@ -1,13 +1,20 @@
 //! What shares a commit, and when it is enough.
 
 use super::{Op, Writer};
-use crate::{clock, model::attempt::Outcome, model::delivery::DeliveryKey};
+use crate::{
+    clock,
+    model::{
+        attempt::Outcome,
+        delivery::{Delivery, DeliveryKey},
+    },
+};
 use bytes::Bytes;
 use std::{collections::HashSet, time::Duration};
 
-/// At most that much shares a commit, beside what is owed: some ten milliseconds of work, which is what a sender waits for
-/// beside somebody's flood. Each delivery to another endpoint writes another page of the store's index, so that fewer, larger
-/// commits write less: with a hundred endpoints a quarter of this made the writer the slowest part of the gateway.
+/// Once that much is there, no more is added to a commit, beside what is owed: some ten milliseconds of work, which is what
+/// a sender waits for beside somebody's flood. Each delivery to another endpoint writes another page of the store's index,
+/// so that fewer, larger commits write less: with a hundred endpoints a quarter of this made the writer the slowest part of
+/// the gateway.
 pub(super) const BATCH: usize = 1024;
 /// What an operation carries counts as one more for each so many bytes: a page of the store.
 const PAGE: usize = 8192;
@@ -17,24 +24,31 @@ const LAZY: Duration = Duration::from_millis(8);
 const OWED: Duration = Duration::from_millis(250);
 
 impl Op {
-    /// How much of a commit it is: one for each message or row, and one for each page of what these carry.
+    /// How much of a commit it is: one, or one for each message and delivery, and one more for each page of what these carry.
     fn weight(&self) -> usize {
         let of = |bytes: usize| 1 + bytes / PAGE;
+        let own = |delivery: &Delivery| {
+            let content = delivery.content.as_ref().and_then(|own| own.payload.as_ref());
+            content.map_or(0, Bytes::len)
+        };
         match self {
             Self::Accept(messages, ..) => {
                 messages.iter().map(|sent| of(sent.message.payload.len())).sum()
             }
             Self::Settle(settlement) => {
-                let own = settlement.delivery.content.as_ref().and_then(|own| own.payload.as_ref());
                 let answer = settlement.attempt.as_ref().map(|attempt| &attempt.outcome);
                 let answer = match answer {
                     Some(Outcome::Answered(answer)) => answer.headers.len() + answer.body.len(),
                     _ => 0,
                 };
-                of(own.map_or(0, Bytes::len) + answer)
+                of(own(&settlement.delivery) + answer)
             }
             Self::Again(again, ..) => again.len().max(1),
-            Self::Unhold(_, ready, later) => (ready.len() + later.len()).max(1),
+            Self::Wait(delivery, _) | Self::Note(delivery) => of(own(delivery)),
+            Self::Unhold(_, ready, later) => {
+                let each = ready.iter().chain(later);
+                each.map(|delivery| of(own(delivery))).sum::<usize>().max(1)
+            }
             _ => 1,
         }
     }
