@@ -16,7 +16,6 @@ use crate::model::{
 use connect::{Connector, EARLY_AT_ONCE, Route};
 use dial::Dial;
 use exchange::{Draft, idle};
-use hidden::without;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -250,9 +249,11 @@ fn hide(answer: &mut Answer, sent: &HeaderValue, secret: &str) {
     // The longer first: the other may be a part of it.
     secrets.sort_by_key(|secret| Reverse(secret.len()));
     for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
-        let headers = without(answer.headers.as_bytes(), secret, INSTEAD);
-        answer.headers = String::from_utf8_lossy(&headers).into_owned();
-        answer.body = without(&answer.body, secret, INSTEAD);
+        let mut headers = std::mem::take(&mut answer.headers).into_bytes();
+        hidden::hide(&mut headers, secret, INSTEAD);
+        answer.headers = String::from_utf8(headers)
+            .unwrap_or_else(|bytes| String::from_utf8_lossy(bytes.as_bytes()).into_owned());
+        hidden::hide(&mut answer.body, secret, INSTEAD);
     }
     // It may have grown.
     answer.body.truncate(ANSWER);

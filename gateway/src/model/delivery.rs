@@ -108,15 +108,20 @@ impl Delivery {
     /// The bytes to send.
     #[must_use]
     pub fn payload(&self) -> &Bytes {
-        self.content.as_ref().and_then(|c| c.payload.as_ref()).unwrap_or(&self.message.payload)
+        self.own_payload().unwrap_or(&self.message.payload)
+    }
+
+    /// The bytes to send, if a plugin made them.
+    #[must_use]
+    pub fn own_payload(&self) -> Option<&Bytes> {
+        self.content.as_ref()?.payload.as_ref()
     }
 
     /// What it holds in memory, but for names: its message's payload and what the plugin made, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let content = self.content.as_ref();
-        let made = content.and_then(|content| content.payload.as_ref()).map_or(0, Bytes::len);
-        let headers = content.iter().flat_map(|content| &content.headers);
+        let made = self.own_payload().map_or(0, Bytes::len);
+        let headers = self.content.iter().flat_map(|content| &content.headers);
         let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
         self.message.payload.len() + made + headers
     }

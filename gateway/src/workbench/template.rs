@@ -232,11 +232,10 @@ mod tests {
             assert!(text.contains(r#"path: "wit""#) && !text.contains("../"), "{text}");
         }
 
-        let by_path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/sdk");
         fs::create_dir(&named)
             .and_then(|()| fs::write(named.join("Cargo.toml"), ""))
             .expect("made");
-        for (name, sdk) in [("c", &by_path), ("d", &named)] {
+        for (name, sdk) in [("c", &ours), ("d", &named)] {
             let folder = place.path().join(name);
             create(&folder, name, Language::Rust, Some(sdk)).expect("made");
             let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("there");
@@ -245,7 +244,7 @@ mod tests {
             assert_eq!(path.map(Path::new), fs::canonicalize(sdk).ok().as_deref());
             assert!(!folder.join("sdk").exists());
         }
-        for (language, sdk) in [(Language::C, &*by_path), (Language::Rust, Path::new("/lost"))] {
+        for (language, sdk) in [(Language::C, &*ours), (Language::Rust, Path::new("/lost"))] {
             assert!(create(&place.path().join("e"), "e", language, Some(sdk)).is_err());
         }
     }

@@ -141,6 +141,14 @@ impl Bench {
         command
     }
 
+    /// `octohooks plugin new`, in place of what is there.
+    fn new_folder(&self, name: &str, language: &str) {
+        let _none = fs::remove_dir_all(self.place.join(name));
+        let mut command = self.octohooks(&self.place);
+        let (made, said) = ended(command.args(["new", name, "--lang", language]));
+        assert!(made, "{said}");
+    }
+
     /// A new plugin in that language passes its cases: its folder.
     fn new_passes(&self, language: &str) -> PathBuf {
         let name = format!("new-{language}");
@@ -148,10 +156,7 @@ impl Bench {
         let folder = self.place.join(&name);
         let is_built = self.is_built(&name, &templates);
         if !is_built {
-            let _none = fs::remove_dir_all(&folder);
-            let mut command = self.octohooks(&self.place);
-            let (made, said) = ended(command.args(["new", &name, "--lang", language]));
-            assert!(made, "{said}");
+            self.new_folder(&name, language);
             if language == "rust" {
                 // The same crates as the workspace has: nothing new to fetch.
                 fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("a file");
@@ -179,10 +184,7 @@ impl Bench {
         let folder = self.place.join(name);
         let is_built = self.is_built(name, &source);
         if !is_built {
-            let _none = fs::remove_dir_all(&folder);
-            let (made, said) =
-                ended(self.octohooks(&self.place).args(["new", name, "--lang", "c"]));
-            assert!(made, "{said}");
+            self.new_folder(name, "c");
             fs::remove_dir_all(folder.join("cases")).expect("removed");
             copy(&source, &folder);
         }

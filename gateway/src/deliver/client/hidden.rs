@@ -1,14 +1,13 @@
 //! What is not to be seen in a text: as it is, and as a receiver spells it that says what it was sent in JSON or in a query.
 
-/// The bytes, with `instead` wherever they have that text: byte for byte, with JSON's escapes, or percent-encoded.
-pub fn without(bytes: &[u8], text: &str, instead: &str) -> Vec<u8> {
+/// Has `instead` wherever the bytes have that text: byte for byte, with JSON's escapes, or percent-encoded.
+pub fn hide(bytes: &mut Vec<u8>, text: &str, instead: &str) {
     let (text, instead) = (text.as_bytes(), instead.as_bytes());
-    let mut left = replaced(bytes, &places(bytes, text, |at| at), instead);
-    if left.iter().any(|byte| matches!(byte, b'\\' | b'%')) {
-        let (read, from) = unescaped(&left);
-        left = replaced(&left, &places(&read, text, |at| from[at]), instead);
+    replace(bytes, &places(bytes, text, |at| at), instead);
+    if bytes.iter().any(|byte| matches!(byte, b'\\' | b'%')) {
+        let (read, from) = unescaped(bytes);
+        replace(bytes, &places(&read, text, |at| from[at]), instead);
     }
-    left
 }
 
 /// Where the text is, as ranges of what `from` leads back to.
@@ -25,7 +24,11 @@ fn places(bytes: &[u8], text: &[u8], from: impl Fn(usize) -> usize) -> Vec<(usiz
     places
 }
 
-fn replaced(bytes: &[u8], places: &[(usize, usize)], instead: &[u8]) -> Vec<u8> {
+fn replace(bytes: &mut Vec<u8>, places: &[(usize, usize)], instead: &[u8]) {
+    // Most answers have none.
+    if places.is_empty() {
+        return;
+    }
     let (mut replaced, mut at) = (Vec::with_capacity(bytes.len()), 0);
     for (start, end) in places {
         replaced.extend_from_slice(&bytes[at..*start]);
@@ -33,39 +36,35 @@ fn replaced(bytes: &[u8], places: &[(usize, usize)], instead: &[u8]) -> Vec<u8> 
         at = *end;
     }
     replaced.extend_from_slice(&bytes[at..]);
-    replaced
+    *bytes = replaced;
 }
 
 /// What is read of the bytes, and where each of it, and the end, was.
 fn unescaped(bytes: &[u8]) -> (Vec<u8>, Vec<usize>) {
     let (mut read, mut from, mut at) = (Vec::with_capacity(bytes.len()), Vec::new(), 0);
     while let Some(first) = bytes.get(at) {
-        let (length, character) = match &bytes[at..] {
-            [b'\\', b'u', a, b, c, d, ..] => {
-                (6, number(&[*a, *b, *c, *d]).and_then(char::from_u32))
-            }
-            [b'\\', next, ..] => (2, Some(control(*next))),
-            _ => (1, None),
-        };
-        let percent = match &bytes[at..] {
-            [b'%', a, b, ..] => number(&[*a, *b]).and_then(|byte| u8::try_from(byte).ok()),
-            _ => None,
-        };
-        let mut utf8 = [0; 4];
-        let (length, what) = match (character, percent) {
-            (Some(character), _) => (length, character.encode_utf8(&mut utf8).as_bytes()),
-            (None, Some(byte)) => {
-                utf8[0] = byte;
-                (3, &utf8[..1])
-            }
-            (None, None) => (1, std::slice::from_ref(first)),
-        };
-        read.extend_from_slice(what);
-        from.extend(what.iter().map(|_| at));
+        let mut utf8 = [*first, 0, 0, 0];
+        let (length, wide) = escape(&bytes[at..], &mut utf8).unwrap_or((1, 1));
+        read.extend_from_slice(&utf8[..wide]);
+        from.extend(std::iter::repeat_n(at, wide));
         at += length;
     }
     from.push(at);
     (read, from)
+}
+
+/// How many bytes an escape is, and how many of `utf8` what it stands for.
+fn escape(bytes: &[u8], utf8: &mut [u8; 4]) -> Option<(usize, usize)> {
+    let (length, character) = match bytes {
+        [b'\\', b'u', a, b, c, d, ..] => (6, char::from_u32(number(&[*a, *b, *c, *d])?)?),
+        [b'\\', next, ..] => (2, control(*next)),
+        [b'%', a, b, ..] => {
+            utf8[0] = u8::try_from(number(&[*a, *b])?).ok()?;
+            return Some((3, 1));
+        }
+        _ => return None,
+    };
+    Some((length, character.encode_utf8(utf8).len()))
 }
 
 /// What a backslash and that mean.
@@ -107,7 +106,8 @@ mod tests {
             (r"\uzzzz\u12", "z", r"\u----\u12"),
             ("", "k", ""),
         ] {
-            let found = without(bytes.as_bytes(), text, "-");
+            let mut found = bytes.as_bytes().to_vec();
+            hide(&mut found, text, "-");
             assert_eq!(String::from_utf8_lossy(&found), expected, "{text} in {bytes}");
         }
     }

@@ -196,7 +196,7 @@ impl EndpointDraft {
                 self.client_certificate.as_ref().is_some_and(|c| c.certificate.is_some()),
             ),
         ];
-        let url = self.url.as_deref().and_then(|url| Url::parse(url).ok());
+        let url = self.new_url();
         let (concerned, what) = match url.as_ref().map(Url::scheme).unwrap_or_default() {
             "nats" => (&given[..], "is for http and https URLs"),
             "http" => (&given[5..], "is for https URLs"),
@@ -206,6 +206,11 @@ impl EndpointDraft {
         concerned.map(|(path, _)| ((*path).to_owned(), what.to_owned())).collect()
     }
 
+    /// The URL that is given, as it is read, if it is one.
+    fn new_url(&self) -> Option<Url> {
+        self.url.as_deref().and_then(|url| Url::parse(url).ok())
+    }
+
     fn credentials(
         &self,
         old: Option<&Endpoint>,
@@ -213,7 +218,7 @@ impl EndpointDraft {
     ) -> Result<Option<Arc<Credentials>>, Vec<Wrong>> {
         let known = old.and_then(|old| old.credentials.clone());
         let origin = |url: &Url| url.origin();
-        let new = self.url.as_deref().and_then(|url| Url::parse(url).ok());
+        let new = self.new_url();
         let moves = old.map(|old| origin(&old.url)) != new.as_ref().map(origin);
         let Some(draft) = &self.credentials else {
             // Whoever may change the URL need not know the secret, and must not be told it by that.
@@ -236,7 +241,7 @@ impl EndpointDraft {
     ) -> Result<Option<Arc<ClientCertificate>>, Wrong> {
         let known = old.and_then(|old| old.client_certificate.clone());
         let Some(draft) = &self.client_certificate else {
-            let new = self.url.as_deref().and_then(|url| Url::parse(url).ok());
+            let new = self.new_url();
             let url = new.as_ref().or_else(|| old.map(|old| &old.url));
             let is_tls = url.is_some_and(|url| url.scheme() == "https");
             return match known.is_some() && !is_tls {

@@ -27,10 +27,7 @@ impl Op {
     /// How much of a commit it is: one, or one for each message and delivery, and one more for each page of what these carry.
     fn weight(&self) -> usize {
         let of = |bytes: usize| 1 + bytes / PAGE;
-        let own = |delivery: &Delivery| {
-            let content = delivery.content.as_ref().and_then(|own| own.payload.as_ref());
-            content.map_or(0, Bytes::len)
-        };
+        let own = |delivery: &Delivery| delivery.own_payload().map_or(0, Bytes::len);
         match self {
             Self::Accept(messages, ..) => {
                 messages.iter().map(|sent| of(sent.message.payload.len())).sum()
